@@ -1,0 +1,224 @@
+"""The worker's half of the protocol. Standard library only: it runs in any Python.
+
+edgekit starts every converter as ``python edgekit_worker.py path/to/worker.py``. The worker is a
+plain module whose public functions are the *verbs*::
+
+    def convert(request: dict, progress) -> dict:
+        progress(0.5, "half way")
+        return {"artifact": request["output"]}
+
+Requests arrive as JSON lines on standard input, ``{"id": 1, "verb": "convert", ...}``, and are
+answered one after the other by JSON lines on the file descriptor named in ``EDGEKIT_EVENTS_FD``
+(standard output where it is not set)::
+
+    {"id": 1, "event": "progress", "fraction": 0.5, "message": "half way"}
+    {"id": 1, "event": "result", "result": {...}, "seconds": 3.2, "peak_memory": 512000000}
+    {"id": 1, "event": "error", "kind": "model", "cause": "...", "cure": "...", "trace": "..."}
+
+The module stays loaded between requests, so a model that one verb loads another can use. The
+process ends when standard input does. Before the worker's module is imported the process gives up
+the network (unless ``EDGEKIT_ALLOW_NETWORK=1``) and asks the kernel to be killed with its parent.
+Whatever is printed goes to the log file that edgekit connected to standard output and error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import importlib.util
+import json
+import os
+import platform
+import resource
+import signal
+import struct
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TextIO
+
+
+class WorkerError(Exception):
+    """A failure that the worker understands: told to the user without a traceback.
+
+    Args:
+        cause: what went wrong, naming the offending thing.
+        cure: what the user can do.
+        kind: which of edgekit's errors it becomes: ``model``, ``usage``, ``data``, ``setup`` or
+            ``conversion``.
+    """
+
+    def __init__(self, cause: str, *, cure: str = "", kind: str = "conversion") -> None:
+        super().__init__(cause)
+        self.cause, self.cure, self.kind = cause, cure, kind
+
+
+def main(worker: Path) -> None:
+    """Serve the verbs of ``worker`` until standard input ends."""
+    events = _take_events_pipe()
+    requests = _take_standard_input()
+    _die_with_parent()
+    if os.environ.get("EDGEKIT_ALLOW_NETWORK") != "1":
+        deny_network()
+    # Workers write `from edgekit_worker import WorkerError`: that must be this very module.
+    sys.modules["edgekit_worker"] = sys.modules[__name__]
+    module: ModuleType | None = None
+    for line in requests:
+        request = json.loads(line)
+        started = time.perf_counter()
+        try:
+            module = module or _load(worker)
+            result = _call(module, request, events)
+        except BaseException as error:
+            _send(events, {"id": request["id"], "event": "error", **_describe(error)})
+            if not isinstance(error, Exception):
+                raise
+        else:
+            _send(
+                events,
+                {
+                    "id": request["id"],
+                    "event": "result",
+                    "result": result,
+                    "seconds": time.perf_counter() - started,
+                    "peak_memory": _peak_memory(),
+                },
+            )
+
+
+def _call(module: ModuleType, request: dict[str, Any], events: TextIO) -> dict[str, Any]:
+    verb = request["verb"]
+    function: Callable[..., dict[str, Any]] | None = getattr(module, verb, None)
+    if verb.startswith("_") or function is None:
+        raise WorkerError(f"the converter {module.__file__} has no verb {verb!r}")
+
+    def progress(fraction: float, message: str = "") -> None:
+        event = {"event": "progress", "fraction": fraction, "message": message}
+        _send(events, {"id": request["id"], **event})
+
+    return function(request, progress)
+
+
+def _load(worker: Path) -> ModuleType:
+    """Import a worker by its path; its folder becomes importable for helper modules."""
+    sys.path.insert(0, str(worker.parent))
+    # Not `worker`: a user's model code may well have a module of that name.
+    name = f"edgekit_worker_{worker.parent.name}_{worker.stem}"
+    spec = importlib.util.spec_from_file_location(name, worker)
+    if spec is None or spec.loader is None:
+        raise WorkerError(f"{worker} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _describe(error: BaseException) -> dict[str, str]:
+    trace = "".join(traceback.format_exception(error))
+    print(trace, file=sys.stderr, flush=True)  # the log has everything
+    if isinstance(error, WorkerError):
+        return {"kind": error.kind, "cause": error.cause, "cure": error.cure, "trace": trace}
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        cure = "Free some space, or choose another --output folder or TMPDIR."
+        return {"kind": "setup", "cause": f"The disk is full: {error}", "cure": cure, "trace": trace}
+    if isinstance(error, MemoryError):
+        return {"kind": "memory", "cause": "The process ran out of memory.", "trace": trace}
+    cause = f"{type(error).__name__}: {str(error).strip() or 'no message'}"
+    return {"kind": "unexpected", "cause": cause, "cure": "", "trace": trace}
+
+
+def _send(events: TextIO, event: dict[str, Any]) -> None:
+    with contextlib.suppress(BrokenPipeError):  # the parent is gone, and so shall we be
+        events.write(json.dumps(event) + "\n")
+        events.flush()
+
+
+def _take_events_pipe() -> TextIO:
+    descriptor = os.environ.pop("EDGEKIT_EVENTS_FD", "")
+    if not descriptor:
+        return os.fdopen(os.dup(1), "w")
+    os.set_inheritable(int(descriptor), False)  # a back end's own children must not hold it open
+    return os.fdopen(int(descriptor), "w", encoding="utf-8")
+
+
+def _take_standard_input() -> TextIO:
+    """Keep the requests to ourselves: a model's code that reads input gets an empty file."""
+    requests = os.fdopen(os.dup(0), encoding="utf-8")
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    return requests
+
+
+def _peak_memory() -> int:
+    """The highest resident size of this process or of one of its ended children, in bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return max(own, children) * unit
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def deny_network() -> None:
+    """Give up internet sockets for this process and all its children.
+
+    On Linux a seccomp filter makes ``socket(AF_INET | AF_INET6, …)`` fail with EACCES (Linux
+    ``Documentation/userspace-api/seccomp_filter.rst``); no privilege is needed. Everywhere an audit
+    hook refuses Python's own sockets first, with a message that says why.
+    """
+    sys.addaudithook(_refuse_internet)
+    if sys.platform == "linux":
+        _install_seccomp_filter()
+
+
+def _refuse_internet(event: str, arguments: tuple[Any, ...]) -> None:
+    if event in {"socket.connect", "socket.getaddrinfo"}:
+        target = arguments[1] if event == "socket.connect" else arguments[0]
+        if isinstance(target, str | bytes) and event == "socket.connect":
+            return  # a Unix socket
+        raise PermissionError(
+            errno.EACCES, f"edgekit: no network in a conversion step (wanted {target})"
+        )
+
+
+def _install_seccomp_filter() -> None:
+    # (AUDIT_ARCH, number of the socket system call)
+    known = {"x86_64": (0xC000003E, 41), "aarch64": (0xC00000B7, 198)}
+    if platform.machine() not in known:
+        return
+    arch, socket_call = known[platform.machine()]
+    load, jump_equal, give = 0x20, 0x15, 0x06
+    allow, refuse = 0x7FFF0000, 0x00050000 | errno.EACCES
+    program = [
+        (load, 0, 0, 4),  # the architecture
+        (jump_equal, 1, 0, arch),
+        (give, 0, 0, allow),
+        (load, 0, 0, 0),  # the system call
+        (jump_equal, 1, 0, socket_call),
+        (give, 0, 0, allow),
+        (load, 0, 0, 16),  # its first argument: the address family
+        (jump_equal, 2, 0, 2),  # AF_INET
+        (jump_equal, 1, 0, 10),  # AF_INET6
+        (give, 0, 0, allow),
+        (give, 0, 0, refuse),
+    ]
+    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *row) for row in program))
+    header = ctypes.create_string_buffer(
+        struct.pack("HxxxxxxP", len(program), ctypes.addressof(code))
+    )
+    libc = ctypes.CDLL(None, use_errno=True)
+    no_new_privileges, set_seccomp, mode_filter = 38, 22, 2
+    libc.prctl(no_new_privileges, 1, 0, 0, 0)
+    libc.prctl(set_seccomp, mode_filter, ctypes.c_void_p(ctypes.addressof(header)), 0, 0)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]).resolve())

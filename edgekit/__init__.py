@@ -1,0 +1,5 @@
+"""edgekit: trained models to verified `.tflite` files."""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"

@@ -1,0 +1,251 @@
+"""The vocabulary: frozen, keyword-only, standard library only.
+
+Data flows through these words::
+
+    ModelSource → Plan → Artifact(onnx) → Artifact(tflite, fp32) → Artifact(tflite, int8 …)
+                → ParityReport + LatencyReport → Verdict
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeAlias, get_args
+
+SourceKind: TypeAlias = Literal[
+    "torch",  # a factory: package.module:factory or file.py:factory
+    "torch_pickle",  # a whole pickled torch.nn.Module (only with --trust-pickle)
+    "torchscript",
+    "exported_program",  # .pt2 written by torch.export.save
+    "keras",  # .keras or .h5
+    "saved_model",
+    "onnx",
+    "tflite",
+]
+"""What a model is on disk, and what a converter can read or write."""
+
+Scheme: TypeAlias = Literal[
+    "fp32", "fp16", "dynamic-int8", "int8", "int8-float-io", "int16x8", "weight-only-int8"
+]
+"""How numbers are stored and computed.
+
+``fp32``             as the framework; the parity of this file is the parity of the conversion
+``fp16``             weights stored in 16 bits, computed in 32
+``dynamic-int8``     int8 weights, activations quantized at run time from float; no data needed
+``int8``             int8 weights and activations, int8 inputs and outputs: all integer
+``int8-float-io``    the same with float32 inputs and outputs
+``int16x8``          int8 weights, int16 activations
+``weight-only-int8`` int8 weights, float arithmetic; the smallest change of behaviour
+"""
+SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
+CALIBRATED_SCHEMES: frozenset[Scheme] = frozenset({"int8", "int8-float-io", "int16x8"})
+
+Layout: TypeAlias = Literal["NCHW", "NHWC"]
+Stage: TypeAlias = Literal["onnx", "float", "quantized"]
+"""Where in the pipeline a comparison was made."""
+GateState: TypeAlias = Literal["pass", "fail", "not measured"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorSpec:
+    """An input or output of a model. A dimension is ``None`` where it is dynamic."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str = "float32"
+    layout: Layout | None = None
+
+    @property
+    def is_static(self) -> bool:
+        """Whether every dimension is known."""
+        return None not in self.shape
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSource:
+    """A trained model as the user names it.
+
+    ``location`` is a path, or ``package.module:factory`` / ``file.py:factory`` for PyTorch.
+    """
+
+    location: str
+    kind: SourceKind
+    name: str
+    weights: Path | None = None
+    trust_pickle: bool = False
+
+    @property
+    def path(self) -> Path | None:
+        """The file or folder of the model, ``None`` for an importable factory."""
+        if self.kind != "torch":
+            return Path(self.location)
+        module = self.location.rpartition(":")[0]
+        return Path(module) if module.endswith(".py") else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One step of an artifact's lineage."""
+
+    name: str
+    tool: str
+    seconds: float
+    peak_memory_mb: float | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+    log: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """A file made on the way, with everything needed to say where it came from."""
+
+    path: Path
+    sha256: str
+    kind: SourceKind
+    scheme: Scheme | None = None
+    size_bytes: int = 0
+    inputs: tuple[TensorSpec, ...] = ()
+    outputs: tuple[TensorSpec, ...] = ()
+    lineage: tuple[Step, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Binding:
+    """How one reference tensor maps to a candidate's tensor.
+
+    ``permutation`` turns the reference's axes into the candidate's
+    (``candidate = reference.transpose(permutation)``); ``how`` says what decided: ``name``,
+    ``shape``, ``position`` or ``measured``.
+    """
+
+    reference: str
+    candidate: str
+    permutation: tuple[int, ...]
+    how: Literal["name", "shape", "position", "measured", "converter"] = "name"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputParity:
+    """How close one output is to the reference's, over all samples and for the worst one.
+
+    ``sqnr_db`` is 10·log10(Σ reference² / Σ (reference − candidate)²) in decibels, capped at 200
+    for equal tensors; ``worst_*`` is the sample with the lowest SQNR. ``top1_agreement`` is the
+    share of samples with the same arg-max, ``None`` where the output is no vector of scores.
+    """
+
+    name: str
+    worst_sample: str
+    worst_sqnr_db: float
+    sqnr_db: float
+    cosine: float
+    max_abs: float
+    mean_abs: float
+    per_sample_sqnr_db: tuple[float, ...] = ()
+    top1_agreement: float | None = None
+    nonfinite: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParityReport:
+    """A candidate against a reference on the same inputs.
+
+    ``data`` is the digest of the inputs, or the word ``synthetic``.
+    """
+
+    reference: str
+    candidate: str
+    data: str
+    samples: int
+    outputs: tuple[OutputParity, ...]
+    bindings: tuple[Binding, ...] = ()
+    accuracy: float | None = None
+    reference_accuracy: float | None = None
+
+    @property
+    def worst_output(self) -> OutputParity:
+        """The output with the lowest SQNR over all samples."""
+        return min(self.outputs, key=lambda output: output.sqnr_db)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatencyReport:
+    """Raw samples in milliseconds; percentiles are derived, never stored in their place."""
+
+    samples_ms: tuple[float, ...]
+    threads: int
+    load_ms: float
+    first_ms: float
+    warmup: int = 0
+
+    def percentile(self, q: float) -> float:
+        """The ``q``-th percentile (0 to 100) in milliseconds, by linear interpolation."""
+        ordered = sorted(self.samples_ms)
+        position = (len(ordered) - 1) * q / 100
+        low = int(position)
+        high = min(low + 1, len(ordered) - 1)
+        return ordered[low] + (ordered[high] - ordered[low]) * (position - low)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """A condition that a file must meet: ``metric comparison limit``."""
+
+    metric: str
+    comparison: Literal["<=", ">=", "<", ">"]
+    limit: float
+
+    def __str__(self) -> str:
+        return f"{self.metric} {self.comparison} {self.limit:g}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateResult:
+    """A gate with what was measured; ``not measured`` is a state, never a silent gap."""
+
+    gate: Gate
+    state: GateState
+    measured: float | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """All gates of one file."""
+
+    gates: tuple[GateResult, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether no gate failed."""
+        return all(result.state != "fail" for result in self.gates)
+
+
+class Progress(Protocol):
+    """Where the core tells how far it is; the CLI draws it, the library ignores it."""
+
+    def step(self, title: str) -> None:
+        """A new step begins."""
+
+    def update(self, fraction: float, message: str = "") -> None:
+        """The current step is at ``fraction`` (0 to 1)."""
+
+    def note(self, message: str) -> None:
+        """Something the user should read, such as a warning."""
+
+
+class SilentProgress:
+    """A `Progress` that keeps the notes and draws nothing."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def step(self, title: str) -> None:
+        """Ignore the step."""
+
+    def update(self, fraction: float, message: str = "") -> None:
+        """Ignore the fraction."""
+
+    def note(self, message: str) -> None:
+        """Keep the note."""
+        self.notes.append(message)
