@@ -280,6 +280,7 @@ def resolve(
     preprocess: Mapping[str, Any] | None = None,
     task: Task | None = None,
     labels: tuple[str, ...] = (),
+    embedded: Contract | None = None,
 ) -> Contract:
     """Complete what the model tells with ``edgekit.toml`` and then with flags.
 
@@ -294,6 +295,7 @@ def resolve(
         preprocess: preprocessing flags, for the only (or every) picture input.
         task: ``--task``, for the first output.
         labels: the names of the classes, for the first output.
+        embedded: the contract inside a `.tflite` source; everything else wins over it.
 
     Raises:
         UsageError: an open dimension remains, or what was given contradicts the model.
@@ -313,19 +315,22 @@ def resolve(
         user = matched.get(spec.name)
         tensor = _merge(spec, user) if user else _fix_batch(spec)
         _require_static(tensor)
-        table = dict(config.inputs.get(user.name if user else spec.name, {}).get("preprocess", {}))
+        table = _embedded_preprocess(embedded, spec.name)
+        table.update(config.inputs.get(user.name if user else spec.name, {}).get("preprocess", {}))
         table.update(preprocess or {})
         resolved.append(_with_preprocess(tensor, table))
+    earlier = {entry.tensor.name: entry for entry in embedded.outputs} if embedded else {}
     outputs = []
     for index, spec in enumerate(described_outputs):
         table = dict(config.outputs.get(spec.name, {}))
         if not table and index == 0 and len(config.outputs) == 1:
             table = dict(next(iter(config.outputs.values())))
-        own_labels = _labels(table.get("labels", ()))
+        before = earlier.get(spec.name, OutputContract(tensor=spec))
+        own_labels = _labels(table["labels"]) if "labels" in table else before.labels
         outputs.append(
             OutputContract(
                 tensor=spec,
-                task=(task if index == 0 and task else table.get("task")),
+                task=(task if index == 0 and task else table.get("task", before.task)),
                 labels=labels if index == 0 and labels else own_labels,
             )
         )
@@ -366,6 +371,13 @@ def _with_preprocess(tensor: TensorSpec, table: dict[str, Any]) -> InputContract
         preprocess=preprocess_from_table(table),
         assumed=tuple(assumed),
     )
+
+
+def _embedded_preprocess(embedded: Contract | None, name: str) -> dict[str, Any]:
+    for entry in embedded.inputs if embedded else ():
+        if entry.tensor.name == name and entry.preprocess is not None:
+            return asdict(entry.preprocess)
+    return {}
 
 
 def _match_names(

@@ -116,11 +116,13 @@ class Binding:
 
     ``permutation`` turns the reference's axes into the candidate's
     (``candidate = reference.transpose(permutation)``); ``how`` says what decided: ``name``,
-    ``shape``, ``position`` or ``measured``.
+    ``shape``, ``position``, ``measured`` or the ``converter`` itself. ``index`` is the candidate tensor's
+    place among its inputs or outputs.
     """
 
     reference: str
     candidate: str
+    index: int = 0
     permutation: tuple[int, ...]
     how: Literal["name", "shape", "position", "measured", "converter"] = "name"
 

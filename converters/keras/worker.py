@@ -1,0 +1,158 @@
+"""Keras models (.keras, .h5) and SavedModels: tells, runs and exports them.
+
+Requests name the model once, in ``describe``; it stays loaded for the other verbs. Every verb works
+on one function of static shapes in inference mode, so what is exported is what the reference ran.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+# Before TensorFlow is imported: the log stays readable, the user's GPU stays free, and Keras runs
+# on TensorFlow whatever ~/.keras/keras.json says (its files are the same for every backend).
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+os.environ["KERAS_BACKEND"] = "tensorflow"
+
+import numpy as np
+import tensorflow as tf
+from keras_export import freeze, to_onnx, to_tflite, trace
+from keras_source import Model, Spec, load
+
+from edgekit_worker import WorkerError
+
+Progress = Callable[..., None]
+
+_loaded: dict[str, Model] = {}  # at most one, under "model"
+_trace = lru_cache(maxsize=2)(trace)
+_freeze = lru_cache(maxsize=2)(freeze)
+
+
+def describe(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """Load ``request["source"]`` and tell its inputs and outputs.
+
+    Returns:
+        ``inputs`` and ``outputs``: lists of ``name``, ``shape`` (``None`` where dynamic),
+        ``dtype`` and ``layout``, in the model's own order.
+    """
+    progress(0.2, "loading the model")
+    model = _loaded["model"] = load(request["source"])
+    return {
+        "inputs": [asdict(spec) for spec in model.inputs],
+        "outputs": [asdict(spec) for spec in model.outputs],
+    }
+
+
+def reference(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """Run the model on samples, one at a time as an app does.
+
+    ``request["inputs"]`` maps names to .npy files of shape (N, *rest) for an input of shape
+    (1, *rest), and (N, *shape) for one whose first dimension is not 1. The outputs are written to
+    ``request["outputs_folder"]`` in the same form.
+
+    Returns:
+        ``outputs``: ``name``, ``shape`` of one sample, ``dtype`` and ``path`` of each.
+    """
+    model = _model()
+    specs = {spec["name"]: spec for spec in request["specs"]}
+    shapes = _shapes(model, specs)
+    function = _trace(model, shapes)
+    files = [np.load(request["inputs"][spec.name], mmap_mode="r") for spec in model.inputs]
+    count = _sample_count(files, model)
+    samples: list[list[np.ndarray]] = [[] for _ in model.outputs]
+    for index in range(count):
+        feeds = [
+            tf.constant(file[index].reshape(shape), spec.dtype)
+            for file, shape, spec in zip(files, shapes, model.inputs, strict=True)
+        ]
+        for kept, tensor in zip(samples, _run(function, feeds), strict=True):
+            kept.append(tensor)
+        progress((index + 1) / count, f"sample {index + 1} of {count}")
+    folder = Path(request["outputs_folder"])
+    folder.mkdir(parents=True, exist_ok=True)
+    return {
+        "outputs": [
+            _save(spec, arrays, folder / f"output_{index}.npy")
+            for index, (spec, arrays) in enumerate(zip(model.outputs, samples, strict=True))
+        ]
+    }
+
+
+def convert(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """Write the model with the static shapes of ``request["inputs"]`` to ``request["output"]``.
+
+    ``request["to"]`` is ``onnx`` or ``tflite``. Names, order and axes stay the model's own.
+
+    Returns:
+        ``artifact``: the path; ``inputs`` and ``outputs`` of the file, where ``source`` is the
+        model's name of each and ``permutation`` says that no axis moved; ``options``.
+    """
+    model = _model()
+    shapes = _shapes(model, {spec["name"]: spec for spec in request["inputs"]})
+    progress(0.1, "tracing the model")
+    frozen = _freeze(_trace(model, shapes))
+    progress(0.4, f"writing {request['to']}")
+    output = Path(request["output"])
+    write = to_onnx if request["to"] == "onnx" else to_tflite
+    inputs, outputs, options = write(frozen, model, output)
+    return {
+        "artifact": str(output),
+        "inputs": _bound(inputs, model.inputs),
+        "outputs": _bound(outputs, model.outputs),
+        "options": options,
+    }
+
+
+def _model() -> Model:
+    if "model" not in _loaded:
+        raise WorkerError("No model is loaded: describe comes first.", kind="usage")
+    return _loaded["model"]
+
+
+def _shapes(model: Model, specs: dict[str, dict[str, Any]]) -> tuple[tuple[int, ...], ...]:
+    """The requested shape of each of the model's inputs, in the model's order."""
+    names = [spec.name for spec in model.inputs]
+    if set(names) != set(specs):
+        cause = f"The model's inputs are {', '.join(names)}; the request names {', '.join(specs)}."
+        raise WorkerError(cause, kind="usage")
+    return tuple(tuple(specs[name]["shape"]) for name in names)
+
+
+def _sample_count(files: list[np.ndarray], model: Model) -> int:
+    counts = {spec.name: len(file) for spec, file in zip(model.inputs, files, strict=True)}
+    if len(set(counts.values())) != 1:
+        raise WorkerError(f"The inputs have different numbers of samples: {counts}", kind="data")
+    return next(iter(counts.values()))
+
+
+def _run(function: Any, feeds: list[Any]) -> list[np.ndarray]:
+    try:
+        return [tensor.numpy() for tensor in function(*feeds)]
+    except tf.errors.OpError as error:
+        cause = f"TensorFlow cannot run the model: {error.message.splitlines()[0]}"
+        raise WorkerError(cause, kind="model") from error
+
+
+def _save(spec: Spec, arrays: list[np.ndarray], path: Path) -> dict[str, Any]:
+    shapes = {array.shape for array in arrays}
+    if len(shapes) != 1:
+        cause = f"Output {spec.name} has another shape for another sample: {sorted(shapes)}."
+        cure = "A .tflite file needs outputs of one shape: leave that step to the app."
+        raise WorkerError(cause, cure=cure, kind="model")
+    shape = shapes.pop()
+    # The sample axis takes the place of a batch axis of 1.
+    stacked = np.concatenate(arrays) if shape[:1] == (1,) else np.stack(arrays)
+    np.save(path, stacked)
+    return {"name": spec.name, "shape": shape, "dtype": stacked.dtype.name, "path": str(path)}
+
+
+def _bound(written: list[Spec], specs: tuple[Spec, ...]) -> list[dict[str, Any]]:
+    return [
+        {**asdict(file), "source": spec.name, "permutation": list(range(len(spec.shape)))}
+        for file, spec in zip(written, specs, strict=True)
+    ]

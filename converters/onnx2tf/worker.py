@@ -1,0 +1,102 @@
+"""ONNX to float TFLite with onnx2tf's flatbuffer back end. Verb: ``convert``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import onnx
+from edgekit_worker import WorkerError
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "onnx"))
+from onnx_layout import input_layout  # noqa: E402  shared with the ONNX converter
+
+
+def convert(request: dict[str, Any], progress: Any) -> dict[str, Any]:
+    """Fix the input shapes in a copy of the ONNX file and convert that.
+
+    Inputs that the graph uses as NCHW come out as NHWC, which is what TFLite kernels want; every
+    other input keeps its shape (onnx2tf alone would turn a NHWC input around once more).
+
+    Returns:
+        The artifact and, per input, the permutation from the source's axes to the artifact's.
+    """
+    output = Path(request["output"])
+    work = output.parent / f"{output.stem}-onnx2tf"
+    work.mkdir()
+    model = onnx.load(request["artifact"])
+    fix_shapes(model, request["inputs"])
+    static = work / "static.onnx"
+    # Past 2 GB a protobuf message cannot be written in one piece.
+    large = sum(len(tensor.raw_data) for tensor in model.graph.initializer) > 1 << 30
+    onnx.save(model, static, save_as_external_data=large)
+    layouts = {spec["name"]: input_layout(model.graph, spec["name"]) for spec in request["inputs"]}
+    keep = [
+        spec["name"]
+        for spec in request["inputs"]
+        if len(spec["shape"]) > 2 and layouts[spec["name"]] != "NCHW"
+    ]
+    progress(0.2, "converting")
+    _run_onnx2tf(static, work, keep)
+    written = sorted(work.glob("*_float32.tflite"))
+    if not written:
+        raise WorkerError(
+            "onnx2tf ended without writing a file.",
+            cure="An operator of this model may have no TFLite form.",
+        )
+    written[0].replace(output)
+    return {
+        "artifact": str(output),
+        "inputs": [
+            {
+                "source": spec["name"],
+                "permutation": _permutation(len(spec["shape"]), moved=spec["name"] not in keep),
+            }
+            for spec in request["inputs"]
+        ],
+        "options": {"backend": "flatbuffer_direct", "keep_shape": keep},
+    }
+
+
+def fix_shapes(model: onnx.ModelProto, inputs: list[dict[str, Any]]) -> None:
+    """Write the concrete input shapes into the graph and forget all that was inferred from others."""
+    concrete = {spec["name"]: spec["shape"] for spec in inputs}
+    for value in model.graph.input:
+        if value.name in concrete:
+            _set_shape(value, concrete[value.name])
+    del model.graph.value_info[:]
+    for value in model.graph.output:
+        for dimension in value.type.tensor_type.shape.dim:
+            if not dimension.dim_value:
+                dimension.Clear()  # shape inference below fills it
+
+
+def _set_shape(value: onnx.ValueInfoProto, shape: list[int]) -> None:
+    dimensions = value.type.tensor_type.shape
+    del dimensions.dim[:]
+    for size in shape:
+        dimensions.dim.add().dim_value = size
+
+
+def _run_onnx2tf(model: Path, folder: Path, keep: list[str]) -> None:
+    import onnx2tf
+
+    try:
+        onnx2tf.convert(
+            input_onnx_file_path=str(model),
+            output_folder_path=str(folder),
+            keep_shape_absolutely_input_names=keep or None,
+            copy_onnx_input_output_names_to_tflite=True,
+            verbosity="warn",
+        )
+    except SystemExit as error:  # onnx2tf exits instead of raising
+        raise WorkerError(
+            f"onnx2tf gave up (exit code {error.code}).",
+            cure="An operator of this model may have no TFLite form; the log names it.",
+        ) from error
+
+
+def _permutation(rank: int, *, moved: bool) -> list[int]:
+    identity = list(range(rank))
+    return [0, *identity[2:], 1] if moved and rank > 2 else identity

@@ -1,0 +1,181 @@
+"""Samples in NumPy files, mapped into memory and never unpickled."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import weakref
+import zipfile
+import zlib
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from edgekit.calibration.samples import Label, Sample, Source
+from edgekit.calibration.tensors import LABELS
+from edgekit.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    Array: TypeAlias = NDArray[Any]
+
+_DAMAGED = (
+    OSError,
+    ValueError,
+    EOFError,
+    KeyError,
+    TypeError,  # an .npy under the name .npz
+    zipfile.BadZipFile,
+    zlib.error,
+    NotImplementedError,  # a compression that zipfile does not know
+)
+
+
+def open_npy(path: Path) -> Source:
+    """The samples of one ``.npy``, stacked on axis 0.
+
+    Raises:
+        DataError: it is damaged, holds Python objects, or no sample.
+    """
+    array = _map(path, path.name)
+    return Source(name=path.name, samples=_stacked(path.name, {path.stem: array}))
+
+
+def open_npz(path: Path) -> Source:
+    """The samples of one ``.npz``: an array per input, each stacked on axis 0.
+
+    The arrays are unpacked into a temporary folder first and mapped from there, so that memory
+    does not grow with the file. The folder goes away with the source.
+
+    Raises:
+        DataError: it is damaged, its arrays disagree in length, or the disk is too small.
+    """
+    folder = tempfile.mkdtemp(prefix="edgekit-npz-")
+    arrays = _Unpacked()  # every sample holds it: with the last one the folder goes
+    weakref.finalize(arrays, shutil.rmtree, folder, ignore_errors=True)
+    arrays.update(_unpack(path, Path(folder)))
+    return Source(name=path.name, samples=_stacked(path.name, arrays))
+
+
+def open_npz_folder(folder: Path, files: Sequence[tuple[Path, Label]]) -> tuple[Sample, ...]:
+    """A sample per ``.npz`` file (relative to ``folder``), each with an array per input."""
+    return tuple(
+        Sample(
+            id=file.as_posix(),
+            read=partial(_read_npz, folder / file),
+            label=label if label is not None else _own_label(folder / file),
+        )
+        for file, label in files
+    )
+
+
+class _Unpacked(dict[str, "Array"]):
+    """A dictionary that can be weakly referenced."""
+
+
+def _unpack(path: Path, folder: Path) -> dict[str, Array]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
+            size = sum(info.file_size for info in members)
+            if size > shutil.disk_usage(folder).free:
+                raise DataError(
+                    f"{path} unpacks to {size / 1e9:.1f} GB, more than is free in {folder}.",
+                    cure="Free some disk space, set TMPDIR, or give fewer samples.",
+                )
+            arrays = {}
+            for index, info in enumerate(members):
+                target = folder / f"{index}.npy"  # names inside of an archive are not trusted
+                with archive.open(info) as packed, target.open("wb") as unpacked:
+                    shutil.copyfileobj(packed, unpacked)
+                arrays[info.filename.removesuffix(".npy")] = _map(
+                    target, f"{path.name}: {info.filename}"
+                )
+    except _DAMAGED as error:
+        raise _damaged(path.name, error) from error
+    return arrays
+
+
+def _map(path: Path, name: str) -> Array:
+    import numpy as np
+
+    try:
+        # Unlike np.load, this never turns to another format, such as pickle.
+        array: Array = np.lib.format.open_memmap(path, mode="r")
+    except _DAMAGED as error:
+        raise _damaged(name, error) from error
+    return array
+
+
+def _stacked(name: str, arrays: Mapping[str, Array]) -> tuple[Sample, ...]:
+    lengths = {key: array.shape[0] if array.ndim else 0 for key, array in arrays.items()}
+    if not lengths or 0 in lengths.values():
+        raise DataError(
+            f"{name} holds no samples: {_shapes(arrays) or 'no array'}.",
+            cure="Stack the samples on axis 0 of every array.",
+        )
+    if len(set(lengths.values())) > 1:
+        raise DataError(
+            f"The arrays of {name} have different numbers of samples: {_shapes(arrays)}.",
+            cure="Axis 0 is the sample; give every array the same length there.",
+        )
+    labels = _labels(arrays)
+    return tuple(
+        Sample(
+            id=f"{name}[{index}]",
+            read=partial(_at, arrays, index),
+            label=None if labels is None else int(labels[index]),
+        )
+        for index in range(next(iter(lengths.values())))
+    )
+
+
+def _at(arrays: Mapping[str, Array], index: int) -> dict[str, Array]:
+    return {key: array[index] for key, array in arrays.items()}
+
+
+def _labels(arrays: Mapping[str, Array]) -> Array | None:
+    """The array ``labels``, if it is one whole number per sample beside other arrays."""
+    array = arrays.get("labels")
+    if array is None or len(arrays) == 1 or array.ndim != 1 or array.dtype.kind not in "iu":
+        return None
+    return array
+
+
+def _read_npz(path: Path) -> dict[str, Array]:
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return dict(file)
+    except _DAMAGED as error:
+        raise _damaged(path.name, error) from error
+
+
+def _own_label(path: Path) -> int | None:
+    """The number in the array ``label`` or ``labels`` of a sample's own file."""
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            key = next((key for key in LABELS if key in file), None)
+            array = file[key] if key and len(file.files) > 1 else None
+    except _DAMAGED:
+        return None  # told, by name, when the sample itself is read
+    if array is None or array.size != 1 or array.dtype.kind not in "iu":
+        return None
+    return int(array.reshape(()))
+
+
+def _shapes(arrays: Mapping[str, Array]) -> str:
+    return ", ".join(f"{key} {array.shape}" for key, array in arrays.items())
+
+
+def _damaged(name: str, error: Exception) -> DataError:
+    return DataError(
+        f"{name} cannot be read as NumPy data: {error}",
+        cure="Save plain numbers with np.save or np.savez; pickled objects are never loaded.",
+    )

@@ -1,0 +1,118 @@
+"""The words of calibration: where samples come from, and what is made of them.
+
+A `Source` knows its samples without having read them; a `Sample` reads its content when asked. A
+`Dataset` is what stays: tensors in files, one file per input and role.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from edgekit.calibration.tensors import Content, Loaded, to_tensors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from edgekit.contract import Contract
+    from edgekit.types import TensorSpec
+
+    Array: TypeAlias = NDArray[Any]
+
+Split: TypeAlias = Literal["calibration", "parity"]
+Label: TypeAlias = str | int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One sample, not read yet.
+
+    Attributes:
+        id: its path relative to the folder, or ``name[index]``.
+        read: gives the content, a picture or arrays by name; raises `DataError` if it cannot.
+        label: the name or number of its class, where known.
+        split: what a manifest says that it is for.
+    """
+
+    id: str
+    read: Callable[[], Content]
+    label: Label = None
+    split: Split | None = None
+
+    def load(self, contract: Contract) -> Loaded:
+        """The tensors of this sample for a model: `Loaded.tensors` by input name.
+
+        Raises:
+            DataError: it cannot be read, or does not fit the model.
+        """
+        return to_tensors(self.read(), contract, self.id)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A folder or file with samples, in a fixed order.
+
+    ``parallel`` tells whether samples may be read in any order at the same time (not a video's).
+    """
+
+    name: str
+    samples: tuple[Sample, ...]
+    notes: tuple[str, ...] = ()
+    parallel: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleSet:
+    """The tensors for one role, in files.
+
+    Attributes:
+        files: input name -> ``.npy``, all samples stacked on axis 0 (see `stack_shape`).
+        ids: where each sample comes from.
+        labels: the class of each sample, ``None`` where unknown.
+        digest: sha256 over names, types, shapes and bytes of all tensors in order, or
+            ``synthetic``.
+    """
+
+    files: dict[str, Path]
+    ids: tuple[str, ...]
+    labels: tuple[Label, ...]
+    digest: str
+    synthetic: bool = False
+
+    @property
+    def count(self) -> int:
+        """The number of samples."""
+        return len(self.ids)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """What a conversion calibrates with and what it is measured on.
+
+    ``notes`` are warnings for the user; ``skipped`` names the samples that could not be read.
+    """
+
+    calibration: SampleSet
+    parity: SampleSet
+    seed: int
+    notes: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+
+
+def stack_shape(spec: TensorSpec, n: int) -> tuple[int, ...]:
+    """The shape of ``n`` samples of an input in one array.
+
+    A batch axis of 1 becomes the axis of the samples; any other shape gets an axis in front:
+    (1, 3, 224, 224) → (n, 3, 224, 224), (5, 2) → (n, 5, 2), () → (n,).
+    """
+    shape = tuple(dimension or 1 for dimension in spec.shape)
+    return (n, *shape[1:]) if shape[:1] == (1,) else (n, *shape)
+
+
+def take(stack: Array, spec: TensorSpec, index: int) -> Array:
+    """Sample ``index`` of a stack, in the input's own shape. The inverse of `stack_shape`."""
+    sample: Array = stack[index].reshape(tuple(dimension or 1 for dimension in spec.shape))
+    return sample

@@ -1,0 +1,56 @@
+"""The command line: parse, call, render. The only place for click, rich and exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import NoReturn
+
+import click
+
+from edgekit import __version__
+
+COMMANDS = {
+    "convert": ("edgekit.cli.convert", "Turn a trained model into verified .tflite files."),
+    "quantize": ("edgekit.cli.quantize", "Quantize a float .tflite file."),
+    "inspect": ("edgekit.cli.inspect", "Show what is inside a .tflite file."),
+    "toolchain": ("edgekit.cli.toolchain", "List, install or remove the converters' environments."),
+    "doctor": ("edgekit.cli.doctor", "Say what is installed, what is missing, and what to type."),
+}
+
+
+class LazyGroup(click.Group):
+    """Imports a command when it is used; ``edgekit --help`` imports none (click docs, complex.md)."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands in the order in which people meet them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list in the help text, from the table and not from imports."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Example: edgekit convert model.onnx --calibration photos/",
+)
+@click.version_option(__version__, prog_name="edgekit")
+def group() -> None:
+    """Turn trained models into .tflite files, and prove that they still do the model's job."""
+
+
+def main() -> NoReturn:
+    """The ``edgekit`` program: the one place where errors are printed and exit codes chosen."""
+    from edgekit.cli.boundary import run
+
+    sys.exit(run(group, sys.argv[1:]))

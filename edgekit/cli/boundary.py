@@ -1,0 +1,99 @@
+"""The error boundary: everything that is raised inside becomes words and an exit code here.
+
+Exit codes: 0 ok, 1 internal, 2 usage, 3 conversion failed, 4 gate failed, 5 environment,
+6 bad data, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from edgekit.errors import EdgekitError, SetupError, StepError
+
+_INTERRUPTED = 130
+
+
+def run(command: click.Command, arguments: Sequence[str]) -> int:
+    """Run a command; return its exit code and never raise."""
+    as_json = "--json" in arguments
+    # A `kill` must clean up like Ctrl-C does: remove the work folder, end the workers.
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        result = command.main(list(arguments), prog_name="edgekit", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("\nInterrupted. Nothing was written or replaced.", err=True)
+        return _INTERRUPTED
+    except EdgekitError as error:
+        return _report(error, as_json=as_json)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader is gone (`| head`); say nothing more
+        return 0
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            full = SetupError(f"The disk is full: {error}", cure="Free some space and try again.")
+            return _report(full, as_json=as_json)
+        return _internal(error, as_json=as_json)
+    except Exception as error:  # noqa: BLE001  the boundary
+        return _internal(error, as_json=as_json)
+    return result if isinstance(result, int) else 0
+
+
+def _interrupt(signal_number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _report(error: EdgekitError, *, as_json: bool) -> int:
+    if as_json:
+        document = {
+            "kind": error.kind,
+            "cause": error.cause,
+            "cure": error.cure,
+            "exit_code": error.exit_code,
+            "log": str(error.log) if error.log else None,
+        }
+        click.echo(json.dumps({"error": document}, indent=2))
+        return error.exit_code
+    click.secho("Error: ", fg="red", bold=True, nl=False, err=True)
+    click.echo(error.cause, err=True)
+    if isinstance(error, StepError) and error.done:
+        click.echo(f"  Failed in: {error.step}, after: {', '.join(dict.fromkeys(error.done))}", err=True)
+    if error.cure:
+        click.secho("  Cure: ", fg="green", nl=False, err=True)
+        click.echo(error.cure, err=True)
+    if error.log:
+        click.echo(f"  Log: {error.log}", err=True)
+    return error.exit_code
+
+
+def _internal(error: BaseException, *, as_json: bool) -> int:
+    """A bug of ours: the traceback goes to a file, the user gets its name."""
+    log: Path | None = None
+    try:
+        from edgekit.toolchain import home
+
+        home.logs().mkdir(parents=True, exist_ok=True)
+        log = home.logs() / f"internal-{time.strftime('%Y%m%d-%H%M%S')}.log"
+        log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    except OSError:
+        traceback.print_exception(error)
+    bug = EdgekitError(
+        f"edgekit itself failed: {type(error).__name__}: {error}",
+        cure="This is a bug. Please report it with the log.",
+        log=log,
+    )
+    return _report(bug, as_json=as_json)

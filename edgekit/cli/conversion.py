@@ -1,0 +1,107 @@
+"""Carrying a conversion out for the terminal: the plan, the progress, the verdict table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgekit.errors import GateFailed
+from edgekit.pipeline.request import ConversionRequest
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from edgekit.results import ConversionResult, FileResult
+
+
+def carry_out(request: ConversionRequest, *, dry_run: bool, options: Mapping[str, Any]) -> int:
+    """Plan, run and print; the exit code of a failed gate comes with the table, not instead of it."""
+    from edgekit.cli.progress import Display
+    from edgekit.pipeline import plan, run
+
+    planned = plan(request)
+    if dry_run:
+        click.echo(json.dumps(planned.describe(), indent=2))
+        return 0
+    as_json = options["as_json"]
+    display = Display(quiet=options["quiet"] or as_json, verbose=options["verbose"])
+    with display:
+        result = run(planned, display)
+    if as_json:
+        click.echo(result.report.read_text(encoding="utf-8"), nl=False)
+    elif not options["quiet"]:
+        _print(result)
+    return 0 if result.passed else GateFailed.exit_code
+
+
+def _print(result: ConversionResult) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    console.print(_table(result))
+    used = next(attempt for attempt in result.attempts if attempt.state == "used")
+    console.print(f"Route    {used.path}", soft_wrap=True)
+    for attempt in result.attempts:
+        if attempt.state != "used":
+            console.print(f"         {attempt.route}: {attempt.state}. {attempt.why}", soft_wrap=True)
+    console.print(
+        f"Data     {result.data.calibration_samples} samples for calibration, "
+        f"{result.data.parity_samples} for comparing"
+        + (" [bold red](synthetic: says little)[/]" if result.data.synthetic else ""),
+        soft_wrap=True,
+    )
+    console.print(f"Files    {result.output}/", soft_wrap=True, markup=False)
+    console.print(f"Report   {result.report}", soft_wrap=True, markup=False)
+    for file in result.files:
+        for line in _complaints(file):
+            console.print(f"[red]{file.scheme}[/] {line}", soft_wrap=True)
+
+
+def _table(result: ConversionResult) -> Table:
+    from rich.table import Table
+
+    table = Table(title=f"{result.source.name} in {result.seconds:.0f} s", title_justify="left")
+    table.add_column("file", no_wrap=True)
+    for name in ("MB", "SQNR dB", "worst", "top-1", "p50 ms", "p90 ms"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    for file in result.files:
+        verdict = "[green]PASS[/]" if file.verdict.passed else "[bold red]FAIL[/]"
+        table.add_row(file.scheme, *_figures(file), verdict)
+    return table
+
+
+def _figures(file: FileResult) -> list[str]:
+    formats = {
+        "size_mb": "{:.2f}",
+        "sqnr_db": "{:.1f}",
+        "worst_sqnr_db": "{:.1f}",
+        "top1_agreement": "{:.1%}",
+        "latency_p50_ms": "{:.2f}",
+        "latency_p90_ms": "{:.2f}",
+    }
+    return [
+        form.format(file.metrics[name]) if name in file.metrics else "–"
+        for name, form in formats.items()
+    ]
+
+
+def _complaints(file: FileResult) -> list[str]:
+    if file.error:
+        return [f"was not made: {file.error}"]
+    lines = [
+        f"fails {result.gate}: measured {result.measured:.4g}"
+        for result in file.verdict.gates
+        if result.state == "fail" and result.measured is not None
+    ]
+    lines += [
+        f"could not be judged on {result.gate}: {result.why}"
+        for result in file.verdict.gates
+        if result.state == "not measured"
+    ]
+    if file.float_ops and file.scheme in ("int8", "int16x8", "int8-float-io"):
+        lines.append(f"keeps in float: {', '.join(file.float_ops[:6])}")
+    return lines

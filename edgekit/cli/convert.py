@@ -1,0 +1,57 @@
+"""``edgekit convert``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgekit.cli.options import PATH, conversion_options, request_arguments
+
+
+@click.command(
+    name="convert",
+    epilog="Example: edgekit convert my_package.nets:build --weights weights.pt "
+    "--input image:1x3x224x224 --calibration photos/ --scale 1/255",
+)
+@click.argument("model", required=False)
+@click.option("--weights", type=PATH, help="A state dict: .pt, .safetensors or a Lightning .ckpt.")
+@click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    metavar="NAME:SHAPE[:DTYPE][:LAYOUT]",
+    help="Repeatable, where the model does not tell: image:1x3x224x224",
+)
+@click.option("--route", help="Force one route; see: edgekit toolchain list")
+@click.option("--trust-pickle", is_flag=True, help="Open a pickle, which can run any code.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and do nothing.")
+@conversion_options
+def command(
+    model: str | None,
+    weights: Path | None,
+    inputs: tuple[str, ...],
+    route: str | None,
+    trust_pickle: bool,
+    dry_run: bool,
+    **options: Any,
+) -> int:
+    """Turn MODEL into .tflite files and prove that each does the model's job.
+
+    MODEL is package.module:factory or file.py:factory (PyTorch), or a file: .pt2, TorchScript .pt,
+    .keras, .h5, a SavedModel folder, .onnx, or a float .tflite.
+    """
+    from edgekit.cli.conversion import carry_out
+    from edgekit.contract import parse_input_flag
+    from edgekit.pipeline.request import ConversionRequest
+
+    request = ConversionRequest(
+        model=model,
+        weights=weights,
+        inputs=tuple(map(parse_input_flag, inputs)),
+        route=route,
+        trust_pickle=trust_pickle,
+        **request_arguments(options),
+    )
+    return carry_out(request, dry_run=dry_run, options=options)

@@ -1,0 +1,95 @@
+"""``edgekit toolchain``."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from edgekit.toolchain.converters import Converter
+
+
+@click.group(name="toolchain", epilog="Example: edgekit toolchain install onnx2tf")
+def command() -> None:
+    """List, install or remove the converters' environments."""
+
+
+@command.command(name="list", epilog="Example: edgekit toolchain list --json")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_converters(as_json: bool) -> None:
+    """All converters: what each turns into what, where it runs, and whether it is ready."""
+    from edgekit.toolchain.converters import discover
+    from edgekit.toolchain.environments import is_ready
+
+    rows = [
+        {
+            "name": converter.name,
+            "summary": converter.summary,
+            "environment": converter.environment,
+            "ready": is_ready(converter),
+            "converts": sorted({f"{c.source} → {c.target}" for c in converter.converts}),
+            "folder": str(converter.program.parent),
+        }
+        for converter in discover().values()
+    ]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("converter", "environment", "ready", "what it does")
+    for row in rows:
+        state = "[green]yes[/]" if row["ready"] else "no"
+        table.add_row(str(row["name"]), str(row["environment"]), state, str(row["summary"]))
+    Console(highlight=False).print(table)
+
+
+@command.command(name="install", epilog="Example: edgekit toolchain install --all")
+@click.argument("names", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="Every isolated environment.")
+def install(names: tuple[str, ...], everything: bool) -> None:
+    """Build environments now, for later use without a network (default: onnx2tf)."""
+    from edgekit.cli.progress import Display
+    from edgekit.toolchain.converters import discover
+    from edgekit.toolchain.environments import ensure
+
+    converters = discover()
+    isolated = [name for name, c in converters.items() if c.environment == "isolated"]
+    with Display(verbose=True) as display:
+        for name in isolated if everything else names or ("onnx2tf",):
+            ensure(_known(name, converters), display)
+            display.console.print(f"{name} is ready.")
+
+
+@command.command(name="remove", epilog="Example: edgekit toolchain remove litert_torch")
+@click.argument("names", nargs=-1, required=True)
+def remove(names: tuple[str, ...]) -> None:
+    """Delete environments; they are built again when needed."""
+    from edgekit.errors import UsageError
+    from edgekit.toolchain.converters import discover
+    from edgekit.toolchain.environments import remove as remove_environment
+
+    converters = discover()
+    for name in names:
+        converter = _known(name, converters)
+        if converter.environment == "host":
+            raise UsageError(
+                f"{name} runs in your own Python, which edgekit never changes.",
+                cure="Uninstall packages there with pip.",
+            )
+        gone = remove_environment(converter)
+        click.echo(f"{name} {'removed' if gone else 'was not installed'}.")
+
+
+def _known(name: str, converters: dict[str, Converter]) -> Converter:
+    from edgekit.errors import UsageError
+
+    plain = name.replace("-", "_")
+    if plain not in converters:
+        raise UsageError(
+            f"There is no converter {name}.", cure=f"Converters: {', '.join(converters)}"
+        )
+    return converters[plain]

@@ -1,0 +1,273 @@
+"""Getting one float `.tflite` that equals the framework, by whichever route manages it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgekit.errors import ConversionError, EdgekitError, NoRouteError, SetupError
+from edgekit.pipeline import candidates
+from edgekit.pipeline.plan import Plan
+from edgekit.pipeline.reference import Reference, spec_tables
+from edgekit.results import Attempt
+from edgekit.routes import Hop, Route
+from edgekit.toolchain.workshop import Workshop
+from edgekit.types import Binding, LatencyReport, ParityReport, Step, TensorSpec
+from edgekit.validation import gates
+from edgekit.validation.align import align_outputs
+from edgekit.validation.parity import compare
+
+
+@dataclass(frozen=True, kw_only=True)
+class FloatFile:
+    """A float `.tflite` that equals the framework."""
+
+    path: Path
+    parity: ParityReport
+    bindings: tuple[Binding, ...]
+    attempt: Attempt
+    latency: LatencyReport | None = None
+
+
+class _NotEqual(ConversionError):
+    """A stage's outputs differ from the framework's."""
+
+    def __init__(self, cause: str, stages: tuple[ParityReport, ...]) -> None:
+        super().__init__(cause)
+        self.stages = stages
+
+
+def make_float(
+    plan: Plan, reference: Reference, workshop: Workshop, work: Path
+) -> tuple[FloatFile, tuple[Attempt, ...]]:
+    """Try the routes; the chosen file and what became of every attempt.
+
+    The first route that is right wins; with ``plan.choose_fastest`` all are made, and of those that
+    are right the one with the lower median latency.
+
+    Raises:
+        NoRouteError: no route gave a right file; the cause says why for each.
+        SetupError: not one route could even start.
+    """
+    if not plan.routes:
+        return _as_it_is(plan, reference, workshop, work)
+    right: list[FloatFile] = []
+    failed: list[tuple[Attempt, EdgekitError]] = []
+    for number, route in enumerate(plan.routes):
+        first_step = len(workshop.steps)
+        folder = work / f"route-{number}"
+        folder.mkdir()
+        try:
+            made = _travel(plan, route, reference, workshop, folder)
+        except (ConversionError, SetupError) as error:
+            attempt = _abandoned(route, error, tuple(workshop.steps[first_step:]))
+            failed.append((attempt, error))
+            workshop.progress.note(f"Route {route.name} abandoned: {error.cause}")
+            continue
+        right.append(made)
+        if not plan.choose_fastest:
+            break
+    if not right:
+        raise _no_route(failed)
+    return _choose(plan, right, [attempt for attempt, _ in failed], workshop)
+
+
+def _travel(
+    plan: Plan, route: Route, reference: Reference, workshop: Workshop, folder: Path
+) -> FloatFile:
+    artifact = Path(plan.source.location)
+    first_step = len(workshop.steps)
+    stages: list[ParityReport] = []
+    told: list[dict[str, Any]] = []
+    for number, hop in enumerate(route.hops):
+        target = hop.conversion.target
+        output = folder / f"{number}.{_SUFFIX.get(target, target)}"
+        told = _hop(hop, artifact, output, reference, workshop)
+        artifact = output
+        if target == "onnx":
+            stages.append(_check_onnx(plan, artifact, reference, workshop, folder / "onnx-outputs"))
+            _require_equal(plan, stages)
+    parity, bindings = candidates.measure(
+        artifact,
+        reference,
+        workshop,
+        name=f"float TFLite by {route.name}",
+        work=folder / "outputs",
+        told=told,
+    )
+    stages.append(parity)
+    _require_equal(plan, stages)
+    return FloatFile(
+        path=artifact,
+        parity=parity,
+        bindings=bindings,
+        attempt=Attempt(
+            route=route.name,
+            path=str(route),
+            state="used",
+            stages=tuple(stages),
+            steps=tuple(workshop.steps[first_step:]),
+        ),
+    )
+
+
+_SUFFIX = {"exported_program": "pt2", "saved_model": "d", "torchscript": "pt"}
+
+
+def _hop(
+    hop: Hop, artifact: Path, output: Path, reference: Reference, workshop: Workshop
+) -> list[dict[str, Any]]:
+    result, _ = workshop.call(
+        hop.converter,
+        "convert",
+        {
+            "artifact": str(artifact),
+            "from": hop.conversion.source,
+            "to": hop.conversion.target,
+            "output": str(output),
+            "inputs": spec_tables(reference.inputs),
+            "outputs": spec_tables(reference.outputs),
+        },
+        title=f"Converting {hop.conversion.source} to {hop.conversion.target} "
+        f"by {hop.converter.name}",
+        options={"from": hop.conversion.source, "to": hop.conversion.target},
+    )
+    if not output.exists():
+        raise ConversionError(f"{hop.converter.name} said that it wrote {output.name}, but did not.")
+    return [entry for entry in result.get("inputs", []) if "source" in entry]
+
+
+def _check_onnx(
+    plan: Plan, artifact: Path, reference: Reference, workshop: Workshop, folder: Path
+) -> ParityReport:
+    import numpy as np
+
+    folder.mkdir()
+    runner = plan.converters["onnx"]
+    result, _ = workshop.call(
+        runner,
+        "reference",
+        {
+            "artifact": str(artifact),
+            "inputs": {name: str(path) for name, path in reference.data.parity.files.items()},
+            "specs": spec_tables(reference.inputs),
+            "outputs_folder": str(folder),
+        },
+        title="Comparing ONNX",
+    )
+    workshop.release(runner)
+    specs = tuple(
+        TensorSpec(name=o["name"], shape=tuple(o["shape"]), dtype=o["dtype"])
+        for o in result["outputs"]
+    )
+    files = tuple(Path(o["path"]) for o in result["outputs"])
+
+    def first(path: Path, spec: TensorSpec) -> Any:
+        stack = np.load(path, mmap_mode="r")
+        return stack[:1] if stack.ndim == len(spec.shape) else stack[0]
+
+    bindings = align_outputs(
+        reference.outputs,
+        specs,
+        [first(f, s) for f, s in zip(reference.files, reference.outputs, strict=True)],
+        [first(f, s) for f, s in zip(files, specs, strict=True)],
+    )
+    return compare(
+        reference="framework",
+        candidate="ONNX",
+        data=reference.data.parity.digest,
+        samples=reference.data.parity.ids,
+        reference_files=reference.files,
+        candidate_files=files,
+        bindings=bindings,
+        labels=reference.labels,
+    )
+
+
+def _require_equal(plan: Plan, stages: list[ParityReport]) -> None:
+    """Hold the last stage against the float file's gates on parity (60 dB unless stated)."""
+    report = stages[-1]
+    measured = gates.metrics(report, None, size_bytes=0, integer_share=None)
+    applicable = [
+        gate for gate in gates.for_file("fp32", None, plan.gates) if gate.metric in _PARITY_METRICS
+    ]
+    for result in gates.judge(applicable, measured).gates:
+        if result.state == "fail":
+            worst = report.worst_output
+            raise _NotEqual(
+                f"{report.candidate} does not equal the framework: output {worst.name} has "
+                f"{worst.sqnr_db:.1f} dB (worst sample {worst.worst_sample}: "
+                f"{worst.worst_sqnr_db:.1f} dB); required: {result.gate}.",
+                tuple(stages),
+            )
+
+
+_PARITY_METRICS = {"sqnr_db", "worst_sqnr_db", "nonfinite", "cosine", "max_abs", "mean_abs"}
+
+
+def _choose(
+    plan: Plan, right: list[FloatFile], failed: list[Attempt], workshop: Workshop
+) -> tuple[FloatFile, tuple[Attempt, ...]]:
+    from dataclasses import replace
+
+    if len(right) == 1:
+        return right[0], (*failed, right[0].attempt)
+    latencies = candidates.benchmark(
+        [file.path for file in right],
+        workshop,
+        threads=plan.request.threads,
+        title="Which route's file is faster",
+    )
+    timed = [
+        replace(file, latency=latency, attempt=replace(file.attempt, latency=latency))
+        for file, latency in zip(right, latencies, strict=True)
+    ]
+    best, *others = sorted(timed, key=lambda file: file.latency.percentile(50))  # type: ignore[union-attr]
+    slower = [
+        replace(
+            file.attempt,
+            state="right, but slower",
+            why=f"{file.latency.percentile(50):.2f} ms, {best.attempt.route} takes "  # type: ignore[union-attr]
+            f"{best.latency.percentile(50):.2f} ms",  # type: ignore[union-attr]
+        )
+        for file in others
+    ]
+    return best, (*failed, best.attempt, *slower)
+
+
+def _abandoned(route: Route, error: EdgekitError, steps: tuple[Step, ...]) -> Attempt:
+    return Attempt(
+        route=route.name,
+        path=str(route),
+        state="abandoned",
+        why=error.cause,
+        stages=error.stages if isinstance(error, _NotEqual) else (),
+        steps=steps,
+    )
+
+
+def _no_route(failed: list[tuple[Attempt, EdgekitError]]) -> EdgekitError:
+    errors = [error for _, error in failed]
+    if len(errors) == 1 or all(isinstance(error, SetupError) for error in errors):
+        return errors[0]
+    reasons = "".join(f"\n  {attempt.route}: {attempt.why}" for attempt, _ in failed)
+    return NoRouteError(
+        f"No route leads to a right file.{reasons}",
+        cure="The logs say more. If the model is float16 or random inside, 60 dB may be out of "
+        'reach: --gate "fp32:sqnr_db >= 40" states what is right for you.',
+        log=next((error.log for error in errors if error.log), None),
+    )
+
+
+def _as_it_is(
+    plan: Plan, reference: Reference, workshop: Workshop, work: Path
+) -> tuple[FloatFile, tuple[Attempt, ...]]:
+    """A `.tflite` source is its own float file."""
+    path = Path(plan.source.location)
+    parity, bindings = candidates.measure(
+        path, reference, workshop, name="float TFLite", work=work / "float"
+    )
+    attempt = Attempt(route="none", path="tflite", state="used", stages=(parity,))
+    return FloatFile(path=path, parity=parity, bindings=bindings, attempt=attempt), (attempt,)
+

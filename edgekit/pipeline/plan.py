@@ -1,0 +1,147 @@
+"""Deciding what to do, without doing any of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgekit.contract import Config, load_config, read_labels
+from edgekit.errors import UsageError
+from edgekit.pipeline.request import ConversionRequest
+from edgekit.routes import Route, find_routes, source_converter
+from edgekit.runners.litert import LITERT
+from edgekit.sources import recognise
+from edgekit.toolchain.converters import Converter, discover
+from edgekit.types import Gate, ModelSource, Scheme
+from edgekit.validation import gates
+
+REPORT_NAME = "edgekit-report.json"
+DEFAULT_SAMPLES = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a run will do.
+
+    Attributes:
+        runner: the converter that runs the source model as the reference.
+        routes: the routes in the order in which they are tried; empty for a `.tflite` source.
+        converters: all that exist, by name.
+        choose_fastest: try all routes and keep the fastest right one.
+    """
+
+    request: ConversionRequest
+    config: Config
+    source: ModelSource
+    runner: Converter
+    routes: tuple[Route, ...]
+    converters: dict[str, Converter]
+    choose_fastest: bool
+    schemes: tuple[Scheme, ...]
+    calibration: Path | None
+    parity: Path | None
+    samples: int
+    labels: tuple[str, ...]
+    gates: tuple[tuple[Scheme | None, Gate], ...]
+    output: Path
+
+    @property
+    def report(self) -> Path:
+        """Where the report will be."""
+        return self.output / REPORT_NAME
+
+    def file(self, scheme: Scheme) -> Path:
+        """Where the file of a scheme will be."""
+        return self.output / f"{self.source.name}_{scheme.replace('-', '_')}.tflite"
+
+    def describe(self) -> dict[str, Any]:
+        """The plan as plain data, for ``--dry-run``."""
+        from edgekit.toolchain.environments import is_ready
+
+        used = {self.runner.name: self.runner} | {
+            hop.converter.name: hop.converter for route in self.routes for hop in route.hops
+        }
+        return {
+            "source": {"location": self.source.location, "kind": self.source.kind},
+            "routes": [str(route) for route in self.routes],
+            "choose": "fastest" if self.choose_fastest else "first that is right",
+            "environments": {
+                name: "ready" if is_ready(converter) else "to be built"
+                for name, converter in used.items()
+                if converter.environment == "isolated"
+            },
+            "calibration": "synthetic" if self.request.synthetic else str(self.calibration),
+            "parity": str(self.parity) if self.parity else "a part of the calibration data",
+            "samples": self.samples,
+            "files": {scheme: str(self.file(scheme)) for scheme in self.schemes},
+            "gates": [f"{scheme or 'all'}: {gate}" for scheme, gate in self.gates],
+            "report": str(self.report),
+        }
+
+
+def plan(request: ConversionRequest) -> Plan:
+    """Decide sources, routes, schemes, data and outputs.
+
+    Raises:
+        UsageError: something needed is missing or contradictory.
+        ModelError: the model file is empty or not what its name says.
+        SetupError: a converter's manifest is broken.
+    """
+    config = load_config(request.config) if request.config else Config()
+    source = recognise(
+        _location(request, config),
+        weights=request.weights or config.weights,
+        trust_pickle=request.trust_pickle,
+    )
+    converters = discover()
+    runner = LITERT if source.kind == "tflite" else source_converter(source.kind, converters)
+    routes = () if source.kind == "tflite" else find_routes(source.kind, converters, request.route)
+    calibration = request.calibration or config.calibration
+    if calibration is None and not request.synthetic:
+        raise UsageError(
+            "No calibration data was given, so nothing could be proven about the result.",
+            cure="Add --calibration FOLDER with inputs the model will really see (a few dozen "
+            "images do). To go without, add --synthetic: random inputs, and a report that says so.",
+        )
+    if calibration is not None and request.synthetic:
+        raise UsageError(
+            "--synthetic and --calibration contradict each other.", cure="Leave one away."
+        )
+    samples = request.samples or config.samples or DEFAULT_SAMPLES
+    return Plan(
+        request=request,
+        config=config,
+        source=source,
+        runner=runner,
+        routes=routes,
+        converters=converters,
+        choose_fastest=runner.choose == "fastest" and request.route is None,
+        schemes=_schemes(request),
+        calibration=calibration,
+        parity=request.parity or config.parity,
+        samples=samples,
+        labels=read_labels(request.labels) if request.labels else (),
+        gates=tuple(map(gates.parse, (*config.gates, *request.gates))),
+        output=request.output or Path(f"{source.name}_tflite"),
+    )
+
+
+def _location(request: ConversionRequest, config: Config) -> str:
+    if request.model:
+        return request.model
+    if config.source is None:
+        raise UsageError(
+            "No model was named.", cure="edgekit convert MODEL, or source = … under [model]."
+        )
+    assert request.config is not None
+    below = request.config.parent / config.source
+    return str(below) if below.exists() else config.source
+
+
+def _schemes(request: ConversionRequest) -> tuple[Scheme, ...]:
+    """The stated schemes in their order, or the default; int8 needs real data by default."""
+    default: tuple[Scheme, ...] = (
+        ("fp32", "fp16") if request.synthetic else ("fp32", "fp16", "int8")
+    )
+    return tuple(dict.fromkeys(request.schemes or default))

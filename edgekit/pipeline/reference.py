@@ -1,0 +1,212 @@
+"""The source model as the reference: its description, the data for it, its own outputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgekit import calibration
+from edgekit.contract import Contract, resolve
+from edgekit.errors import ModelError
+from edgekit.pipeline.plan import Plan
+from edgekit.results import DataReport
+from edgekit.runners.litert import LITERT
+from edgekit.tflite.metadata import read_contract
+from edgekit.toolchain.workshop import Workshop
+from edgekit.types import TensorSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """What every candidate is compared with.
+
+    Attributes:
+        contract: inputs (static) and outputs as the framework has them.
+        outputs: the outputs with the shapes of one sample.
+        files: one stack of shape (N, …) per output.
+        data: the samples.
+    """
+
+    contract: Contract
+    outputs: tuple[TensorSpec, ...]
+    files: tuple[Path, ...]
+    data: calibration.Dataset
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """The inputs in the model's order."""
+        return tuple(entry.tensor for entry in self.contract.inputs)
+
+    @property
+    def labels(self) -> tuple[int | None, ...]:
+        """The class index of each parity sample, empty where none is known."""
+        names = self.contract.outputs[0].labels if self.contract.outputs else ()
+        found = tuple(_label_index(label, names) for label in self.data.parity.labels)
+        return found if any(index is not None for index in found) else ()
+
+
+def spec_tables(specs: tuple[TensorSpec, ...]) -> list[dict[str, Any]]:
+    """Tensor specs as the worker protocol has them."""
+    return [
+        {"name": s.name, "shape": list(s.shape), "dtype": s.dtype, "layout": s.layout}
+        for s in specs
+    ]
+
+
+def make_reference(plan: Plan, workshop: Workshop, work: Path) -> Reference:
+    """Load the model, prepare the data, run the model on it.
+
+    Raises:
+        ModelError, UsageError, DataError, SetupError: see the classes.
+    """
+    contract = _describe(plan, workshop)
+    data = _load_data(plan, contract, work / "data", workshop)
+    folder = work / "reference"
+    folder.mkdir()
+    specs = tuple(entry.tensor for entry in contract.inputs)
+    if plan.source.kind == "tflite":
+        identity = [
+            {
+                "path": str(data.parity.files[spec.name]),
+                "shape": spec.shape,
+                "permutation": list(range(len(spec.shape))),
+            }
+            for spec in specs
+        ]
+        result, _ = workshop.call(
+            LITERT,
+            "run",
+            {"artifact": plan.source.location, "inputs": identity, "outputs_folder": str(folder)},
+            title="Running the float file as the reference",
+        )
+        outputs = tuple(entry.tensor for entry in contract.outputs)
+        files = tuple(map(Path, result["outputs"]))
+    else:
+        result, _ = workshop.call(
+            plan.runner,
+            "reference",
+            {
+                "inputs": {name: str(path) for name, path in data.parity.files.items()},
+                "specs": spec_tables(specs),
+                "outputs_folder": str(folder),
+            },
+            title=f"Running the {plan.source.kind} model as the reference",
+            options={"samples": data.parity.count, "data": data.parity.digest},
+        )
+        outputs = tuple(
+            TensorSpec(name=o["name"], shape=tuple(o["shape"]), dtype=o["dtype"])
+            for o in result["outputs"]
+        )
+        files = tuple(Path(o["path"]) for o in result["outputs"])
+    if not files:
+        raise ModelError("The model has no outputs.", cure="Return at least one tensor.")
+    return Reference(contract=contract, outputs=outputs, files=files, data=data)
+
+
+def data_report(plan: Plan, data: calibration.Dataset) -> DataReport:
+    """What the report says about the data."""
+    return DataReport(
+        path="synthetic" if plan.request.synthetic else str(plan.calibration),
+        synthetic=plan.request.synthetic,
+        seed=data.seed,
+        calibration_samples=data.calibration.count,
+        calibration_digest=data.calibration.digest,
+        parity_samples=data.parity.count,
+        parity_digest=data.parity.digest,
+        notes=data.notes,
+        skipped=data.skipped,
+    )
+
+
+def _describe(plan: Plan, workshop: Workshop) -> Contract:
+    source = plan.source
+    if source.kind == "tflite":
+        result, _ = workshop.call(
+            LITERT, "describe", {"artifact": source.location}, title=f"Reading {source.name}"
+        )
+        embedded = read_contract(Path(source.location))
+    else:
+        stated = list(plan.request.inputs) or [
+            TensorSpec(
+                name=name,
+                shape=tuple(table.get("shape", ())),
+                dtype=table.get("dtype", "float32"),
+                layout=table.get("layout"),
+            )
+            for name, table in plan.config.inputs.items()
+            if table.get("shape")
+        ]
+        request = {
+            "source": {
+                "location": source.location,
+                "kind": source.kind,
+                "weights": str(source.weights) if source.weights else None,
+                "trust_pickle": source.trust_pickle,
+            },
+            "inputs": spec_tables(tuple(stated)),
+        }
+        result, _ = workshop.call(
+            plan.runner, "describe", request, title=f"Loading {source.name}"
+        )
+        embedded = None
+    contract = resolve(
+        _specs(result["inputs"]),
+        _specs(result["outputs"]),
+        config=plan.config,
+        inputs=plan.request.inputs,
+        preprocess=plan.request.preprocess,
+        task=plan.request.task,
+        labels=plan.labels,
+        embedded=embedded,
+    )
+    for entry in contract.inputs:
+        for assumption in entry.assumed:
+            workshop.progress.note(f"Input {entry.tensor.name}: {assumption}.")
+    return contract
+
+
+def _specs(tables: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
+    return tuple(
+        TensorSpec(
+            name=table["name"],
+            shape=tuple(table["shape"]),
+            dtype=table["dtype"],
+            layout=table.get("layout"),
+        )
+        for table in tables
+    )
+
+
+def _load_data(plan: Plan, contract: Contract, folder: Path, workshop: Workshop) -> calibration.Dataset:
+    request = plan.request
+    folder.mkdir()
+    workshop.progress.step("Preparing the data")
+    if request.synthetic:
+        data = calibration.synthetic(
+            contract, folder=folder, samples=min(plan.samples, 32), seed=request.seed
+        )
+    else:
+        assert plan.calibration is not None
+        data = calibration.load(
+            plan.calibration,
+            contract,
+            folder=folder,
+            calibration_samples=plan.samples,
+            parity_samples=request.parity_samples,
+            seed=request.seed,
+            parity_path=plan.parity,
+            progress=workshop.progress,
+        )
+    workshop.progress.update(1.0)
+    for note in data.notes:
+        workshop.progress.note(note)
+    return data
+
+
+def _label_index(label: str | int | None, names: tuple[str, ...]) -> int | None:
+    if isinstance(label, int) or label is None:
+        return label
+    if label in names:
+        return names.index(label)
+    return int(label) if label.isdecimal() else None

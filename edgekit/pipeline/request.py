@@ -1,0 +1,54 @@
+"""What the user asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgekit.contract import Task
+from edgekit.toolchain.workshop import Limits
+from edgekit.types import Scheme, TensorSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConversionRequest:
+    """All options of ``edgekit convert``; what is unset comes from ``edgekit.toml`` or a default.
+
+    Attributes:
+        model: a path, or ``package.module:factory``.
+        inputs: ``--input``, parsed; shapes that the model does not tell.
+        preprocess: keys of `edgekit.contract.Preprocess` that were given as flags.
+        calibration: folder of images, ``.npy``, ``.npz`` or video.
+        parity: separate data to compare on; by default a part of ``calibration``.
+        samples: at most so many calibration samples.
+        synthetic: use random inputs, and say so in the report.
+        schemes: which files to make.
+        route: force this one instead of the first (or fastest) that is right.
+        gates: conditions such as ``int8:top1_agreement >= 95%``.
+        force: replace existing outputs.
+        threads: for measuring latency.
+    """
+
+    model: str | None = None
+    weights: Path | None = None
+    trust_pickle: bool = False
+    inputs: tuple[TensorSpec, ...] = ()
+    preprocess: Mapping[str, Any] = field(default_factory=dict)
+    task: Task | None = None
+    labels: Path | None = None
+    calibration: Path | None = None
+    parity: Path | None = None
+    samples: int | None = None
+    parity_samples: int = 32
+    seed: int = 0
+    synthetic: bool = False
+    schemes: tuple[Scheme, ...] = ()
+    route: str | None = None
+    output: Path | None = None
+    config: Path | None = None
+    gates: tuple[str, ...] = ()
+    force: bool = False
+    threads: int = 1
+    limits: Limits = field(default_factory=Limits)

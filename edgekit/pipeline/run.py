@@ -1,0 +1,95 @@
+"""Doing what a plan says."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from edgekit import sources
+from edgekit.errors import ConversionError
+from edgekit.pipeline.floats import make_float
+from edgekit.pipeline.plan import Plan
+from edgekit.pipeline.publish import publish, work_folder
+from edgekit.pipeline.quantized import make_files
+from edgekit.pipeline.reference import data_report, make_reference
+from edgekit.report.json import to_json
+from edgekit.results import ConversionResult, FileResult
+from edgekit.toolchain.workshop import Workshop
+from edgekit.types import Progress, SilentProgress
+
+
+def run(plan: Plan, progress: Progress | None = None) -> ConversionResult:
+    """Convert, compare, quantize, judge, and put the files with their report in place.
+
+    A failed gate is no exception: the files are there and the result says ``passed`` is false.
+
+    Raises:
+        EdgekitError: any class but `GateFailed`; nothing was written or replaced then.
+    """
+    progress = progress or SilentProgress()
+    notes = _Notes(progress)
+    started = time.monotonic()
+    before = _source_digest(plan)
+    with (
+        work_folder(plan) as work,
+        Workshop(name=plan.source.name, progress=notes, limits=plan.request.limits) as workshop,
+    ):
+        reference = make_reference(plan, workshop, work)
+        floating, attempts = make_float(plan, reference, workshop, work)
+        workshop.release(plan.runner)
+        files = make_files(plan, floating, reference, workshop, work)
+        if _source_digest(plan) != before:
+            raise ConversionError(
+                f"{plan.source.location} changed while it was converted.",
+                cure="Convert again; if it happens again, a converter writes to its input.",
+            )
+        result = ConversionResult(
+            source=plan.source,
+            source_digest=before,
+            contract=reference.contract,
+            data=data_report(plan, reference.data),
+            attempts=attempts,
+            files=tuple(_in_place(plan, file) for file in files),
+            steps=tuple(workshop.steps),
+            notes=tuple(notes.kept),
+            output=plan.output,
+            report=plan.report,
+            seconds=round(time.monotonic() - started, 3),
+        )
+        if all(file.error for file in files):
+            raise ConversionError(
+                f"No scheme could be written. {files[0].scheme}: {files[0].error}",
+                cure="Choose other schemes with --scheme.",
+            )
+        publish(plan, files, to_json(result))
+    return result
+
+
+class _Notes:
+    """Passes progress on and keeps the notes for the report."""
+
+    def __init__(self, inner: Progress) -> None:
+        self._inner = inner
+        self.kept: list[str] = []
+
+    def step(self, title: str) -> None:
+        self._inner.step(title)
+
+    def update(self, fraction: float, message: str = "") -> None:
+        self._inner.update(fraction, message)
+
+    def note(self, message: str) -> None:
+        self.kept.append(message)
+        self._inner.note(message)
+
+
+def _source_digest(plan: Plan) -> str | None:
+    path = plan.source.path
+    return sources.digest(path) if path is not None else None
+
+
+def _in_place(plan: Plan, file: FileResult) -> FileResult:
+    """The same result, naming the file where the user finds it."""
+    final: Path = plan.file(file.scheme)
+    return replace(file, artifact=replace(file.artifact, path=final))

@@ -1,0 +1,219 @@
+"""From a picture to the tensor that the model expects, as its contract says.
+
+The one place where this arithmetic is written in Python: calibration, the reference, validation
+and the golden vectors of the generated app code all come through here. The order is fixed: resize
+→ centre crop → colour → ``* scale`` → ``- mean`` → ``/ std`` → layout. Resizing works on 8-bit
+values, as it does in an app.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from edgekit.contract import InputContract, Preprocess, image_axes
+from edgekit.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    Array: TypeAlias = NDArray[Any]
+
+# (channels in the picture, colour of the model, channels of the model) -> name in cv2;
+# the empty name is "as it is".
+_CONVERSIONS = {
+    (1, "GRAY", 1): "",
+    (1, "RGB", 3): "COLOR_GRAY2RGB",
+    (1, "BGR", 3): "COLOR_GRAY2BGR",
+    (3, "GRAY", 1): "COLOR_BGR2GRAY",
+    (3, "RGB", 3): "COLOR_BGR2RGB",
+    (3, "BGR", 3): "",
+    (4, "GRAY", 1): "COLOR_BGRA2GRAY",
+    (4, "RGB", 3): "COLOR_BGRA2RGB",
+    (4, "BGR", 3): "COLOR_BGRA2BGR",
+    (4, "RGB", 4): "COLOR_BGRA2RGBA",
+    (4, "BGR", 4): "",
+}
+
+
+def read_image(path: Path) -> Array:
+    """Read a picture file as uint8 BGR, shape (height, width, 3).
+
+    The EXIF orientation is applied, transparency is dropped, 16 bits become 8.
+
+    Raises:
+        DataError: the file cannot be read, or is no picture that OpenCV knows.
+    """
+    import cv2
+
+    pixels = decode_image(read_bytes(path), str(path))
+    if pixels.shape[2] == 1:
+        return _array(cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR))
+    return pixels
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be read: {error.strerror or error}.",
+            cure="Check that the file exists and that you may read it.",
+        ) from error
+
+
+def decode_image(data: bytes, name: str) -> Array:
+    """Decode the bytes of a picture file to uint8 BGR (height, width, 3), or gray (…, 1).
+
+    A gray file stays gray, so that the caller can tell.
+
+    Raises:
+        DataError: the bytes are no picture that OpenCV knows, or a damaged one.
+    """
+    import cv2
+    import numpy as np
+
+    # From bytes and not from the path: OpenCV cannot open every path on every system.
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_ANYCOLOR)
+    except cv2.error:  # an empty file, or one that claims an absurd size
+        pixels = None
+    if pixels is None:
+        raise DataError(
+            f"{name} is no picture, or a damaged one.",
+            cure="Remove it, or save it again as JPEG or PNG.",
+        )
+    return _array(pixels if pixels.ndim == 3 else pixels[:, :, np.newaxis])
+
+
+def preprocess_image(image: Array, contract: InputContract) -> Array:
+    """The tensor for one picture.
+
+    Args:
+        image: uint8, gray (height, width) or (height, width, 1), BGR (…, 3) or BGRA (…, 4).
+        contract: an input with ``preprocess``.
+
+    Returns:
+        The input's full shape (its batch is 1), dtype and layout. Integer types are rounded to
+        the nearest value and end at the limits of the type.
+
+    Raises:
+        DataError: the picture's size or channels cannot become what the model expects.
+        UsageError: the contract itself makes no sense for a picture.
+    """
+    import numpy as np
+
+    tensor, preprocess = contract.tensor, contract.preprocess
+    axes = image_axes(tensor)
+    if preprocess is None or axes is None:
+        raise UsageError(
+            f"Input {tensor.name} has no preprocessing: it is not known how a picture becomes it.",
+            cure="Give model-ready arrays (.npz), or state shape and layout with --input.",
+        )
+    if tensor.shape[0] != 1:
+        raise DataError(
+            f"Input {tensor.name} takes {tensor.shape[0]} pictures at once.",
+            cure="Export the model with a batch of 1, or give model-ready arrays (.npz).",
+        )
+    image = image if image.ndim == 3 else image[:, :, np.newaxis]
+    height, width, channels = (tensor.shape[axis] for axis in axes)
+    pixels = _crop(_resize(image, preprocess), preprocess)
+    if pixels.shape[:2] != (height, width):
+        raise DataError(
+            f"The picture is {pixels.shape[0]}x{pixels.shape[1]} after preprocessing, "
+            f"input {tensor.name} wants {height}x{width}.",
+            cure=f"State the size, for example --resize {height},{width}",
+        )
+    pixels = _color(pixels, preprocess, channels)
+    values = _normalise(pixels, preprocess, np.dtype(tensor.dtype))
+    if axes[2] == 1:
+        values = values.transpose(2, 0, 1)
+    return np.ascontiguousarray(values[np.newaxis])
+
+
+def _resize(image: Array, preprocess: Preprocess) -> Array:
+    import cv2
+
+    if preprocess.resize is None:
+        return image
+    height, width = image.shape[:2]
+    if isinstance(preprocess.resize, int):
+        # The longer side is cut, not rounded: what torchvision's Resize does.
+        short = min(height, width)
+        target = (preprocess.resize * height // short, preprocess.resize * width // short)
+    else:
+        target = preprocess.resize
+    if target == (height, width):
+        return image
+    flag = {
+        "bilinear": cv2.INTER_LINEAR,
+        "bicubic": cv2.INTER_CUBIC,
+        "area": cv2.INTER_AREA,
+        "nearest": cv2.INTER_NEAREST,
+    }[preprocess.interpolation]
+    resized = cv2.resize(image, (target[1], target[0]), interpolation=flag)
+    return _array(resized.reshape(*target, image.shape[2]))  # cv2 drops a single channel
+
+
+def _crop(image: Array, preprocess: Preprocess) -> Array:
+    if preprocess.crop is None:
+        return image
+    height, width = preprocess.crop
+    if image.shape[0] < height or image.shape[1] < width:
+        raise DataError(
+            f"The picture is {image.shape[0]}x{image.shape[1]}, too small for a crop of "
+            f"{height}x{width}.",
+            cure=f"Resize it first, for example --resize {max(height, width)}",
+        )
+    top = round((image.shape[0] - height) / 2)
+    left = round((image.shape[1] - width) / 2)
+    return image[top : top + height, left : left + width]
+
+
+def _color(image: Array, preprocess: Preprocess, channels: int | None) -> Array:
+    import cv2
+
+    given = image.shape[2]
+    name = _CONVERSIONS.get((given, preprocess.color, channels or 0))
+    if name is None:
+        raise DataError(
+            f"A picture with {given} channels cannot become {channels} channels of "
+            f"{preprocess.color}.",
+            cure="Correct the colour (--color RGB, BGR or GRAY), or give model-ready arrays.",
+        )
+    if not name:
+        return image
+    converted = cv2.cvtColor(image, getattr(cv2, name))
+    return _array(converted.reshape(*image.shape[:2], channels or 0))
+
+
+def _normalise(pixels: Array, preprocess: Preprocess, dtype: Any) -> Array:
+    import numpy as np
+
+    channels = pixels.shape[2]
+    for name, per_channel in (("mean", preprocess.mean), ("std", preprocess.std)):
+        if len(per_channel) not in (1, channels):
+            raise UsageError(
+                f"{name} has {len(per_channel)} values, the picture {channels} channels.",
+                cure=f"Give one value, or {channels}.",
+            )
+    values = pixels.astype(np.float32)
+    values *= np.float32(preprocess.scale)
+    values -= np.asarray(preprocess.mean, np.float32)
+    values /= np.asarray(preprocess.std, np.float32)
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        values = np.rint(values).clip(limits.min, limits.max)
+    return values.astype(dtype, copy=False)
+
+
+def _array(value: Any) -> Array:
+    """What cv2 gives is untyped; this is where it gets its type."""
+    result: Array = value
+    return result

@@ -1,0 +1,90 @@
+"""Writing the quantized graph with litert-quantizer, given our ranges."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, assert_never
+
+from edgekit.errors import ConversionError
+from edgekit.quantize.observe import Ranges
+from edgekit.types import CALIBRATED_SCHEMES, Scheme
+
+if TYPE_CHECKING:
+    from typing import Any
+
+_SMALLEST_RANGE = 1e-6
+"""A tensor that is always zero still needs a scale."""
+
+
+def emit(model: Path, output: Path, scheme: Scheme, ranges: Ranges | None = None) -> None:
+    """Quantize ``model`` into ``output``.
+
+    Args:
+        model: a float `.tflite`.
+        output: the file to write.
+        scheme: any but ``fp32``.
+        ranges: of every float tensor; needed by the calibrated schemes.
+
+    Raises:
+        ConversionError: litert-quantizer refuses the model.
+    """
+    from litert_quantizer import quantizer
+
+    engine = quantizer.Quantizer(str(model))
+    _set_recipe(engine, scheme)
+    statistics = None
+    if scheme in CALIBRATED_SCHEMES:
+        if ranges is None:
+            raise ValueError(f"{scheme} needs ranges")
+        statistics = {name: _statistics(low, high) for name, (low, high) in ranges.items()}
+    try:
+        result = engine.quantize(
+            statistics, enable_progress_bar=False, enable_progress_report=False
+        )
+    except (ValueError, RuntimeError, KeyError, NotImplementedError, IndexError) as error:
+        raise ConversionError(
+            f"litert-quantizer cannot write {scheme}: {str(error).strip().splitlines()[-1][:300]}",
+            cure="Leave this scheme out with --scheme, or try another --route.",
+        ) from error
+    output.write_bytes(result.quantized_model)
+
+
+def _set_recipe(engine: Any, scheme: Scheme) -> None:
+    from litert_quantizer import algorithm_manager, qtyping, recipe
+
+    algorithm, operation = algorithm_manager.AlgorithmName, qtyping.TFLOperationName
+    match scheme:
+        case "fp16":
+            engine.add_weight_only_config(
+                regex=".*",
+                operation_name=operation.ALL_SUPPORTED,
+                num_bits=16,
+                algorithm_key=algorithm.FLOAT_CASTING,
+            )
+        case "dynamic-int8":
+            engine.load_quantization_recipe(recipe.dynamic_wi8_afp32())
+        case "weight-only-int8":
+            engine.load_quantization_recipe(recipe.weight_only_wi8_afp32())
+        case "int16x8":
+            engine.load_quantization_recipe(recipe.static_wi8_ai16())
+        case "int8":
+            engine.load_quantization_recipe(recipe.static_wi8_ai8())
+        case "int8-float-io":
+            engine.load_quantization_recipe(recipe.static_wi8_ai8())
+            for border in (operation.INPUT, operation.OUTPUT):
+                engine.update_quantization_recipe(
+                    regex=".*", operation_name=border, algorithm_key=algorithm.NO_QUANTIZE
+                )
+        case "fp32":
+            raise ValueError("fp32 is the float file itself")
+        case _:
+            assert_never(scheme)
+
+
+def _statistics(low: float, high: float) -> dict[str, Any]:
+    import numpy as np
+
+    return {
+        "min": np.array([[low]], np.float32),
+        "max": np.array([[max(high, low + _SMALLEST_RANGE)]], np.float32),
+    }

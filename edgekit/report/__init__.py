@@ -1,0 +1,1 @@
+"""Reports: what a run found, in forms for people and for programs."""

@@ -1,0 +1,116 @@
+"""Recognising what a MODEL argument is, by looking at it and never by opening it up."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import zipfile
+from pathlib import Path
+
+from edgekit.errors import ModelError, UsageError
+from edgekit.types import ModelSource, SourceKind
+
+_BY_SUFFIX: dict[str, SourceKind] = {
+    ".pt2": "exported_program",
+    ".keras": "keras",
+    ".h5": "keras",
+    ".hdf5": "keras",
+    ".onnx": "onnx",
+    ".tflite": "tflite",
+}
+_TORCH_SUFFIXES = {".pt", ".pth", ".ckpt", ".bin", ".ptl"}
+
+
+def recognise(
+    location: str, *, weights: Path | None = None, trust_pickle: bool = False
+) -> ModelSource:
+    """The `ModelSource` of a command-line argument.
+
+    Raises:
+        UsageError: there is no such file, or its kind is unknown.
+        ModelError: the file is empty, or its content does not fit its name.
+    """
+    kind, name = _kind_and_name(location)
+    if weights is not None and not weights.is_file():
+        raise UsageError(f"There is no file {weights}.", cure="Check --weights.")
+    return ModelSource(
+        location=location,
+        kind=kind,
+        name=re.sub(r"[^\w.-]+", "_", name) or "model",
+        weights=weights,
+        trust_pickle=trust_pickle,
+    )
+
+
+def _kind_and_name(location: str) -> tuple[SourceKind, str]:
+    path = Path(location)
+    if not path.exists():
+        if _is_factory(location):
+            return "torch", location.rpartition(":")[2]
+        raise UsageError(
+            f"There is no file or folder {location}.",
+            cure="Check the path. A PyTorch model in code is named package.module:factory or "
+            "file.py:factory.",
+        )
+    if path.is_dir():
+        if not (path / "saved_model.pb").is_file():
+            raise UsageError(
+                f"The folder {location} is no SavedModel: it has no saved_model.pb.",
+                cure="Name a SavedModel folder or a model file.",
+            )
+        return "saved_model", path.resolve().name
+    if path.stat().st_size == 0:
+        raise ModelError(f"{location} is empty.", cure="Save or copy the model again.")
+    suffix = path.suffix.lower()
+    if suffix in _BY_SUFFIX:
+        return _BY_SUFFIX[suffix], path.stem
+    if suffix in _TORCH_SUFFIXES:
+        return _torch_kind(path), path.stem
+    if suffix == ".py":
+        raise UsageError(
+            f"{location} is Python code; which function in it makes the model?",
+            cure=f"Name it: {location}:factory",
+        )
+    raise UsageError(
+        f"The kind of {location} is unknown.",
+        cure=f"Known endings: {', '.join(sorted({*_BY_SUFFIX, *_TORCH_SUFFIXES}))}",
+    )
+
+
+def _is_factory(location: str) -> bool:
+    module, colon, attribute = location.rpartition(":")
+    if not colon or not attribute.isidentifier():
+        return False
+    return module.endswith(".py") or all(part.isidentifier() for part in module.split("."))
+
+
+def _torch_kind(path: Path) -> SourceKind:
+    """Tell TorchScript, an ExportedProgram and a pickle apart by the archive's table of contents."""
+    if not zipfile.is_zipfile(path):
+        with path.open("rb") as stream:
+            start = stream.read(2)
+        if start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
+            return "torch_pickle"
+        raise ModelError(
+            f"{path} is no PyTorch file: it is neither a zip archive nor a pickle.",
+            cure="It may be cut short or damaged; save or copy it again.",
+        )
+    with zipfile.ZipFile(path) as archive:
+        members = {name.partition("/")[2] for name in archive.namelist()}
+    if "archive_format" in members or any(m.startswith("models/") for m in members):
+        return "exported_program"
+    if "constants.pkl" in members or any(m.startswith("code/") for m in members):
+        return "torchscript"
+    return "torch_pickle"
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, or of a folder's relative names and contents."""
+    result = hashlib.sha256()
+    for file in [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file()):
+        if file is not path:
+            result.update(str(file.relative_to(path)).encode() + b"\0")
+        with file.open("rb") as stream:
+            while chunk := stream.read(1 << 20):
+                result.update(chunk)
+    return result.hexdigest()

@@ -1,0 +1,1 @@
+"""Isolated environments (uv) and the worker processes that run converters in them."""

@@ -1,0 +1,147 @@
+"""Converters as their manifests describe them.
+
+A converter is a folder with a ``converter.toml``, a ``worker.py`` and, where it runs in an
+environment of its own, a hash-locked requirements file. edgekit's own folders ship with it; more
+are found through ``EDGEKIT_CONVERTERS``, a list of folders that hold converter folders.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast, get_args
+
+from edgekit.errors import SetupError
+from edgekit.types import SourceKind
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conversion:
+    """One kind of file turned into another; a lower priority number is tried first."""
+
+    source: SourceKind
+    target: SourceKind
+    priority: int = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class Converter:
+    """A converter's manifest.
+
+    Attributes:
+        environment: ``host`` runs in the user's Python (the model's code lives there),
+            ``isolated`` in an environment that edgekit builds from ``requirements``.
+        modules: what must be importable in the host environment.
+        install: what the user types if it is not.
+        python: the version specifier of an isolated environment, for example ``>=3.12``.
+        versions: the distributions whose versions the lineage records.
+        runs: the kinds of model that it can run as a reference.
+        program: the worker's file.
+        choose: ``first`` route that passes, or the ``fastest`` of all that do.
+    """
+
+    name: str
+    summary: str
+    program: Path
+    environment: Literal["host", "isolated"]
+    modules: tuple[str, ...] = ()
+    install: str = ""
+    python: str = ">=3.11"
+    requirements: Path | None = None
+    versions: tuple[str, ...] = ()
+    runs: tuple[SourceKind, ...] = ()
+    converts: tuple[Conversion, ...] = ()
+    choose: Literal["first", "fastest"] = "first"
+    limit_seconds: float = 900
+    limit_memory_gb: float = 16
+
+
+def own_worker(name: str, program: Path, *, versions: tuple[str, ...]) -> Converter:
+    """One of edgekit's own programs, which run like converters: apart, watched, without network."""
+    return Converter(
+        name=name, summary=name, program=program, environment="host", versions=versions
+    )
+
+
+def builtin_folder() -> Path:
+    """The repository's ``converters/`` in a checkout, the copy inside the package in a wheel."""
+    package = Path(__file__).resolve().parents[1]
+    shipped = package / "_converters"
+    return shipped if shipped.is_dir() else package.parent / "converters"
+
+
+def launcher() -> Path:
+    """The program that serves a worker (``edgekit_worker.py``)."""
+    return builtin_folder() / "edgekit_worker.py"
+
+
+def discover() -> dict[str, Converter]:
+    """All converters by name; one from ``EDGEKIT_CONVERTERS`` replaces a built-in namesake.
+
+    Raises:
+        SetupError: a manifest is broken, or a folder in ``EDGEKIT_CONVERTERS`` does not exist.
+    """
+    roots = [builtin_folder()]
+    for entry in filter(None, os.environ.get("EDGEKIT_CONVERTERS", "").split(os.pathsep)):
+        root = Path(entry).expanduser()
+        if not root.is_dir():
+            raise SetupError(
+                f"EDGEKIT_CONVERTERS names {root}, which is no folder.",
+                cure="Correct the variable, or unset it.",
+            )
+        roots.append(root)
+    manifests = (m for root in roots for m in sorted(root.glob("*/converter.toml")))
+    return {converter.name: converter for converter in map(read_manifest, manifests)}
+
+
+def read_manifest(path: Path) -> Converter:
+    """A `Converter` from its ``converter.toml``.
+
+    Raises:
+        SetupError: the manifest is no TOML, or lacks or misspells something.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        return _from_table(table, path.parent)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SetupError(
+            f"The converter manifest {path} is not right: {error!r}",
+            cure="See converters/README.md for the keys.",
+        ) from error
+
+
+def _from_table(table: dict[str, Any], folder: Path) -> Converter:
+    limits = table.pop("limits", {})
+    conversions = tuple(
+        Conversion(
+            source=_kind(source), target=_kind(entry["to"]), priority=entry.get("priority", 50)
+        )
+        for entry in table.pop("converts", [])
+        for source in entry["from"]
+    )
+    requirements = table.pop("requirements", None)
+    environment = table.pop("environment")
+    if environment not in ("host", "isolated"):
+        raise ValueError(f"environment is {environment!r}, not host or isolated")
+    if environment == "isolated" and requirements is None:
+        raise ValueError("an isolated converter needs requirements")
+    return Converter(
+        program=folder / "worker.py",
+        environment=environment,
+        requirements=(folder / requirements).resolve() if requirements else None,
+        modules=tuple(table.pop("modules", ())),
+        versions=tuple(table.pop("versions", ())),
+        runs=tuple(_kind(kind) for kind in table.pop("runs", ())),
+        converts=conversions,
+        limit_seconds=float(limits.get("seconds", 900)),
+        limit_memory_gb=float(limits.get("memory_gb", 16)),
+        **table,
+    )
+
+
+def _kind(name: str) -> SourceKind:
+    if name not in get_args(SourceKind):
+        raise ValueError(f"{name!r} is none of the kinds {get_args(SourceKind)}")
+    return cast(SourceKind, name)

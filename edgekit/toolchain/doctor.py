@@ -1,0 +1,112 @@
+"""Looking a machine over: what a conversion needs, what is there, what to type if not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from typing import Literal
+
+from edgekit.errors import SetupError
+from edgekit.toolchain import environments, home
+from edgekit.toolchain.converters import Converter, discover
+from edgekit.toolchain.interpreters import find_python, uv
+from edgekit.toolchain.workshop import versions
+
+_NEEDED_GB = 3.0
+_CORE = ("numpy", "opencv-python-headless", "ai-edge-litert", "litert-quantizer", "psutil")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One finding. ``optional`` is missing too, but only some conversions need it."""
+
+    name: str
+    state: Literal["ok", "optional", "missing"]
+    found: str = ""
+    cure: str = ""
+
+
+def examine() -> list[Check]:
+    """All checks; nothing is built, imported or changed."""
+    return [
+        _python(),
+        *_packages(),
+        _uv(),
+        *map(_converter, discover().values()),
+        _disk(),
+    ]
+
+
+def _python() -> Check:
+    found = f"{sys.version_info.major}.{sys.version_info.minor}.{sys.version_info.micro}"
+    return Check(name="Python", state="ok", found=f"{found} ({sys.executable})")
+
+
+def _packages() -> list[Check]:
+    found = versions(_CORE)
+    checks = [
+        Check(name=name, state="ok", found=found[name])
+        if name in found
+        else Check(name=name, state="missing", cure=f"pip install {name}")
+        for name in _CORE
+    ]
+    if "opencv-python-headless" in found and versions(["opencv-python"]):
+        checks.append(
+            Check(
+                name="OpenCV twice",
+                state="optional",
+                found="opencv-python overwrites files of opencv-python-headless",
+                cure="pip uninstall opencv-python, then pip install --force-reinstall "
+                "opencv-python-headless",
+            )
+        )
+    return checks
+
+
+def _uv() -> Check:
+    try:
+        return Check(name="uv", state="ok", found=uv())
+    except SetupError as error:
+        return Check(name="uv", state="missing", cure=error.cure)
+
+
+def _converter(converter: Converter) -> Check:
+    name = f"{converter.name} converter"
+    if converter.environment == "host":
+        if missing := environments.missing_modules(converter):
+            return Check(
+                name=name,
+                state="optional",
+                found=f"lacks {', '.join(missing)}",
+                cure=converter.install,
+            )
+        found = versions(converter.versions)
+        return Check(name=name, state="ok", found=", ".join(f"{k} {v}" for k, v in found.items()))
+    if environments.is_ready(converter):
+        return Check(name=name, state="ok", found=str(environments.location(converter)))
+    try:
+        python = find_python(converter.python)
+    except SetupError as error:
+        return Check(name=name, state="optional", found=error.cause, cure=error.cure)
+    return Check(
+        name=name,
+        state="optional",
+        found=f"not built yet (Python: {python})",
+        cure=f"edgekit toolchain install {converter.name} (or it is built when first needed)",
+    )
+
+
+def _disk() -> Check:
+    folder = home.home()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free / 1e9
+    enough = free >= _NEEDED_GB and os.access(folder, os.W_OK)
+    return Check(
+        name="space for environments",
+        state="ok" if enough else "missing",
+        found=f"{free:.0f} GB free in {folder}",
+        cure="" if enough else "Free 3 GB, or set EDGEKIT_HOME to another folder.",
+    )

@@ -1,0 +1,262 @@
+"""The parent's half of the worker protocol: start, ask, watch, and end a converter's process.
+
+The worker's half, with the format of the messages, is ``converters/edgekit_worker.py``. Here the
+limits are kept: wall-clock per call, memory of the whole process tree, no network, a log of its
+own, and no survivors: the process group is killed whatever happens.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from edgekit.errors import (
+    ConversionError,
+    EdgekitError,
+    SetupError,
+    StepCrashed,
+    StepError,
+    StepOutOfMemory,
+    StepTimeout,
+    by_kind,
+)
+from edgekit.toolchain.converters import launcher
+from edgekit.types import Progress, SilentProgress
+
+_POLL_SECONDS = 0.2
+_GIGABYTE = 1 << 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """A worker's answer with what it cost."""
+
+    result: dict[str, Any]
+    seconds: float
+    peak_memory_mb: float
+
+
+class Worker:
+    """A converter's process; a context manager that leaves no process behind.
+
+    Args:
+        program: the worker's file.
+        python: the interpreter to run it with.
+        log: where its output goes; made with its folder.
+        name: for error messages, such as ``onnx2tf``.
+        seconds: the wall-clock limit of one call.
+        memory_gb: the limit on the resident memory of the whole process tree.
+        isolated: run without the user's PYTHONPATH and site folder, and with the environment's
+            programs first on PATH.
+        allow_network: let it use the network (the user asked for it).
+    """
+
+    def __init__(
+        self,
+        program: Path,
+        *,
+        python: str,
+        log: Path,
+        name: str,
+        seconds: float = 900,
+        memory_gb: float = 16,
+        isolated: bool = False,
+        allow_network: bool = False,
+    ) -> None:
+        self.name = name
+        self.log = log
+        self._seconds = seconds
+        self._memory = int(memory_gb * _GIGABYTE)
+        self._peak = 0
+        self._next_id = 0
+        self._buffer = b""
+        log.parent.mkdir(parents=True, exist_ok=True)
+        reader, writer = os.pipe()
+        environment = _environment(python, isolated=isolated, allow_network=allow_network)
+        environment["EDGEKIT_EVENTS_FD"] = str(writer)
+        try:
+            with log.open("ab") as stream:
+                self._process = subprocess.Popen(
+                    [python, str(launcher()), str(program)],
+                    stdin=subprocess.PIPE,
+                    stdout=stream,
+                    stderr=stream,
+                    env=environment,
+                    pass_fds=(writer,),
+                    start_new_session=True,
+                )
+        except OSError as error:
+            os.close(reader)
+            raise SetupError(
+                f"The Python of the converter {name} does not start: {error}",
+                cure=f"edgekit toolchain remove {name}, then edgekit toolchain install {name}",
+            ) from error
+        finally:
+            os.close(writer)
+        self._events = reader
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(reader, selectors.EVENT_READ)
+
+    def call(
+        self, verb: str, request: dict[str, Any], progress: Progress | None = None
+    ) -> Reply:
+        """Ask for a verb and wait for the answer.
+
+        Args:
+            verb: a public function of the worker's module.
+            request: its arguments, JSON-ready.
+            progress: told of the worker's progress events.
+
+        Raises:
+            StepTimeout, StepOutOfMemory, StepCrashed: the process was killed or died.
+            EdgekitError: what the worker reported, as the class of its kind.
+        """
+        self._next_id += 1
+        line = json.dumps({"id": self._next_id, "verb": verb, **request}) + "\n"
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it died; the empty pipe will tell how
+            self._process.stdin.write(line.encode())
+            self._process.stdin.flush()
+        self._peak = 0
+        return self._wait(verb, time.monotonic() + self._seconds, progress or SilentProgress())
+
+    def close(self) -> None:
+        """End the process and everything that it started."""
+        if self._selector.get_map():
+            self._selector.close()
+            os.close(self._events)
+        with contextlib.suppress(BrokenPipeError):
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _wait(self, verb: str, deadline: float, progress: Progress) -> Reply:
+        while True:
+            for event in self._read_events():
+                if event["event"] == "progress":
+                    progress.update(event["fraction"], event["message"])
+                elif event["event"] == "error":
+                    raise self._as_error(verb, event)
+                else:
+                    peak = max(self._peak, event["peak_memory"])
+                    return Reply(
+                        result=event["result"],
+                        seconds=event["seconds"],
+                        peak_memory_mb=peak / (1 << 20),
+                    )
+            self._check_limits(verb, deadline)
+
+    def _read_events(self) -> list[dict[str, Any]]:
+        if not self._selector.select(timeout=_POLL_SECONDS):
+            return []
+        chunk = os.read(self._events, 1 << 16)
+        if not chunk:
+            raise self._crashed()
+        *lines, self._buffer = (self._buffer + chunk).split(b"\n")
+        return [json.loads(line) for line in lines]
+
+    def _check_limits(self, verb: str, deadline: float) -> None:
+        if time.monotonic() > deadline:
+            self.close()
+            raise StepTimeout(
+                f"{self.name} {verb} took longer than {self._seconds:g} s and was stopped.",
+                cure="Give it more time with --step-timeout, or try another --route.",
+                step=f"{self.name} {verb}",
+                log=self.log,
+            )
+        used = tree_memory(self._process.pid)
+        self._peak = max(self._peak, used)
+        if used > self._memory:
+            self.close()
+            raise StepOutOfMemory(
+                f"{self.name} {verb} used more than {self._memory / _GIGABYTE:g} GB of memory "
+                "and was stopped.",
+                cure="Give it more with --step-memory, or try another --route.",
+                step=f"{self.name} {verb}",
+                log=self.log,
+            )
+
+    def _crashed(self) -> StepCrashed:
+        status = self._process.wait()
+        self.close()
+        try:
+            how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended ({status})"
+        except ValueError:
+            how = f"was killed by signal {-status}"
+        return StepCrashed(
+            f"The process of {self.name} {how} without an answer.",
+            cure="The log has its last words. Another --route may work.",
+            step=self.name,
+            log=self.log,
+        )
+
+    def _as_error(self, verb: str, event: dict[str, Any]) -> EdgekitError:
+        cause, cure = event["cause"], event.get("cure", "")
+        step = f"{self.name} {verb}"
+        if event["kind"] == "unexpected":
+            return StepError(
+                f"{self.name} failed: {_one_line(cause)}", step=step, cure=cure, log=self.log
+            )
+        if event["kind"] == "memory":
+            return StepOutOfMemory(f"{self.name}: {cause}", step=step, log=self.log)
+        if event["kind"] == ConversionError.kind:
+            return StepError(cause, step=step, cure=cure, log=self.log)
+        return by_kind(event["kind"])(cause, cure=cure, log=self.log)
+
+
+def tree_memory(pid: int) -> int:
+    """The resident memory of a process and its descendants, in bytes; 0 if it is gone."""
+    import psutil
+
+    total = 0
+    with contextlib.suppress(psutil.Error):
+        root = psutil.Process(pid)
+        for process in [root, *root.children(recursive=True)]:
+            with contextlib.suppress(psutil.Error):
+                total += process.memory_info().rss
+    return total
+
+
+def _environment(python: str, *, isolated: bool, allow_network: bool) -> dict[str, str]:
+    environment = dict(os.environ)
+    environment["PYTHONUNBUFFERED"] = "1"
+    environment["EDGEKIT_ALLOW_NETWORK"] = "1" if allow_network else "0"
+    if isolated:
+        for name in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"):
+            environment.pop(name, None)
+        environment["PYTHONNOUSERSITE"] = "1"
+        # Back ends call their helper programs by name (onnx2tf calls onnxsim).
+        environment["PATH"] = f"{Path(python).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    else:
+        # `package.module:factory` is looked up from where the user stands, as `python -m` does.
+        package = Path(__file__).resolve().parents[2]
+        paths = [str(Path.cwd()), os.environ.get("PYTHONPATH", ""), str(package)]
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+    return environment
+
+
+def _one_line(text: str) -> str:
+    first = text.strip().splitlines()[0]
+    return first if len(first) <= 300 else first[:297] + "..."

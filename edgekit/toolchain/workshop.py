@@ -1,0 +1,151 @@
+"""The workers of one run: started when first needed, kept while useful, gone at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from edgekit.errors import StepError
+from edgekit.toolchain import environments, home
+from edgekit.toolchain.converters import Converter
+from edgekit.toolchain.worker import Worker
+from edgekit.types import Progress, Step
+
+_KEPT_RUNS = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a step may use; ``None`` leaves it to the converter's manifest."""
+
+    seconds: float | None = None
+    memory_gb: float | None = None
+    allow_network: bool = False
+
+
+@dataclass(kw_only=True)
+class Workshop:
+    """Calls verbs of converters and records each call as a lineage step."""
+
+    name: str
+    progress: Progress
+    limits: Limits = field(default_factory=Limits)
+    steps: list[Step] = field(default_factory=list)
+    _workers: dict[str, Worker] = field(default_factory=dict)
+    _versions: dict[str, dict[str, str]] = field(default_factory=dict)
+    _logs: Path | None = None
+
+    def call(
+        self,
+        converter: Converter,
+        verb: str,
+        request: dict[str, Any],
+        *,
+        title: str,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[dict[str, Any], Step]:
+        """Ask a converter for a verb.
+
+        Args:
+            converter: who.
+            verb: what.
+            request: the verb's arguments.
+            title: what the user sees meanwhile.
+            options: what the lineage records of the request.
+
+        Returns:
+            The verb's result, and the step for the lineage.
+
+        Raises:
+            EdgekitError: see `edgekit.toolchain.worker.Worker.call`.
+        """
+        worker = self._worker(converter)
+        self.progress.step(title)
+        try:
+            reply = worker.call(verb, request, self.progress)
+        except StepError as error:
+            self.release(converter)
+            error.done = tuple(step.name for step in self.steps)
+            raise
+        self.progress.update(1.0)
+        step = Step(
+            name=f"{converter.name} {verb}",
+            tool=converter.name,
+            seconds=round(reply.seconds, 3),
+            peak_memory_mb=round(reply.peak_memory_mb, 1),
+            versions=self._versions[converter.name],
+            options={**(options or {}), **reply.result.get("options", {})},
+            log=str(worker.log),
+        )
+        self.steps.append(step)
+        return reply.result, step
+
+    def release(self, converter: Converter) -> None:
+        """End a converter's process, and with it the memory that its model takes."""
+        if worker := self._workers.pop(converter.name, None):
+            worker.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for worker in self._workers.values():
+            worker.close()
+        self._workers.clear()
+
+    @property
+    def log_folder(self) -> Path:
+        """The folder of this run's logs, kept after the run; old runs' are pruned."""
+        if self._logs is None:
+            stamp = time.strftime("%Y%m%d-%H%M%S")
+            self._logs = home.logs() / f"{stamp}-{self.name}-{time.monotonic_ns() % 100000:05d}"
+            self._logs.mkdir(parents=True)
+            _prune(home.logs())
+        return self._logs
+
+    def _worker(self, converter: Converter) -> Worker:
+        if converter.name not in self._workers:
+            environment = environments.ensure(converter, self.progress)
+            self._versions[converter.name] = versions(
+                converter.versions, environment.site_packages()
+            )
+            self._workers[converter.name] = Worker(
+                converter.program,
+                python=environment.python,
+                log=self.log_folder / f"{converter.name}.log",
+                name=converter.name,
+                seconds=self.limits.seconds or converter.limit_seconds,
+                memory_gb=self.limits.memory_gb or converter.limit_memory_gb,
+                isolated=environment.folder is not None,
+                allow_network=self.limits.allow_network,
+            )
+        return self._workers[converter.name]
+
+
+def versions(distributions: Iterable[str], path: list[str] | None = None) -> dict[str, str]:
+    """The versions of those distributions that are installed (nothing is imported)."""
+    found = {}
+    for name in distributions:
+        with contextlib.suppress(StopIteration):
+            arguments = {"name": name} if path is None else {"name": name, "path": path}
+            first = next(iter(importlib.metadata.distributions(**arguments)))
+            found[name] = first.version
+    return found
+
+
+def _prune(folder: Path) -> None:
+    import shutil
+
+    for old in sorted(folder.iterdir())[:-_KEPT_RUNS]:
+        shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""Comparing a candidate with its reference: alignment, parity figures, gates, verdicts."""

@@ -1,0 +1,133 @@
+"""How close a candidate's outputs are to the reference's, per output and per sample."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit.types import Binding, OutputParity, ParityReport
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, np.dtype[Any]]
+
+EQUAL_DB = 200.0
+"""What equal tensors are given instead of infinity, so that means and JSON stay finite."""
+
+
+def sqnr_db(signal: float, noise: float) -> float:
+    """Signal-to-quantization-noise ratio in decibels from two energies, within ±`EQUAL_DB`."""
+    if not math.isfinite(noise):
+        return -EQUAL_DB
+    if noise == 0:
+        return EQUAL_DB
+    if signal == 0:
+        return -EQUAL_DB
+    return max(-EQUAL_DB, min(EQUAL_DB, 10 * math.log10(signal / noise)))
+
+
+def compare(
+    *,
+    reference: str,
+    candidate: str,
+    data: str,
+    samples: Sequence[str],
+    reference_files: Sequence[Path],
+    candidate_files: Sequence[Path],
+    bindings: Sequence[Binding],
+    labels: Sequence[int | None] = (),
+) -> ParityReport:
+    """Compare stacked outputs (N, …) of a reference and a candidate, sample by sample.
+
+    Args:
+        reference: what the reference is, for the report.
+        candidate: what the candidate is.
+        data: the digest of the inputs, or ``synthetic``.
+        samples: the names of the N samples.
+        reference_files: one `.npy` stack per reference output.
+        candidate_files: one `.npy` stack per candidate output.
+        bindings: one per reference output, from `edgekit.validation.align`.
+        labels: true class indices, where the data has them.
+    """
+    import numpy as np
+
+    outputs = []
+    accuracy: tuple[float | None, float | None] = (None, None)
+    for number, binding in enumerate(bindings):
+        mine = np.load(reference_files[number], mmap_mode="r")
+        theirs = np.load(candidate_files[binding.index], mmap_mode="r")
+        outputs.append(_compare_output(binding, mine, theirs, samples))
+        if number == 0 and labels and outputs[0].top1_agreement is not None:
+            accuracy = _accuracy(mine, labels), _accuracy(theirs, labels)
+    return ParityReport(
+        reference=reference,
+        candidate=candidate,
+        data=data,
+        samples=len(samples),
+        outputs=tuple(outputs),
+        bindings=tuple(bindings),
+        reference_accuracy=accuracy[0],
+        accuracy=accuracy[1],
+    )
+
+
+def _compare_output(
+    binding: Binding, mine: Array, theirs: Array, samples: Sequence[str]
+) -> OutputParity:
+    import numpy as np
+
+    signal, noise, dot, energy = (np.zeros(len(samples)) for _ in range(4))
+    largest, total, count, nonfinite = 0.0, 0.0, 0, 0
+    # Without the batch axis, which the stacks do not have: axis 0 is the sample.
+    permutation = binding.permutation
+    agreed = 0
+    for index in range(len(samples)):
+        wanted = _turn(mine[index], permutation).astype(np.float64)
+        got = np.asarray(theirs[index], np.float64).reshape(wanted.shape)
+        nonfinite += int(np.count_nonzero(~np.isfinite(got) & np.isfinite(wanted)))
+        difference = np.abs(wanted - got)
+        signal[index] = np.sum(wanted * wanted)
+        noise[index] = np.sum(difference * difference)
+        dot[index] = np.sum(wanted * got)
+        energy[index] = np.sum(got * got)
+        largest = max(largest, float(difference.max(initial=0.0)))
+        total += float(difference.sum())
+        count += difference.size
+        agreed += int(wanted.size > 0 and wanted.argmax() == got.argmax())
+    per_sample = [sqnr_db(s, n) for s, n in zip(signal, noise, strict=True)]
+    worst = int(np.argmin(per_sample))
+    norm = math.sqrt(float(signal.sum()) * float(energy.sum()))
+    is_vector = mine[0].size > 2 and mine[0].size == max(mine[0].shape, default=0)
+    return OutputParity(
+        name=binding.reference,
+        worst_sample=samples[worst],
+        worst_sqnr_db=per_sample[worst],
+        sqnr_db=sqnr_db(float(signal.sum()), float(noise.sum())),
+        cosine=float(dot.sum()) / norm if norm else float(noise.sum() == 0),
+        max_abs=largest,
+        mean_abs=total / max(count, 1),
+        per_sample_sqnr_db=tuple(per_sample),
+        top1_agreement=agreed / len(samples) if is_vector else None,
+        nonfinite=nonfinite,
+    )
+
+
+def _turn(value: Array, permutation: tuple[int, ...]) -> Array:
+    """Apply a permutation that was stated with a leading batch axis to one sample."""
+    if value.ndim == len(permutation):
+        return value.transpose(permutation)
+    if value.ndim == len(permutation) - 1 and permutation[0] == 0:
+        return value.transpose([axis - 1 for axis in permutation[1:]])
+    return value
+
+
+def _accuracy(scores: Array, labels: Sequence[int | None]) -> float | None:
+    hits = [
+        int(scores[index].argmax()) == label
+        for index, label in enumerate(labels)
+        if label is not None
+    ]
+    return sum(hits) / len(hits) if hits else None
