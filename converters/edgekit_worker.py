@@ -124,7 +124,12 @@ def _describe(error: BaseException) -> dict[str, str]:
         return {"kind": error.kind, "cause": error.cause, "cure": error.cure, "trace": trace}
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         cure = "Free some space, or choose another --output folder or TMPDIR."
-        return {"kind": "setup", "cause": f"The disk is full: {error}", "cure": cure, "trace": trace}
+        return {
+            "kind": "setup",
+            "cause": f"The disk is full: {error}",
+            "cure": cure,
+            "trace": trace,
+        }
     if isinstance(error, MemoryError):
         return {"kind": "memory", "cause": "The process ran out of memory.", "trace": trace}
     cause = f"{type(error).__name__}: {str(error).strip() or 'no message'}"

@@ -1,5 +1,25 @@
-"""edgekit: trained models to verified `.tflite` files."""
+"""edgekit: trained models to verified `.tflite` files.
+
+>>> import edgekit
+>>> result = edgekit.convert("model.onnx", calibration="photos/")  # doctest: +SKIP
+>>> result.passed, result.files[0].artifact.path  # doctest: +SKIP
+"""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 __version__ = "0.1.0"
+__all__ = ["__version__", "convert"]
+
+if TYPE_CHECKING:
+    from edgekit.api import convert
+
+
+def __getattr__(name: str) -> object:
+    """Import the API when it is used: ``edgekit --help`` needs none of it (PEP 562)."""
+    if name == "convert":
+        from edgekit.api import convert
+
+        return convert
+    raise AttributeError(f"module 'edgekit' has no attribute {name!r}")

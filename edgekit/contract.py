@@ -359,7 +359,8 @@ def _with_preprocess(tensor: TensorSpec, table: dict[str, Any]) -> InputContract
     layout: Layout = "NCHW" if axes[2] == 1 else "NHWC"
     height, width = cast(int, tensor.shape[axes[0]]), cast(int, tensor.shape[axes[1]])
     assumed = []
-    if "scale" not in table and "mean" not in table and "std" not in table:
+    unscaled = not {"scale", "mean", "std"} & set(table)
+    if unscaled and tensor.dtype.startswith("float"):  # integer inputs take the pixels as they are
         table["scale"] = 1 / 255
         assumed.append("pixel values are scaled to 0…1 (no --scale, --mean or --std was given)")
     if "resize" not in table and "crop" not in table:
@@ -388,9 +389,7 @@ def _match_names(
     if len(by_name) == len(given):
         return by_name
     if not by_name and len(given) == len(described):
-        return {
-            spec.name: user for spec, user in zip(described, given.values(), strict=True)
-        }
+        return {spec.name: user for spec, user in zip(described, given.values(), strict=True)}
     unknown = sorted(set(given) - names)
     raise UsageError(
         f"The model has no input named {', '.join(unknown)}.",
@@ -411,12 +410,9 @@ def _merge(spec: TensorSpec, user: TensorSpec) -> TensorSpec:
         )
     if len(shape) == len(spec.shape):
         shape = tuple(
-            theirs if mine is None else mine
-            for mine, theirs in zip(shape, spec.shape, strict=True)
+            theirs if mine is None else mine for mine, theirs in zip(shape, spec.shape, strict=True)
         )
-    return _fix_batch(
-        replace(spec, shape=shape, layout=user.layout or spec.layout)
-    )
+    return _fix_batch(replace(spec, shape=shape, layout=user.layout or spec.layout))
 
 
 def _fix_batch(spec: TensorSpec) -> TensorSpec:

@@ -57,7 +57,9 @@ def find_routes(
     if not routes:
         raise UsageError(
             f"No route {only + ' ' if only else ''}leads from {kind} to tflite.",
-            cure=f"Routes for this model: {', '.join(names)}" if names else "See: edgekit toolchain list",
+            cure=f"Routes for this model: {', '.join(names)}"
+            if names
+            else "See: edgekit toolchain list",
         )
     return tuple(routes)
 

@@ -46,7 +46,7 @@ def _kind_and_name(location: str) -> tuple[SourceKind, str]:
     path = Path(location)
     if not path.exists():
         if _is_factory(location):
-            return "torch", location.rpartition(":")[2]
+            return "torch", _factory_name(location)
         raise UsageError(
             f"There is no file or folder {location}.",
             cure="Check the path. A PyTorch model in code is named package.module:factory or "
@@ -77,6 +77,15 @@ def _kind_and_name(location: str) -> tuple[SourceKind, str]:
     )
 
 
+def _factory_name(location: str) -> str:
+    """What a factory's files are called: after it, or after its module if its name says nothing."""
+    module, _, attribute = location.rpartition(":")
+    generic = {"build", "create", "factory", "get_model", "load", "main", "make", "model", "net"}
+    if attribute not in generic:
+        return attribute
+    return Path(module).stem if module.endswith(".py") else module.rpartition(".")[2]
+
+
 def _is_factory(location: str) -> bool:
     module, colon, attribute = location.rpartition(":")
     if not colon or not attribute.isidentifier():
@@ -85,7 +94,7 @@ def _is_factory(location: str) -> bool:
 
 
 def _torch_kind(path: Path) -> SourceKind:
-    """Tell TorchScript, an ExportedProgram and a pickle apart by the archive's table of contents."""
+    """Tell TorchScript, an ExportedProgram and a pickle apart by the archive's listing."""
     if not zipfile.is_zipfile(path):
         with path.open("rb") as stream:
             start = stream.read(2)

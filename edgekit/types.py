@@ -116,8 +116,8 @@ class Binding:
 
     ``permutation`` turns the reference's axes into the candidate's
     (``candidate = reference.transpose(permutation)``); ``how`` says what decided: ``name``,
-    ``shape``, ``position``, ``measured`` or the ``converter`` itself. ``index`` is the candidate tensor's
-    place among its inputs or outputs.
+    ``shape``, ``position``, ``measured`` or the ``converter`` itself. ``index`` is the candidate
+    tensor's place among its inputs or outputs.
     """
 
     reference: str
@@ -132,7 +132,7 @@ class OutputParity:
     """How close one output is to the reference's, over all samples and for the worst one.
 
     ``sqnr_db`` is 10·log10(Σ reference² / Σ (reference − candidate)²) in decibels, capped at 200
-    for equal tensors; ``worst_*`` is the sample with the lowest SQNR. ``top1_agreement`` is the
+    for equal tensors; ``worst_*`` is the sample with the lowest one. ``top1_agreement`` is the
     share of samples with the same arg-max, ``None`` where the output is no vector of scores.
     """
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import tensorflow as tf
-from keras_source import SIGNATURE, Model, Spec
+from loaded_model import SIGNATURE, Model, Spec
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from edgekit_worker import WorkerError
@@ -74,11 +75,12 @@ def to_onnx(
     outputs = [tensor.name for tensor in frozen.outputs]
     names = dict(zip(inputs + outputs, _names(model.inputs + model.outputs), strict=True))
     proto, _ = tf2onnx.convert.from_graph_def(
-        frozen.graph.as_graph_def(),
+        _inlinable(frozen.graph.as_graph_def()),
         input_names=inputs,
         output_names=outputs,
         opset=OPSET,
         tensors_to_rename=names,
+        custom_op_handlers={"Erfc": (_write_erfc, [])},
     )
     # tf2onnx leaves what it does not know in the graph, under TensorFlow's name.
     unknown = sorted(
@@ -95,6 +97,32 @@ def to_onnx(
     written = [_onnx_spec(value, model.inputs) for value in proto.graph.input]
     results = [_onnx_spec(value, model.outputs) for value in proto.graph.output]
     return written, results, {"opset": OPSET, "tf2onnx": tf2onnx.__version__}
+
+
+def _inlinable(graph: Any) -> Any:
+    """Let functions that ask for XLA be inlined: Keras asks for it in grouped convolutions."""
+    functions = [node for function in graph.library.function for node in function.node_def]
+    for entry in [*graph.node, *functions, *graph.library.function]:
+        entry.attr.pop("_XlaMustCompile", None)
+        entry.attr.pop("_noinline", None)
+    return graph
+
+
+def _write_erfc(context: Any, node: Any, name: str, _: Any) -> None:
+    """1 − Erf(x), which tf2onnx does not know: Keras' exact GELU is written with it."""
+    import onnx
+
+    dtype = context.get_dtype(node.output[0])
+    shape = context.get_shape(node.output[0])
+    one = context.make_const(
+        f"{name}_one", np.ones((), onnx.helper.tensor_dtype_to_np_dtype(dtype))
+    )
+    inputs, outputs = node.input[:], node.output[:]
+    context.remove_node(node.name)
+    erf = context.make_node("Erf", inputs, shapes=[shape], dtypes=[dtype])
+    context.make_node(
+        "Sub", [one.output[0], erf.output[0]], outputs=outputs, shapes=[shape], dtypes=[dtype]
+    )
 
 
 def _onnx_spec(value: Any, specs: tuple[Spec, ...]) -> Spec:

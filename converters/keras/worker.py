@@ -22,7 +22,9 @@ os.environ["KERAS_BACKEND"] = "tensorflow"
 import numpy as np
 import tensorflow as tf
 from keras_export import freeze, to_onnx, to_tflite, trace
-from keras_source import Model, Spec, load
+from keras_source import load_keras
+from loaded_model import Model, Spec
+from saved_model_source import load_saved_model
 
 from edgekit_worker import WorkerError
 
@@ -41,7 +43,7 @@ def describe(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
         ``dtype`` and ``layout``, in the model's own order.
     """
     progress(0.2, "loading the model")
-    model = _loaded["model"] = load(request["source"])
+    model = _loaded["model"] = _load(request["source"])
     return {
         "inputs": [asdict(spec) for spec in model.inputs],
         "outputs": [asdict(spec) for spec in model.outputs],
@@ -104,8 +106,20 @@ def convert(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
         "artifact": str(output),
         "inputs": _bound(inputs, model.inputs),
         "outputs": _bound(outputs, model.outputs),
-        "options": options,
+        "options": {**model.options, **options},
     }
+
+
+def _load(source: dict[str, Any]) -> Model:
+    path, trusted = Path(source["location"]), bool(source["trust_pickle"])
+    if not path.exists():
+        raise WorkerError(f"There is no file or folder {path}.", kind="model")
+    if source["kind"] != "saved_model":
+        return load_keras(path, source["weights"], trusted=trusted)
+    if source["weights"]:
+        cause = "A SavedModel has its weights inside; it takes no other weights."
+        raise WorkerError(cause, cure="Leave out --weights.", kind="usage")
+    return load_saved_model(path, trusted=trusted)
 
 
 def _model() -> Model:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import onnxruntime
-from edgekit_worker import WorkerError
 from onnx_layout import input_layout
+
+import onnx
+from edgekit_worker import WorkerError
 
 _session: onnxruntime.InferenceSession | None = None
 
@@ -41,9 +42,9 @@ def describe(request: dict[str, Any], progress: Any) -> dict[str, Any]:
     except Exception as error:
         lines = str(error).strip().splitlines()
         raise WorkerError(
-            f"{path} cannot be read as ONNX: {type(error).__name__}: {lines[0][:200] if lines else ''}",
-            cure="The file may be cut short, its external data file may be missing from its folder, "
-            "or it is of another kind.",
+            f"{path} cannot be read as ONNX: {lines[0][:200] if lines else type(error).__name__}",
+            cure="The file may be cut short, its external data may be missing from its folder, or "
+            "it is of another kind.",
             kind="model",
         ) from error
     inputs = [_spec(value) for value in _session.get_inputs()]
@@ -88,7 +89,9 @@ def reference(request: dict[str, Any], progress: Any) -> dict[str, Any]:
         stacked = np.concatenate(values) if values[0].shape[:1] == (1,) else np.stack(values)
         np.save(path, stacked)
         shape = list(values[0].shape)
-        outputs.append({"name": name, "shape": shape, "dtype": str(stacked.dtype), "path": str(path)})
+        outputs.append(
+            {"name": name, "shape": shape, "dtype": str(stacked.dtype), "path": str(path)}
+        )
     return {"outputs": outputs}
 
 

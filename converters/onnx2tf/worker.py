@@ -10,7 +10,7 @@ import onnx
 from edgekit_worker import WorkerError
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "onnx"))
-from onnx_layout import input_layout  # noqa: E402  shared with the ONNX converter
+from onnx_layout import input_layout
 
 
 def convert(request: dict[str, Any], progress: Any) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def convert(request: dict[str, Any], progress: Any) -> dict[str, Any]:
 
 
 def fix_shapes(model: onnx.ModelProto, inputs: list[dict[str, Any]]) -> None:
-    """Write the concrete input shapes into the graph and forget all that was inferred from others."""
+    """Write the concrete input shapes into the graph; forget what was inferred from others."""
     concrete = {spec["name"]: spec["shape"] for spec in inputs}
     for value in model.graph.input:
         if value.name in concrete:

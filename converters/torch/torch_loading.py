@@ -76,7 +76,8 @@ def _import(name: str) -> ModuleType:
             raise WorkerError(f"There is no file {name}.", cure="Check the path.", kind="usage")
         sys.path.insert(0, str(path.parent))
         spec = importlib.util.spec_from_file_location(path.stem, path)
-        assert spec is not None and spec.loader is not None
+        assert spec is not None
+        assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[path.stem] = module
         spec.loader.exec_module(module)

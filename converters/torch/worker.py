@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from edgekit_worker import WorkerError
 from torch_export import export_onnx, save_exported_program
 from torch_loading import load_model
+
+import torch
+from edgekit_worker import WorkerError
 
 _model: torch.nn.Module | None = None
 _program: torch.export.ExportedProgram | None = None
@@ -22,13 +23,12 @@ def describe(request: dict[str, Any], progress: Any) -> dict[str, Any]:
     """Load the model; name its inputs and, where the shapes are known, its outputs.
 
     An ExportedProgram tells its inputs. Otherwise ``request["inputs"]`` (what the user stated:
-    name, shape, dtype) is taken, checked against the forward method's parameters, and the model is
-    run once on zeros to learn the outputs.
+    name, shape, dtype) is taken, and the model is run once to learn the outputs.
     """
     global _model, _program
     progress(0.1, "loading the model")
     _model, _program = load_model(request["source"])
-    inputs = _program_inputs(_program) if _program else _stated_inputs(_model, request["inputs"])
+    inputs = _program_inputs(_program) if _program else _stated_inputs(request["inputs"])
     progress(0.6, "running it once")
     outputs = _run(_example(inputs))
     return {
@@ -47,7 +47,9 @@ def reference(request: dict[str, Any], progress: Any) -> dict[str, Any]:
     into ``request["outputs_folder"]``.
     """
     specs = request["specs"]
-    stacks = {spec["name"]: np.load(request["inputs"][spec["name"]], mmap_mode="r") for spec in specs}
+    stacks = {
+        spec["name"]: np.load(request["inputs"][spec["name"]], mmap_mode="r") for spec in specs
+    }
     count = len(next(iter(stacks.values())))
     kept: dict[str, list[np.ndarray]] = {}
     for index in range(count):
@@ -61,7 +63,9 @@ def reference(request: dict[str, Any], progress: Any) -> dict[str, Any]:
         stacked = np.concatenate(values) if values[0].shape[:1] == (1,) else np.stack(values)
         np.save(path, stacked)
         shape = list(values[0].shape)
-        outputs.append({"name": name, "shape": shape, "dtype": str(stacked.dtype), "path": str(path)})
+        outputs.append(
+            {"name": name, "shape": shape, "dtype": str(stacked.dtype), "path": str(path)}
+        )
     return {"outputs": outputs}
 
 
@@ -135,7 +139,7 @@ def _program_inputs(program: torch.export.ExportedProgram) -> list[dict[str, Any
     return found
 
 
-def _stated_inputs(model: torch.nn.Module, stated: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _stated_inputs(stated: list[dict[str, Any]]) -> list[dict[str, Any]]:
     if not stated:
         raise WorkerError(
             "A PyTorch model does not tell the shape of its inputs.",
@@ -158,7 +162,11 @@ def _example(specs: list[dict[str, Any]]) -> tuple[torch.Tensor, ...]:
     for spec in specs:
         dtype = getattr(torch, spec["dtype"])
         shape = [size or 1 for size in spec["shape"]]
-        value = torch.rand(shape, generator=generator) if dtype.is_floating_point else torch.zeros(shape)
+        value = (
+            torch.rand(shape, generator=generator)
+            if dtype.is_floating_point
+            else torch.zeros(shape)
+        )
         example.append(value.to(dtype))
     return tuple(example)
 

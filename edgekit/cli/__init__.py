@@ -20,7 +20,7 @@ COMMANDS = {
 
 
 class LazyGroup(click.Group):
-    """Imports a command when it is used; ``edgekit --help`` imports none (click docs, complex.md)."""
+    """Imports a command when it is used; ``edgekit --help`` imports none (click docs)."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The commands in the order in which people meet them."""

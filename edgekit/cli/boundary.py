@@ -53,7 +53,7 @@ def run(command: click.Command, arguments: Sequence[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
-def _interrupt(signal_number: int, frame: FrameType | None) -> None:
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
@@ -71,7 +71,9 @@ def _report(error: EdgekitError, *, as_json: bool) -> int:
     click.secho("Error: ", fg="red", bold=True, nl=False, err=True)
     click.echo(error.cause, err=True)
     if isinstance(error, StepError) and error.done:
-        click.echo(f"  Failed in: {error.step}, after: {', '.join(dict.fromkeys(error.done))}", err=True)
+        click.echo(
+            f"  Failed in: {error.step}, after: {', '.join(dict.fromkeys(error.done))}", err=True
+        )
     if error.cure:
         click.secho("  Cure: ", fg="green", nl=False, err=True)
         click.echo(error.cure, err=True)

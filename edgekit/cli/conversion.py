@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def carry_out(request: ConversionRequest, *, dry_run: bool, options: Mapping[str, Any]) -> int:
-    """Plan, run and print; the exit code of a failed gate comes with the table, not instead of it."""
+    """Plan, run and print; the exit code of a failed gate comes with the table."""
     from edgekit.cli.progress import Display
     from edgekit.pipeline import plan, run
 
@@ -46,7 +46,9 @@ def _print(result: ConversionResult) -> None:
     console.print(f"Route    {used.path}", soft_wrap=True)
     for attempt in result.attempts:
         if attempt.state != "used":
-            console.print(f"         {attempt.route}: {attempt.state}. {attempt.why}", soft_wrap=True)
+            console.print(
+                f"         {attempt.route}: {attempt.state}. {attempt.why}", soft_wrap=True
+            )
     console.print(
         f"Data     {result.data.calibration_samples} samples for calibration, "
         f"{result.data.parity_samples} for comparing"

@@ -30,6 +30,8 @@ def command(as_json: bool) -> int:
     colors = {"ok": "green", "optional": "yellow", "missing": "red"}
     table = Table("", "what", "found", "what to type")
     for check in checks:
-        table.add_row(f"[{colors[check.state]}]{check.state}[/]", check.name, check.found, check.cure)
+        table.add_row(
+            f"[{colors[check.state]}]{check.state}[/]", check.name, check.found, check.cure
+        )
     Console(highlight=False).print(table)
     return SetupError.exit_code if missing else 0

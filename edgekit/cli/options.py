@@ -22,8 +22,12 @@ _DATA = [
         type=PATH,
         help="Inputs that the model will really see: a folder of images, .npy, .npz or a video.",
     ),
-    click.option("--parity", type=PATH, help="Other inputs to compare on (default: a part of those)."),
-    click.option("--samples", type=click.IntRange(1), help="At most so many for calibration [128]."),
+    click.option(
+        "--parity", type=PATH, help="Other inputs to compare on (default: a part of those)."
+    ),
+    click.option(
+        "--samples", type=click.IntRange(1), help="At most so many for calibration [128]."
+    ),
     click.option(
         "--parity-samples",
         type=click.IntRange(1),
@@ -93,9 +97,10 @@ def request_arguments(options: dict[str, Any]) -> dict[str, Any]:
     """
     from edgekit.toolchain.workshop import Limits
 
-    same = "calibration parity samples parity_samples seed synthetic schemes task labels gates".split()
+    same = ["calibration", "parity", "samples", "parity_samples", "seed", "synthetic", "schemes"]
+    same += ["task", "labels", "gates", "output", "config", "force", "threads"]
     return {
-        **{name: options[name] for name in [*same, "output", "config", "force", "threads"]},
+        **{name: options[name] for name in same},
         "preprocess": preprocess_flags(options),
         "limits": Limits(
             seconds=options["step_timeout"],

@@ -116,7 +116,8 @@ def _settle(
 ) -> tuple[Binding, ...]:
     """The one way to turn the inputs; where shapes leave several, the one that measures best."""
     trials = [
-        tuple(numbered(trial)) for trial in itertools.islice(itertools.product(*choices), _MOST_TRIALS)
+        tuple(numbered(trial))
+        for trial in itertools.islice(itertools.product(*choices), _MOST_TRIALS)
     ]
     if len(trials) == 1:
         return trials[0]

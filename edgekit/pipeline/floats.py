@@ -134,7 +134,9 @@ def _hop(
         options={"from": hop.conversion.source, "to": hop.conversion.target},
     )
     if not output.exists():
-        raise ConversionError(f"{hop.converter.name} said that it wrote {output.name}, but did not.")
+        raise ConversionError(
+            f"{hop.converter.name} said that it wrote {output.name}, but did not."
+        )
     return [entry for entry in result.get("inputs", []) if "source" in entry]
 
 
@@ -270,4 +272,3 @@ def _as_it_is(
     )
     attempt = Attempt(route="none", path="tflite", state="used", stages=(parity,))
     return FloatFile(path=path, parity=parity, bindings=bindings, attempt=attempt), (attempt,)
-

@@ -56,8 +56,8 @@ def publish(plan: Plan, files: Sequence[FileResult], report: str) -> None:
     """Move the finished files into place, the report last.
 
     What an earlier run's report lists and this run does not replace is removed: it would look as if
-    it belonged to this run. Foreign files are never touched. While files are being replaced there is
-    no report, so a run that is killed in between leaves nothing that claims to be complete.
+    it belonged to this run. Foreign files are never touched. While files are being replaced there
+    is no report, so a run that is killed in between leaves nothing that claims to be complete.
     """
     stale = _listed_files(plan)
     plan.report.unlink(missing_ok=True)
@@ -66,13 +66,13 @@ def publish(plan: Plan, files: Sequence[FileResult], report: str) -> None:
     for file in files:
         if not file.error:
             _flush(file.artifact.path)
-            os.replace(file.artifact.path, plan.file(file.scheme))
+            file.artifact.path.replace(plan.file(file.scheme))
     handle, name = tempfile.mkstemp(dir=plan.output, prefix=_WORK_PREFIX)
     with os.fdopen(handle, "w", encoding="utf-8") as stream:
         stream.write(report)
     _flush(Path(name))
     Path(name).chmod(0o644)
-    os.replace(name, plan.report)
+    Path(name).replace(plan.report)
 
 
 @contextmanager

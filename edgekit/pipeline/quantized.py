@@ -77,11 +77,11 @@ def make_files(
             title="Measuring latency",
         )
     results = {
-        one.scheme: _judge(plan, one, latency, floating, workshop)
+        one.scheme: _judge(plan, one, latency, floating, reference, workshop)
         for one, latency in zip(made, latencies, strict=True)
     }
     for scheme, why in errors.items():
-        results[scheme] = _failed(plan, scheme, why)
+        results[scheme] = _failed(plan, scheme, why, reference)
         workshop.progress.note(f"{scheme}: {why}")
     return tuple(results[scheme] for scheme in plan.schemes)
 
@@ -154,14 +154,14 @@ def file_contract(contract: Contract, bindings: Sequence[Binding], summary: Summ
     """
     by_name = {entry.tensor.name: entry for entry in contract.inputs}
     inputs = []
-    for binding, tensor in zip(bindings, summary.inputs, strict=True):
+    for binding, port in zip(bindings, summary.inputs, strict=True):
         entry = by_name[binding.reference]
         inputs.append(
             InputContract(
                 tensor=TensorSpec(
                     name=binding.reference,
-                    shape=tensor.shape,
-                    dtype=tensor.dtype,
+                    shape=port.tensor.shape,
+                    dtype=port.tensor.dtype,
                     layout=_layout(entry.tensor.layout, binding.permutation),
                 ),
                 preprocess=entry.preprocess,
@@ -169,8 +169,8 @@ def file_contract(contract: Contract, bindings: Sequence[Binding], summary: Summ
             )
         )
     outputs = tuple(
-        replace(entry, tensor=replace(entry.tensor, dtype=tensor.dtype))
-        for entry, tensor in zip(contract.outputs, summary.outputs, strict=False)
+        replace(entry, tensor=replace(entry.tensor, dtype=port.tensor.dtype))
+        for entry, port in zip(contract.outputs, summary.outputs, strict=False)
     )
     return Contract(inputs=tuple(inputs), outputs=outputs)
 
@@ -188,9 +188,10 @@ def _judge(
     made: _Made,
     latency: LatencyReport,
     floating: FloatFile,
+    reference: Reference,
     workshop: Workshop,
 ) -> FileResult:
-    task = plan.request.task or _config_task(plan)
+    task = reference.contract.task
     measured = gates.metrics(
         made.parity,
         latency,
@@ -212,7 +213,7 @@ def _judge(
         verdict=gates.judge(gates.for_file(made.scheme, task, plan.gates), measured),
         metrics=measured,
         integer_share=made.summary.integer_share,
-        float_ops=tuple(sorted({str(op) for op in made.summary.float_ops})),
+        float_ops=tuple(sorted({op.op for op in made.summary.float_ops})),
     )
 
 
@@ -221,8 +222,8 @@ def _lineage(floating: FloatFile, workshop: Workshop) -> tuple[Step, ...]:
     return *floating.attempt.steps, *quantizing
 
 
-def _failed(plan: Plan, scheme: Scheme, why: str) -> FileResult:
-    wanted = gates.for_file(scheme, plan.request.task, plan.gates)
+def _failed(plan: Plan, scheme: Scheme, why: str, reference: Reference) -> FileResult:
+    wanted = gates.for_file(scheme, reference.contract.task, plan.gates)
     unmet = gates.judge(wanted, {gate.metric: float("nan") for gate in wanted})
     return FileResult(
         scheme=scheme,
@@ -233,7 +234,3 @@ def _failed(plan: Plan, scheme: Scheme, why: str) -> FileResult:
         metrics={},
         error=why,
     )
-
-
-def _config_task(plan: Plan) -> str | None:
-    return next((t["task"] for t in plan.config.outputs.values() if "task" in t), None)

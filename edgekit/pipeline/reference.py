@@ -146,9 +146,7 @@ def _describe(plan: Plan, workshop: Workshop) -> Contract:
             },
             "inputs": spec_tables(tuple(stated)),
         }
-        result, _ = workshop.call(
-            plan.runner, "describe", request, title=f"Loading {source.name}"
-        )
+        result, _ = workshop.call(plan.runner, "describe", request, title=f"Loading {source.name}")
         embedded = None
     contract = resolve(
         _specs(result["inputs"]),
@@ -178,7 +176,9 @@ def _specs(tables: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
     )
 
 
-def _load_data(plan: Plan, contract: Contract, folder: Path, workshop: Workshop) -> calibration.Dataset:
+def _load_data(
+    plan: Plan, contract: Contract, folder: Path, workshop: Workshop
+) -> calibration.Dataset:
     request = plan.request
     folder.mkdir()
     workshop.progress.step("Preparing the data")

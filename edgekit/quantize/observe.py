@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import DataError
-from edgekit.types import SilentProgress
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,7 +53,7 @@ def observe_ranges(
     *,
     work: Path,
     threads: int = 2,
-    progress: Callable[[float, str], None] = SilentProgress().update,
+    progress: Callable[[float, str], None],
 ) -> Ranges:
     """True minimum and maximum of every float tensor over all samples.
 

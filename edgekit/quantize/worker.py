@@ -6,11 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgekit_worker import WorkerError
-
 from edgekit.errors import EdgekitError
 from edgekit.quantize.engine import quantize as run_engine
 from edgekit.quantize.observe import Feed
+from edgekit_worker import WorkerError
 
 
 def quantize(request: dict[str, Any], progress: Callable[[float, str], None]) -> dict[str, Any]:

@@ -21,8 +21,12 @@ if TYPE_CHECKING:
 
 def describe(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any]:
     """Inputs and outputs in the file's order, under the signature's names where it has one."""
+    progress(0.1, "opening")
     interpreter = _open(request["artifact"], threads=1)
-    signature = next(iter(interpreter._get_full_signature_list().values()), {})  # noqa: SLF001
+    signature: dict[str, dict[str, int]] = next(
+        iter(interpreter._get_full_signature_list().values()),
+        {},  # noqa: SLF001
+    )
     return {
         "inputs": _tensors(interpreter.get_input_details(), signature.get("inputs", {})),
         "outputs": _tensors(interpreter.get_output_details(), signature.get("outputs", {})),
@@ -69,7 +73,8 @@ def benchmark(request: dict[str, Any], progress: Callable[..., None]) -> dict[st
     import numpy as np
 
     threads, warmup = request["threads"], request["warmup"]
-    runners, results = [], []
+    runners: list[Any] = []
+    results: list[dict[str, Any]] = []
     for artifact in request["artifacts"]:
         started = time.perf_counter()
         interpreter = _open(artifact, threads=threads)
@@ -84,7 +89,11 @@ def benchmark(request: dict[str, Any], progress: Callable[..., None]) -> dict[st
             interpreter.invoke()
         runners.append(interpreter)
         results.append(
-            {"load_ms": 1e3 * (loaded - started), "first_ms": 1e3 * (first - loaded), "samples_ms": []}
+            {
+                "load_ms": 1e3 * (loaded - started),
+                "first_ms": 1e3 * (first - loaded),
+                "samples_ms": [],
+            }
         )
     deadline = time.perf_counter() + request["seconds"]
     for round_number in range(request["runs"]):

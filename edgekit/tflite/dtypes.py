@@ -67,8 +67,11 @@ def byte_size(dtype: str, shape: Sequence[int]) -> int | None:
     return None if bits is None else (prod(shape) * bits + 7) // 8
 
 
-def decode(raw: bytes, dtype: str, shape: Sequence[int]) -> npt.NDArray[Any]:
-    """The values of a constant, of ``shape``; read-only where they are a view of ``raw``.
+def decode(raw: Any, dtype: str, shape: Sequence[int]) -> npt.NDArray[Any]:
+    """The values of a constant, of ``shape``; a view of ``raw`` where NumPy has the type.
+
+    Args:
+        raw: bytes, or a NumPy array of them.
 
     Raises:
         ValueError: the type has no NumPy form, or the bytes do not fit the shape.
@@ -109,7 +112,7 @@ def encode(values: npt.NDArray[Any], dtype: str) -> bytes:
     return values.astype(expected, copy=False).tobytes()
 
 
-def _unpack(raw: bytes, dtype: str, count: int) -> npt.NDArray[Any]:
+def _unpack(raw: Any, dtype: str, count: int) -> npt.NDArray[Any]:
     import numpy as np
 
     bits, signed = _PACKED[dtype]
@@ -133,4 +136,4 @@ def _pack(values: npt.NDArray[Any], dtype: str) -> bytes:
     flat[: values.size] = values.ravel().view(np.uint8) & ((1 << bits) - 1)
     shifts = np.arange(0, 8, bits, dtype=np.uint8)
     packed = np.bitwise_or.reduce(flat.reshape(-1, per_byte) << shifts, axis=1)
-    return packed.astype(np.uint8).tobytes()
+    return bytes(packed.astype(np.uint8))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgekit.tflite import dtypes
-from edgekit.tflite.verify import IDENTIFIER, MalformedError, union_members, verify
+from edgekit.tflite.verify import IDENTIFIER, MalformedError, names_by_code, verify
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -48,7 +48,7 @@ def pack(model: Any) -> bytes:
         MalformedError: an operator has options that this schema cannot write, or the file would
             pass 2 GB.
     """
-    import flatbuffers
+    import flatbuffers  # type: ignore[import-untyped]
 
     for operator in _operators(model):
         for options in ("builtinOptions", "builtinOptions2"):
@@ -92,6 +92,37 @@ class _AlignedBuffer:
         return end
 
 
+def text(raw: bytes | str | None) -> str:
+    """A string of the schema; names that are no UTF-8 are shown, not refused."""
+    return raw if isinstance(raw, str) else (raw or b"").decode("utf-8", "replace")
+
+
+def operator_name(code: Any) -> str:
+    """The built-in operator of an ``OperatorCodeT``: ``CONV_2D``, ``CUSTOM`` …"""
+    # Older files use only the first, one-byte field, newer ones cap it at 127.
+    number = max(code.builtinCode, code.deprecatedBuiltinCode)
+    return names_by_code("BuiltinOperator").get(number, f"BUILTIN_{number}")
+
+
+def set_options(operator: Any, options: Any) -> None:
+    """Give an ``OperatorT`` an options object (``AddOptionsT()`` …) and its type code.
+
+    Raises:
+        ValueError: the schema has no such options.
+    """
+    name = type(options).__name__.removesuffix("T")
+    for field, union in (
+        ("builtinOptions", "BuiltinOptions"),
+        ("builtinOptions2", "BuiltinOptions2"),
+    ):
+        for code, member in names_by_code(union).items():
+            if member == name:
+                setattr(operator, field, options)
+                setattr(operator, f"{field}Type", code)
+                return
+    raise ValueError(f"{name!r} are no options of the .tflite schema")
+
+
 def _operators(model: Any) -> Iterator[Any]:
     for subgraph in model.subgraphs or ():
         yield from subgraph.operators or ()
@@ -102,8 +133,8 @@ def _resolve_offsets(model: Any, data: bytes) -> Iterator[int]:
     import numpy as np
 
     for buffer in model.buffers or ():
-        # Offset 1 is a placeholder for "none" that the converter leaves in empty buffers.
-        if buffer.offset > 1:
+        # 0 and 1 mean "none" (1 reserves the field's place while a converter writes the file).
+        if buffer.offset > 1 and buffer.size > 1:
             buffer.data = np.frombuffer(_slice(data, buffer.offset, buffer.size), np.uint8)
             yield buffer.offset + buffer.size
         buffer.offset = buffer.size = 0

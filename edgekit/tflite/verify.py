@@ -100,11 +100,11 @@ def verify(data: bytes) -> int:
 
 
 @cache
-def union_members(union: str) -> dict[int, str]:
-    """The names of a union's tables by their type code."""
+def names_by_code(enum: str) -> dict[int, str]:
+    """The names of one of the schema's enums, or of the tables of a union, by their code."""
     from ai_edge_litert import schema_py_generated as schema
 
-    return {code: name for name, code in vars(getattr(schema, union)).items() if name[0] != "_"}
+    return {code: name for name, code in vars(getattr(schema, enum)).items() if name[0] != "_"}
 
 
 class _Verifier:
@@ -162,7 +162,7 @@ class _Verifier:
                 self.table(field[1:-1], entry + self.uint32(entry))
         elif field[0] == "|":
             # A type that this schema does not know is checked as a table without fields.
-            self.table(union_members(field[1:]).get(tag, ""), target)
+            self.table(names_by_code(field[1:]).get(tag, ""), target)
         else:
             self.table(field, target)
 

@@ -126,12 +126,9 @@ def _build(converter: Converter, folder: Path, progress: Progress) -> None:
     progress.update(0.05, f"Python {converter.python}")
     _run_uv(["venv", "--no-config", "--python", python, str(folder)], converter, log)
     progress.update(0.2, "downloading packages")
-    _run_uv(
-        ["pip", "install", "--no-config", "--require-hashes", "--python", str(folder / "bin" / "python")]
-        + ["--requirements", str(converter.requirements)],
-        converter,
-        log,
-    )
+    target = ["--python", str(folder / "bin" / "python")]
+    locked = ["--require-hashes", "--requirements", str(converter.requirements)]
+    _run_uv(["pip", "install", "--no-config", *target, *locked], converter, log)
     marker = {"converter": converter.name, "seconds": round(time.monotonic() - started, 1)}
     (folder / _MARKER).write_text(json.dumps(marker), encoding="utf-8")
     progress.update(1.0, "done")

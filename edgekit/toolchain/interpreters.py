@@ -109,5 +109,5 @@ def satisfies(version: tuple[int, int, int], specifier: str) -> bool:
 
 
 def _lowest(specifier: str) -> str:
-    first = specifier.split(",")[0]
+    first = specifier.split(",", maxsplit=1)[0]
     return first.lstrip(">=<").removesuffix(".*")

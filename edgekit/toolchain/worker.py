@@ -106,9 +106,7 @@ class Worker:
         self._selector = selectors.DefaultSelector()
         self._selector.register(reader, selectors.EVENT_READ)
 
-    def call(
-        self, verb: str, request: dict[str, Any], progress: Progress | None = None
-    ) -> Reply:
+    def call(self, verb: str, request: dict[str, Any], progress: Progress | None = None) -> Reply:
         """Ask for a verb and wait for the answer.
 
         Args:
@@ -202,7 +200,11 @@ class Worker:
         status = self._process.wait()
         self.close()
         try:
-            how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended ({status})"
+            how = (
+                f"was killed by {signal.Signals(-status).name}"
+                if status < 0
+                else f"ended ({status})"
+            )
         except ValueError:
             how = f"was killed by signal {-status}"
         return StepCrashed(

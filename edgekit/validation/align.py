@@ -28,7 +28,9 @@ def layout_permutations(rank: int) -> list[tuple[int, ...]]:
     return [identity, (0, *identity[2:], 1), (0, rank - 1, *identity[1:-1])]
 
 
-def fitting(reference: Sequence[int | None], candidate: Sequence[int | None]) -> list[tuple[int, ...]]:
+def fitting(
+    reference: Sequence[int | None], candidate: Sequence[int | None]
+) -> list[tuple[int, ...]]:
     """Those layout permutations that give the candidate's shape, without repetition."""
     if len(reference) != len(candidate):
         return []
@@ -62,10 +64,12 @@ def input_choices(
         ConversionError: the candidate has other inputs than the reference.
     """
     sources = _pair(reference, candidate, "input")
-    declared = {entry["source"]: tuple(entry["permutation"]) for entry in told if "permutation" in entry}
+    declared = {
+        entry["source"]: tuple(entry["permutation"]) for entry in told if "permutation" in entry
+    }
     choices = []
-    for spec, (source, how) in zip(candidate, sources, strict=True):
-        options = fitting(source.shape, spec.shape)
+    for spec, (source, paired_by) in zip(candidate, sources, strict=True):
+        options, how = fitting(source.shape, spec.shape), paired_by
         if declared.get(source.name) in options:
             options, how = [declared[source.name]], "converter"
         if not options:
@@ -126,7 +130,9 @@ def align_outputs(
         best = min(
             possible,
             key=lambda one: float(
-                np.mean(np.abs(value.transpose(one[1]).astype(np.float64) - candidate_values[one[0]]))
+                np.mean(
+                    np.abs(value.transpose(one[1]).astype(np.float64) - candidate_values[one[0]])
+                )
             ),
         )
         taken.add(best[0])
@@ -145,7 +151,7 @@ def align_outputs(
 def _pair(
     reference: Sequence[TensorSpec], candidate: Sequence[TensorSpec], what: str
 ) -> list[tuple[TensorSpec, Any]]:
-    """The reference tensor of each candidate tensor: by name, by the only fitting shape, by place."""
+    """The reference tensor of each candidate tensor: by name, only fitting shape, or place."""
     if len(reference) != len(candidate):
         raise ConversionError(
             f"The model has {len(reference)} {what}s, the converted file has {len(candidate)}."
@@ -153,13 +159,18 @@ def _pair(
     by_name = {plain_name(spec.name): spec for spec in reference}
     if all(plain_name(spec.name) in by_name for spec in candidate):
         return [(by_name[plain_name(spec.name)], "name") for spec in candidate]
-    orders = [
-        order
-        for order in permutations(reference)
-        if all(
-            fitting(mine.shape, theirs.shape) for mine, theirs in zip(order, candidate, strict=True)
-        )
-    ] if len(reference) <= 6 else []
+    orders = (
+        [
+            order
+            for order in permutations(reference)
+            if all(
+                fitting(mine.shape, theirs.shape)
+                for mine, theirs in zip(order, candidate, strict=True)
+            )
+        ]
+        if len(reference) <= 6
+        else []
+    )
     if len(orders) == 1:
         return [(spec, "shape") for spec in orders[0]]
     return [(spec, "position") for spec in reference]

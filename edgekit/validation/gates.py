@@ -86,10 +86,7 @@ def defaults(scheme: Scheme, task: Task | None) -> tuple[Gate, ...]:
     finite = Gate(metric="nonfinite", comparison="<=", limit=0)
     if scheme == "fp32":
         return at_least("sqnr_db", FLOAT_SQNR_DB), finite
-    if scheme == "fp16":
-        gates = [at_least("sqnr_db", 35)]
-    else:
-        gates = [at_least("sqnr_db", 10)]
+    gates = [at_least("sqnr_db", 35 if scheme == "fp16" else 10)]
     if task == "classification":
         gates.append(at_least("top1_agreement", 0.98 if scheme == "fp16" else 0.75))
     return *gates, finite

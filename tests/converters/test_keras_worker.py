@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -203,6 +204,28 @@ def test_attention_leaves_no_shape_arithmetic(worker: WorkerProcess, folder: Pat
     _, files = check(worker, folder / "attention.keras", {"image": images}, [model(images).numpy()])
     operations = {node.op_type for node in onnx.load(files["onnx"]).graph.node}
     assert not operations & {"Shape", "Gather", "ConstantOfShape", "Expand"}
+
+
+def test_mixed_precision_gelu_and_grouped_convolution(worker: WorkerProcess, folder: Path) -> None:
+    """Three things that the back ends refuse as Keras writes them."""
+    layers = keras.layers
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        image = keras.Input((8, 8, 4), name="image")
+        x = layers.Conv2D(8, 3, groups=2, activation="gelu")(image)
+        x = layers.Bidirectional(layers.GRU(4))(layers.Reshape((-1, 8))(x))
+        model = keras.Model(image, layers.Dense(3, name="out")(x))
+        model.save(folder / "mixed.keras")
+    finally:
+        keras.config.set_dtype_policy("float32")
+    config = model.get_config()
+    text = json.dumps(config).replace("mixed_float16", "float32").replace("float16", "float32")
+    exact = keras.Model.from_config(json.loads(text))
+    exact.set_weights(model.get_weights())
+    images = np.random.default_rng(0).normal(size=(4, 8, 8, 4)).astype("float32")
+    expected = exact(images).numpy()
+    described, _ = check(worker, folder / "mixed.keras", {"image": images}, [expected])
+    assert described["outputs"][0]["dtype"] == "float32"
 
 
 def test_an_input_that_is_an_output_too(worker: WorkerProcess, folder: Path) -> None:

@@ -1,0 +1,55 @@
+# Two commands for a newcomer: `make demo` and `make test`. Each sets itself up.
+# PYTHON chooses the interpreter (3.11 or later).
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/edgekit-dev-ready
+DEMO_READY := $(VENV)/edgekit-demo-ready
+# One pip call resolves everything, so that torch comes from the constraints file.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints-dev.txt
+TORCH := $(shell sed -n '/^torch==/p' constraints-dev.txt)
+
+.PHONY: demo test check lint unit setup setup-demo clean help
+
+help:  ## Show these targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+
+demo: setup-demo  ## Convert EfficientNet-Lite0 with its ImageNet weights and show the verdict
+	$(BIN)/edgekit convert examples/efficientnet_lite0.py:build --config examples/efficientnet_lite0.toml \
+	  --output build/demo --force -v
+
+test: setup  ## Everything that CI runs: lint, types, import rules, all tests
+	$(MAKE) lint
+	$(BIN)/pytest
+
+check: setup  ## The quick subset: lint and the tests that start no converter
+	$(MAKE) lint
+	$(BIN)/pytest -m "not e2e"
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+setup: $(READY)  ## The development environment in .venv
+
+setup-demo: $(DEMO_READY)
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+# torch first and by its exact version: plain pip then takes a CPU build where it knows one, and
+# later requirements are content with it.
+$(READY): pyproject.toml constraints-dev.txt | $(VENV)/bin/python
+	$(PIP) $(TORCH)
+	$(PIP) -e '.[dev]'
+	touch $(READY) $(DEMO_READY)
+
+$(DEMO_READY): pyproject.toml constraints-dev.txt | $(VENV)/bin/python
+	$(PIP) $(TORCH)
+	$(PIP) -e '.[demo]'
+	touch $(DEMO_READY)
+
+clean:  ## Remove what was built here (not the environments in the cache folder)
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,103 @@
+"""The Python API: `convert`, the same as the command without the terminal."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from edgekit.contract import Task, parse_input_flag
+from edgekit.pipeline import ConversionRequest, plan, run
+from edgekit.results import ConversionResult
+from edgekit.toolchain.workshop import Limits
+from edgekit.types import Progress, Scheme, TensorSpec
+
+AnyPath: TypeAlias = str | os.PathLike[str]
+
+
+def convert(
+    model: AnyPath,
+    *,
+    calibration: AnyPath | None = None,
+    parity: AnyPath | None = None,
+    inputs: Sequence[str | TensorSpec] = (),
+    preprocess: Mapping[str, Any] | None = None,
+    schemes: Sequence[Scheme] = (),
+    weights: AnyPath | None = None,
+    trust_pickle: bool = False,
+    task: Task | None = None,
+    labels: AnyPath | None = None,
+    gates: Sequence[str] = (),
+    route: str | None = None,
+    output: AnyPath | None = None,
+    config: AnyPath | None = None,
+    samples: int | None = None,
+    parity_samples: int = 32,
+    seed: int = 0,
+    synthetic: bool = False,
+    force: bool = False,
+    threads: int = 1,
+    limits: Limits | None = None,
+    progress: Progress | None = None,
+) -> ConversionResult:
+    """Turn a trained model into `.tflite` files, each with proof that it does the model's job.
+
+    Args:
+        model: ``package.module:factory``, ``file.py:factory``, or a model file or folder.
+        calibration: a folder of images, ``.npy``, ``.npz`` or a video.
+        parity: separate data to compare on; by default a part of ``calibration``.
+        inputs: shapes that the model does not tell, as ``NAME:SHAPE[:DTYPE][:LAYOUT]`` or specs.
+        preprocess: keys of `edgekit.contract.Preprocess`.
+        schemes: which files to make; fp32, fp16 and int8 by default.
+        weights: a state dict for a PyTorch factory.
+        trust_pickle: open a pickle, which can run any code.
+        task: what the first output means; decides the default gates.
+        labels: a file with class names, one a line.
+        gates: conditions such as ``int8:top1_agreement >= 95%``.
+        route: force one route.
+        output: the folder for the files, ``NAME_tflite`` by default.
+        config: an ``edgekit.toml``; arguments win over it.
+        samples: at most so many calibration samples (128 by default).
+        parity_samples: at most so many to compare on.
+        seed: decides which samples are used.
+        synthetic: use random inputs; the report says so.
+        force: replace existing outputs.
+        threads: for measuring latency.
+        limits: on the time and memory of each step.
+        progress: told of steps, fractions and notes.
+
+    Returns:
+        The result. A failed gate is no exception: look at ``result.passed``.
+
+    Raises:
+        edgekit.errors.EdgekitError: see `edgekit.errors` for the classes.
+    """
+    request = ConversionRequest(
+        model=os.fspath(model),
+        weights=_path(weights),
+        trust_pickle=trust_pickle,
+        inputs=tuple(s if isinstance(s, TensorSpec) else parse_input_flag(s) for s in inputs),
+        preprocess=dict(preprocess or {}),
+        task=task,
+        labels=_path(labels),
+        calibration=_path(calibration),
+        parity=_path(parity),
+        samples=samples,
+        parity_samples=parity_samples,
+        seed=seed,
+        synthetic=synthetic,
+        schemes=tuple(schemes),
+        route=route,
+        output=_path(output),
+        config=_path(config),
+        gates=tuple(gates),
+        force=force,
+        threads=threads,
+        limits=limits or Limits(),
+    )
+    return run(plan(request), progress)
+
+
+def _path(value: AnyPath | None) -> Path | None:
+    return None if value is None else Path(value)

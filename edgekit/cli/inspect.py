@@ -1,0 +1,155 @@
+"""``edgekit inspect``: what a `.tflite` holds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from edgekit.tflite.summary import Port, Summary
+
+_WIDTH = 80
+_MAX_FLOAT_OPS = 10
+
+
+@click.command("inspect")
+@click.argument("file", type=click.Path(path_type=Path), metavar="FILE.tflite")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
+def command(file: Path, *, as_json: bool) -> None:
+    """Show what a .tflite file holds, without running it.
+
+    Inputs and outputs with their quantization, operators with their versions, the share of them
+    that compute in integers, the size by part, and the embedded contract.
+
+    \b
+    Example:
+      edgekit inspect mobilenet_int8.tflite
+      edgekit inspect mobilenet_int8.tflite --json
+    """
+    from edgekit.tflite.summary import summarize
+
+    summary = summarize(file)
+    if as_json:
+        click.echo(json.dumps(asdict(summary), indent=2))
+        return
+    from rich.console import Console
+
+    console = Console(width=_WIDTH, highlight=False)
+    for table in (_facts_table(summary), _ports_table(summary), _ops_table(summary)):
+        console.print(table)
+    if 0 < len(summary.float_ops) < sum(op.count for op in summary.ops) - summary.border_ops:
+        console.print(_float_table(summary))
+
+
+def _facts_table(summary: Summary) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in _facts(summary):
+        # Names come from the file: shown as they are, never read as rich markup.
+        table.add_row(name, Text(value))
+    return table
+
+
+def _facts(summary: Summary) -> Iterator[tuple[str, str]]:
+    sizes = summary.sizes
+    yield "file", summary.path
+    yield (
+        "size",
+        f"{_bytes(summary.size_bytes)}: weights {_bytes(sizes.weights)}, "
+        f"graph {_bytes(sizes.structure)}, metadata {_bytes(sizes.metadata)}",
+    )
+    kinds = ", ".join(f"{dtype} {n:,}" for dtype, n in summary.parameters_by_dtype.items())
+    yield "parameters", f"{summary.parameters:,}" + (f" ({kinds})" if kinds else "")
+    yield "made by", summary.description or "unknown"
+    yield "runtime", f"at least {summary.min_runtime_version or 'unknown'}"
+    yield "integer ops", _integer_share(summary)
+    if summary.custom_ops:
+        yield "custom ops", ", ".join(summary.custom_ops) + " (your app must register them)"
+    if summary.flex_ops:
+        yield "Flex ops", ", ".join(summary.flex_ops) + " (your app needs TensorFlow Select)"
+    yield "contract", _contract(summary)
+
+
+def _integer_share(summary: Summary) -> str:
+    if summary.integer_share is None:
+        return "the file has no operators"
+    total = sum(op.count for op in summary.ops) - summary.border_ops
+    border = f", and {summary.border_ops} at the float border" if summary.border_ops else ""
+    return f"{total - len(summary.float_ops)} of {total} ({summary.integer_share:.1%}){border}"
+
+
+def _contract(summary: Summary) -> str:
+    if summary.contract_problem:
+        return summary.contract_problem
+    if summary.contract is None:
+        return "none"
+    labels = sum(len(output.labels) for output in summary.contract.outputs)
+    return f"task {summary.contract.task or 'not stated'}, {labels} labels"
+
+
+def _ports_table(summary: Summary) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title="Inputs and outputs", title_justify="left", width=_WIDTH)
+    table.add_column("")
+    table.add_column("name", overflow="fold", ratio=1)
+    for name in ("shape", "type", "layout"):
+        table.add_column(name, overflow="fold")
+    table.add_column("scale, zero point", overflow="fold")
+    for kind, ports in (("in", summary.inputs), ("out", summary.outputs)):
+        for port in ports:
+            table.add_row(kind, *(Text(cell) for cell in _cells(port)))
+    return table
+
+
+def _cells(port: Port) -> tuple[str, ...]:
+    spec = port.tensor
+    shape = "×".join("?" if size is None else str(size) for size in spec.shape) or "scalar"
+    quantized = "" if port.scale is None else f"{port.scale:.6g}, {port.zero_point}"
+    return spec.name, shape, spec.dtype, spec.layout or "unknown", quantized
+
+
+def _ops_table(summary: Summary) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title="Operators", title_justify="left")
+    table.add_column("operator", overflow="fold")
+    table.add_column("version", justify="right")
+    table.add_column("count", justify="right")
+    for op in summary.ops:
+        table.add_row(Text(op.op), str(op.version), str(op.count))
+    return table
+
+
+def _float_table(summary: Summary) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    left_out = len(summary.float_ops) - _MAX_FLOAT_OPS
+    caption = f"and {left_out} more: see --json" if left_out > 0 else None
+    table = Table(title="Still computed in float", title_justify="left", caption=caption)
+    table.add_column("operator", overflow="fold")
+    table.add_column("output", overflow="fold")
+    for op in summary.float_ops[:_MAX_FLOAT_OPS]:
+        table.add_row(Text(op.op), Text(op.output))
+    return table
+
+
+def _bytes(count: int) -> str:
+    """Bytes in decimal units, as app stores count them."""
+    if count < 1000:
+        return f"{count} B"
+    return f"{count / 1000:.1f} kB" if count < 1_000_000 else f"{count / 1_000_000:.2f} MB"

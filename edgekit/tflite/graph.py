@@ -1,0 +1,271 @@
+"""Views of a graph's parts: `Subgraph`, `Tensor` and `Operator`.
+
+They hold no state of their own but look at the schema's object in ``raw`` (``SubGraphT``,
+``TensorT``, ``OperatorT``), which may be changed freely: every property answers from what is there
+at that moment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from edgekit.errors import ModelError
+from edgekit.tflite import dtypes
+from edgekit.tflite.flatbuffer import operator_name, set_options, text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from edgekit.tflite.model import Model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantization:
+    """``real = scale · (stored - zero_point)``, per tensor or along ``axis``.
+
+    Attributes:
+        scales: one value, or one for each entry along ``axis``.
+        zero_points: as many as there are scales.
+        axis: the quantized dimension, ``None`` where one scale serves the whole tensor.
+    """
+
+    scales: tuple[float, ...]
+    zero_points: tuple[int, ...]
+    axis: int | None = None
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One tensor of a subgraph, at ``index``."""
+
+    subgraph: Subgraph = field(repr=False)
+    index: int
+    raw: Any = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """The name; empty where the file has none."""
+        return text(self.raw.name)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape that the file is allocated with at first (dynamic dimensions are 1)."""
+        return tuple(self.raw.shape or ())
+
+    @property
+    def shape_signature(self) -> tuple[int | None, ...]:
+        """The shape with ``None`` for each dynamic dimension."""
+        signature = self.raw.shapeSignature
+        return tuple(None if size < 0 else size for size in signature or ()) or self.shape
+
+    @property
+    def dtype(self) -> str:
+        """``float32``, ``int8``, ``int4`` …: NumPy's name where NumPy has the type."""
+        return dtypes.name_of(self.raw.type)
+
+    @property
+    def quantization(self) -> Quantization | None:
+        """Scales and zero points, ``None`` for a tensor that is not quantized."""
+        raw = self.raw.quantization
+        if raw is None or raw.scale is None or not len(raw.scale):
+            return None
+        scales = tuple(float(scale) for scale in raw.scale)
+        stored = () if raw.zeroPoint is None else raw.zeroPoint
+        zeros = tuple(int(zero) for zero in stored) or (0,) * len(scales)
+        return Quantization(
+            scales=scales,
+            zero_points=zeros,
+            axis=raw.quantizedDimension if len(scales) > 1 else None,
+        )
+
+    @property
+    def buffer(self) -> int:
+        """The number of the buffer with the constant's bytes; 0 is the empty one."""
+        return int(self.raw.buffer)
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether the file holds this tensor's values."""
+        return self.nbytes > 0 and not self.raw.isVariable
+
+    @property
+    def nbytes(self) -> int:
+        """The size of the stored values in bytes, 0 for what is computed at run time."""
+        data = self.subgraph.model.raw.buffers[self.buffer].data if self.buffer else None
+        return 0 if data is None else len(data)
+
+    def data(self) -> npt.NDArray[Any]:
+        """The values of a constant, of ``shape``: often a read-only view, copy to change it.
+
+        4-bit and 2-bit types come as int8 or uint8, bfloat16 as float32.
+
+        Raises:
+            ModelError: it is no constant, or its values have no NumPy form (strings, sparse).
+        """
+        if not self.is_constant:
+            raise ModelError(f"The tensor {self.name!r} is no constant; it has no stored values.")
+        if self.raw.sparsity is not None:
+            raise ModelError(f"The values of {self.name!r} are sparse, which edgekit cannot read.")
+        stored = self.subgraph.model.raw.buffers[self.buffer].data
+        try:
+            return dtypes.decode(stored, self.dtype, self.shape)
+        except ValueError as error:
+            raise ModelError(f"The values of {self.name!r} cannot be read: {error}.") from error
+
+    def set_data(self, values: npt.NDArray[Any]) -> None:
+        """Store new values; the tensor becomes a constant if it was none.
+
+        A buffer shared with another tensor is not touched: this one gets a buffer of its own.
+
+        Raises:
+            ValueError: ``values`` has another shape, or another type than `data` gives.
+        """
+        if values.shape != self.shape:
+            raise ValueError(f"{self.name!r} has shape {self.shape}, the values {values.shape}")
+        encoded = dtypes.encode(values, self.dtype)
+        model = self.subgraph.model
+        if self.buffer == 0 or model.buffer_users(self.buffer) > 1:
+            self.raw.buffer = model.add_buffer(encoded)
+        else:
+            model.raw.buffers[self.buffer].data = encoded
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One operator of a subgraph, at ``index`` in the order of execution."""
+
+    subgraph: Subgraph = field(repr=False)
+    index: int
+    raw: Any = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """``CONV_2D`` …, or a custom operator's own name."""
+        return text(self._code.customCode) if self.is_custom else operator_name(self._code)
+
+    @property
+    def is_custom(self) -> bool:
+        """Whether the runtime needs code that is not built into it."""
+        return operator_name(self._code) == "CUSTOM"
+
+    @property
+    def version(self) -> int:
+        """The operator's version: it decides which runtimes can run it."""
+        return int(self._code.version)
+
+    @property
+    def inputs(self) -> list[Tensor | None]:
+        """The inputs, ``None`` where an optional one is left out."""
+        return [None if i < 0 else self.subgraph.tensor(i) for i in self.raw.inputs or ()]
+
+    @property
+    def outputs(self) -> list[Tensor]:
+        """The outputs."""
+        return [self.subgraph.tensor(i) for i in self.raw.outputs or ()]
+
+    @property
+    def options(self) -> Any:
+        """The schema's options object (``Conv2DOptionsT`` …), ``None`` where there is none."""
+        return self.raw.builtinOptions or self.raw.builtinOptions2
+
+    @property
+    def _code(self) -> Any:
+        return self.subgraph.model.raw.operatorCodes[self.raw.opcodeIndex]
+
+
+@dataclass(frozen=True)
+class Subgraph:
+    """A graph of the file. Tensors and operators are numbered from 0."""
+
+    model: Model = field(repr=False)
+    index: int
+    raw: Any = field(repr=False)
+
+    def tensor(self, index: int) -> Tensor:
+        """The tensor with this number."""
+        return Tensor(self, index, self.raw.tensors[index])
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All tensors by number."""
+        return [self.tensor(index) for index in range(len(self.raw.tensors or ()))]
+
+    @property
+    def operators(self) -> list[Operator]:
+        """All operators in the order of execution."""
+        return [Operator(self, i, raw) for i, raw in enumerate(self.raw.operators or ())]
+
+    @property
+    def inputs(self) -> list[Tensor]:
+        """The tensors that the caller fills."""
+        return [self.tensor(index) for index in self.raw.inputs or ()]
+
+    @property
+    def outputs(self) -> list[Tensor]:
+        """The tensors that the caller reads."""
+        return [self.tensor(index) for index in self.raw.outputs or ()]
+
+    def producer(self, tensor: Tensor) -> Operator | None:
+        """The operator that computes ``tensor``, ``None`` for inputs and constants."""
+        return next((op for op in self.operators if tensor.index in (op.raw.outputs or ())), None)
+
+    def consumers(self, tensor: Tensor) -> list[Operator]:
+        """The operators that read ``tensor``."""
+        return [op for op in self.operators if tensor.index in (op.raw.inputs or ())]
+
+    def add_tensor(
+        self, name: str, shape: Sequence[int], dtype: str, data: npt.NDArray[Any] | None = None
+    ) -> Tensor:
+        """Append a tensor, a constant where ``data`` is given.
+
+        Raises:
+            ValueError: the schema has no such type, or the data does not fit.
+        """
+        from ai_edge_litert.schema_py_generated import TensorT
+
+        raw = TensorT(name=name, shape=list(shape), type=dtypes.code_of(dtype), hasRank=True)
+        self.raw.tensors = [*(self.raw.tensors or ()), raw]
+        tensor = Tensor(self, len(self.raw.tensors) - 1, raw)
+        if data is not None:
+            tensor.set_data(data)
+        return tensor
+
+    def insert_operator(
+        self,
+        index: int,
+        name: str,
+        inputs: Sequence[Tensor | None],
+        outputs: Sequence[Tensor],
+        *,
+        options: Any = None,
+        version: int = 1,
+    ) -> Operator:
+        """Insert a built-in operator before the one at ``index``.
+
+        Args:
+            index: the place in the order of execution.
+            name: as in the schema's ``BuiltinOperator``, for example ``MAXIMUM``.
+            inputs: ``None`` for an optional input that is left out.
+            outputs: the tensors it computes.
+            options: the schema's options object, for example ``MaximumMinimumOptionsT()``.
+            version: the lowest operator version that supports the types in use.
+
+        Raises:
+            ValueError: the schema knows no such operator, or no such options.
+        """
+        from ai_edge_litert.schema_py_generated import OperatorT
+
+        raw = OperatorT(
+            opcodeIndex=self.model.operator_code(name, version),
+            inputs=[-1 if tensor is None else tensor.index for tensor in inputs],
+            outputs=[tensor.index for tensor in outputs],
+        )
+        if options is not None:
+            set_options(raw, options)
+        operators = list(self.raw.operators or ())
+        operators.insert(index, raw)
+        self.raw.operators = operators
+        return Operator(self, index, raw)

@@ -1,0 +1,248 @@
+"""What a `.tflite` holds: the numbers behind ``edgekit inspect``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekit.contract import Contract
+from edgekit.errors import ModelError
+from edgekit.tflite.dtypes import FLOAT_TYPES
+from edgekit.tflite.metadata import contract_of
+from edgekit.tflite.model import Model, Operator, Tensor, read
+from edgekit.types import TensorSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_FLEX_PREFIX = "Flex"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Port:
+    """An input or output of the main graph.
+
+    ``real = scale · (stored - zero_point)``; both are ``None`` for a tensor that is not quantized.
+    The layout is the embedded contract's, ``None`` where that does not tell.
+    """
+
+    tensor: TensorSpec
+    scale: float | None = None
+    zero_point: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpCount:
+    """How often an operator occurs in one version."""
+
+    op: str
+    version: int
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class FloatOp:
+    """An operator that computes in floating point, with the name of its first output."""
+
+    op: str
+    output: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """Bytes by part; they add up to the size of the file.
+
+    ``weights`` are the stored values of tensors, ``metadata`` the metadata entries and what was
+    appended to the file, ``structure`` everything else.
+    """
+
+    weights: int
+    structure: int
+    metadata: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """A description of one `.tflite`, ready for JSON through `dataclasses.asdict`.
+
+    Attributes:
+        path: the file.
+        size_bytes: its size.
+        description: what the converter wrote about itself; often its name.
+        inputs: inputs of the main graph, in the file's order.
+        outputs: outputs of the main graph, in the file's order.
+        ops: operators of all subgraphs, the most frequent first.
+        integer_share: 0 to 1, the share of operators that compute in integers: none of the tensors
+            they read or write is a float, constants aside. QUANTIZE of a graph input and
+            DEQUANTIZE of a graph output are left out of the count; they are the float interface
+            and not part of the network. ``None`` where nothing is left to count.
+        border_ops: how many QUANTIZE and DEQUANTIZE were left out.
+        float_ops: the other operators, in the order of execution. In a file that is not meant to
+            be quantized these are simply its operators.
+        sizes: bytes by part.
+        parameters: the number of stored floating-point or quantized values; shapes, axes and other
+            plain integers are not counted.
+        parameters_by_dtype: the same by stored type.
+        min_runtime_version: the oldest runtime with all operator versions, where the converter
+            wrote it down.
+        custom_ops: operators that need code of their own in the app.
+        flex_ops: operators that need the TensorFlow Select (Flex) library in the app.
+        contract: the embedded contract.
+        contract_problem: why the embedded contract cannot be read; empty where it can.
+    """
+
+    path: str
+    size_bytes: int
+    description: str
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    ops: tuple[OpCount, ...]
+    integer_share: float | None
+    border_ops: int
+    float_ops: tuple[FloatOp, ...]
+    sizes: Sizes
+    parameters: int
+    parameters_by_dtype: dict[str, int]
+    min_runtime_version: str | None
+    custom_ops: tuple[str, ...]
+    flex_ops: tuple[str, ...]
+    contract: Contract | None
+    contract_problem: str = ""
+
+
+def summarize(path: Path) -> Summary:
+    """Describe a `.tflite` without running it.
+
+    Raises:
+        ModelError: the file cannot be read as a `.tflite`. A contract that cannot be read is no
+            error here: ``contract_problem`` says so.
+    """
+    model = read(path)
+    contract, problem = None, ""
+    try:
+        contract = contract_of(model)
+    except ModelError as error:
+        problem = error.cause
+    operators = [op for subgraph in model.subgraphs for op in subgraph.operators]
+    counted = [op for op in operators if not _is_border(op)]
+    floats = [op for op in counted if _computes_in_float(op)]
+    custom = sorted({op.name for op in operators if op.is_custom})
+    by_dtype = _parameters(model)
+    size = path.stat().st_size
+    return Summary(
+        path=str(path),
+        size_bytes=size,
+        description=model.description,
+        inputs=_ports(model.main.inputs, [i.tensor for i in contract.inputs] if contract else []),
+        outputs=_ports(
+            model.main.outputs, [o.tensor for o in contract.outputs] if contract else []
+        ),
+        ops=_count_ops(operators),
+        integer_share=1 - len(floats) / len(counted) if counted else None,
+        border_ops=len(operators) - len(counted),
+        float_ops=tuple(
+            FloatOp(op=op.name, output=next((out.name for out in op.outputs), "")) for op in floats
+        ),
+        sizes=_sizes(model, size),
+        parameters=sum(by_dtype.values()),
+        parameters_by_dtype=by_dtype,
+        min_runtime_version=_min_runtime_version(model),
+        custom_ops=tuple(name for name in custom if not name.startswith(_FLEX_PREFIX)),
+        flex_ops=tuple(name for name in custom if name.startswith(_FLEX_PREFIX)),
+        contract=contract,
+        contract_problem=problem,
+    )
+
+
+def _ports(tensors: Sequence[Tensor], stated: Sequence[TensorSpec]) -> tuple[Port, ...]:
+    ports = []
+    for index, tensor in enumerate(tensors):
+        quantization = tensor.quantization
+        spec = TensorSpec(name=tensor.name, shape=tensor.shape_signature, dtype=tensor.dtype)
+        ports.append(
+            Port(
+                tensor=_with_layout(spec, index, stated, same_count=len(stated) == len(tensors)),
+                scale=quantization.scales[0] if quantization else None,
+                zero_point=quantization.zero_points[0] if quantization else None,
+            )
+        )
+    return tuple(ports)
+
+
+def _with_layout(
+    spec: TensorSpec, index: int, stated: Sequence[TensorSpec], *, same_count: bool
+) -> TensorSpec:
+    """Take the layout of the tensor that the contract calls the same, else of the one in its place.
+
+    The shapes must agree: a contract may describe the model as it was before the converter moved
+    its axes.
+    """
+    match = next((other for other in stated if other.name == spec.name), None)
+    if match is None and same_count:
+        match = stated[index]
+    if match is None or match.shape != spec.shape:
+        return spec
+    return replace(spec, layout=match.layout)
+
+
+def _count_ops(operators: Sequence[Operator]) -> tuple[OpCount, ...]:
+    counts = Counter((op.name, op.version) for op in operators)
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return tuple(OpCount(op=op, version=version, count=n) for (op, version), n in ordered)
+
+
+def _is_border(op: Operator) -> bool:
+    graph = op.subgraph.raw
+    match op.name:
+        case "QUANTIZE":  # from float; one from int8 to int8 rescales, and that is computing
+            ends, used = graph.inputs, op.raw.inputs if _computes_in_float(op) else ()
+        case "DEQUANTIZE":
+            ends, used = graph.outputs, op.raw.outputs
+        case _:
+            return False
+    return not set(ends or ()).isdisjoint(used or ())
+
+
+def _computes_in_float(op: Operator) -> bool:
+    tensors = [*op.inputs, *op.outputs]
+    return any(
+        tensor is not None and tensor.dtype in FLOAT_TYPES and not tensor.is_constant
+        for tensor in tensors
+    )
+
+
+def _constants(model: Model) -> list[Tensor]:
+    """One tensor for each buffer that holds values."""
+    found = {
+        tensor.buffer: tensor
+        for subgraph in model.subgraphs
+        for tensor in subgraph.tensors
+        if tensor.is_constant
+    }
+    return list(found.values())
+
+
+def _parameters(model: Model) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for tensor in _constants(model):
+        if tensor.dtype in FLOAT_TYPES or tensor.quantization is not None:
+            counts[tensor.dtype] += prod(tensor.shape)
+    return dict(counts.most_common())
+
+
+def _sizes(model: Model, total: int) -> Sizes:
+    constants = _constants(model)
+    weights = sum(tensor.nbytes for tensor in constants)
+    used = {tensor.buffer for tensor in constants}
+    entries = {entry.buffer for entry in model.raw.metadata or ()} - used
+    stored = [model.raw.buffers[index].data for index in entries]
+    metadata = len(model.tail) + sum(len(data) for data in stored if data is not None)
+    return Sizes(weights=weights, structure=total - weights - metadata, metadata=metadata)
+
+
+def _min_runtime_version(model: Model) -> str | None:
+    stored = model.metadata.get("min_runtime_version", b"")
+    return stored.split(b"\0")[0].decode("ascii", "replace") or None
