@@ -51,7 +51,9 @@ def find_routes(
         _extend((), kind, converters),
         key=lambda route: (route.hops[-1].conversion.priority, len(route.hops), route.name),
     )
-    names = list(dict.fromkeys(route.name for route in routes))
+    # Two ways to the same converter differ only in detours: the shortest is enough.
+    routes = list({route.name: route for route in reversed(routes)}.values())[::-1]
+    names = [route.name for route in routes]
     if only is not None:
         routes = [route for route in routes if route.name == only.replace("-", "_")]
     if not routes:

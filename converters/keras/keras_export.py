@@ -66,10 +66,9 @@ def to_onnx(
     frozen: Any, model: Model, output: Path
 ) -> tuple[list[Spec], list[Spec], dict[str, Any]]:
     """Write ``output`` with the model's own names; gives its inputs, outputs and the options."""
+    import onnx
     import tf2onnx
     from onnx_shapes import fold_shapes
-
-    import onnx
 
     inputs = [tensor.name for tensor in frozen.inputs]
     outputs = [tensor.name for tensor in frozen.outputs]

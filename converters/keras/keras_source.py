@@ -8,9 +8,9 @@ import zipfile
 from typing import TYPE_CHECKING, Any
 
 import h5py
+import keras
 from loaded_model import EXPORT_CURE, TRUST_CURE, Model, make_specs, unique
 
-import keras
 from edgekit_worker import WorkerError
 
 if TYPE_CHECKING:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from onnx.reference import ReferenceEvaluator
-
 import onnx
 from onnx import numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 # What exporters compute shapes with. Nothing random, and no control flow.
 _FOLDABLE = {

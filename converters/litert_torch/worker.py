@@ -14,10 +14,10 @@ from typing import Any
 # Before the imports: this environment runs on the CPU, and litert-torch must not start a GPU.
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
-from ai_edge_litert.interpreter import Interpreter
-
 import litert_torch
 import torch
+from ai_edge_litert.interpreter import Interpreter
+
 from edgekit_worker import WorkerError
 
 Progress = Callable[..., None]

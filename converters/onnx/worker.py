@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 from onnx_layout import input_layout
 
-import onnx
 from edgekit_worker import WorkerError
 
 _session: onnxruntime.InferenceSession | None = None

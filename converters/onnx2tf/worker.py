@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+
 from edgekit_worker import WorkerError
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "onnx"))

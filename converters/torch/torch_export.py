@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from edgekit_worker import WorkerError
 
 _OPSET = 18  # the newest that both of torch's exporters write without a version conversion

@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
+
 from edgekit_worker import WorkerError
 
 Loaded = tuple[torch.nn.Module, "torch.export.ExportedProgram | None"]

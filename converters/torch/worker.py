@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch_export import export_onnx, save_exported_program
 from torch_loading import load_model
 
-import torch
 from edgekit_worker import WorkerError
 
 _model: torch.nn.Module | None = None

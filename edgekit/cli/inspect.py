@@ -64,15 +64,14 @@ def _facts_table(summary: Summary) -> Table:
 def _facts(summary: Summary) -> Iterator[tuple[str, str]]:
     sizes = summary.sizes
     yield "file", summary.path
-    yield (
-        "size",
-        f"{_bytes(summary.size_bytes)}: weights {_bytes(sizes.weights)}, "
-        f"graph {_bytes(sizes.structure)}, metadata {_bytes(sizes.metadata)}",
-    )
+    parts = {"weights": sizes.weights, "graph": sizes.structure, "metadata": sizes.metadata}
+    shares = ", ".join(f"{name} {_bytes(count)}" for name, count in parts.items())
+    yield "size", f"{_bytes(summary.size_bytes)}: {shares}"
     kinds = ", ".join(f"{dtype} {n:,}" for dtype, n in summary.parameters_by_dtype.items())
     yield "parameters", f"{summary.parameters:,}" + (f" ({kinds})" if kinds else "")
     yield "made by", summary.description or "unknown"
-    yield "runtime", f"at least {summary.min_runtime_version or 'unknown'}"
+    runtime = summary.min_runtime_version
+    yield "runtime", f"at least {runtime}" if runtime else "not stated in the file"
     yield "integer ops", _integer_share(summary)
     if summary.custom_ops:
         yield "custom ops", ", ".join(summary.custom_ops) + " (your app must register them)"

@@ -25,7 +25,7 @@ def describe(request: dict[str, Any], progress: Callable[..., None]) -> dict[str
     interpreter = _open(request["artifact"], threads=1)
     signature: dict[str, dict[str, int]] = next(
         iter(interpreter._get_full_signature_list().values()),
-        {},  # noqa: SLF001
+        {},
     )
     return {
         "inputs": _tensors(interpreter.get_input_details(), signature.get("inputs", {})),

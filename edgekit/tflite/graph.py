@@ -227,7 +227,8 @@ class Subgraph:
         from ai_edge_litert.schema_py_generated import TensorT
 
         raw = TensorT(name=name, shape=list(shape), type=dtypes.code_of(dtype), hasRank=True)
-        self.raw.tensors = [*(self.raw.tensors or ()), raw]
+        self.raw.tensors = self.raw.tensors or []
+        self.raw.tensors.append(raw)
         tensor = Tensor(self, len(self.raw.tensors) - 1, raw)
         if data is not None:
             tensor.set_data(data)
@@ -265,7 +266,6 @@ class Subgraph:
         )
         if options is not None:
             set_options(raw, options)
-        operators = list(self.raw.operators or ())
-        operators.insert(index, raw)
-        self.raw.operators = operators
+        self.raw.operators = self.raw.operators or []
+        self.raw.operators.insert(index, raw)
         return Operator(self, index, raw)

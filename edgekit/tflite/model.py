@@ -135,7 +135,8 @@ class Model:
                 break
         else:
             entry = MetadataT(name=name)
-            self.raw.metadata = [*(self.raw.metadata or ()), entry]
+            self.raw.metadata = self.raw.metadata or []
+            self.raw.metadata.append(entry)
         if entry.buffer == 0 or self.buffer_users(entry.buffer) > 1:
             entry.buffer = self.add_buffer(value)
         else:
@@ -170,7 +171,7 @@ class Model:
         code = vars(BuiltinOperator).get(name)
         if code is None:
             raise ValueError(f"{name!r} is no operator of the .tflite schema")
-        codes = list(self.raw.operatorCodes or ())
+        codes = self.raw.operatorCodes = self.raw.operatorCodes or []
         for index, known in enumerate(codes):
             if operator_name(known) == name != "CUSTOM" and known.version == version:
                 return index
@@ -178,5 +179,4 @@ class Model:
         codes.append(
             OperatorCodeT(deprecatedBuiltinCode=min(code, 127), builtinCode=code, version=version)
         )
-        self.raw.operatorCodes = codes
         return len(codes) - 1

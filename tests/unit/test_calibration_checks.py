@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+
 from edgekit.calibration.checks import check_range, dhash, listing, near_copies
 from edgekit.calibration.load import load
 from edgekit.contract import Contract, InputContract, Preprocess

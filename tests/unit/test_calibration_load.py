@@ -9,13 +9,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from edgekit.calibration import load, stack_shape, synthetic, take
 from edgekit.contract import Contract, InputContract, Preprocess
 from edgekit.errors import DataError
 from edgekit.preprocess import preprocess_image, read_image
 from edgekit.types import SilentProgress, TensorSpec
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 def image_contract(size=24, **preprocess):

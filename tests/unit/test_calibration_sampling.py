@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from edgekit.calibration import Sample, Source, split
-from edgekit.errors import DataError, UsageError
 from hypothesis import given
 from hypothesis import strategies as st
+
+from edgekit.calibration import Sample, Source, split
+from edgekit.errors import DataError, UsageError
 
 
 def source(count, splits=()):

@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
 from edgekit.calibration import open_source
 from edgekit.contract import Contract, InputContract, Preprocess
 from edgekit.errors import DataError

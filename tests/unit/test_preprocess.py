@@ -5,12 +5,13 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from edgekit.contract import InputContract, Preprocess
 from edgekit.errors import DataError, UsageError
 from edgekit.preprocess import preprocess_image, read_image
 from edgekit.types import TensorSpec
-from hypothesis import given
-from hypothesis import strategies as st
 
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 

@@ -6,20 +6,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
 from edgekit.tflite.model import Model, write
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import numpy.typing as npt
-
-Array = "npt.NDArray[np.float32]"
+Array: TypeAlias = npt.NDArray[np.float32]
 
 IMAGE = (1, 8, 8, 3)
 CLASSES = 5
@@ -95,9 +94,30 @@ def tiny_net(weights: Weights) -> Model:
     return model
 
 
-def write_tiny_net(path: Path, seed: int = 0) -> Path:
-    write(tiny_net(random_weights(seed)), path)
-    return path
+@cache
+def tiny_bytes() -> bytes:
+    """The float file of `random_weights`."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "tiny.tflite")
+        write(tiny_net(random_weights()), path)
+        return path.read_bytes()
+
+
+@cache
+def quantized_bytes(recipe_name: str) -> bytes:
+    """The tiny net after litert-quantizer with the recipe of that name."""
+    from litert_quantizer import quantizer, recipe
+
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "tiny.tflite")
+        path.write_bytes(tiny_bytes())
+        tool = quantizer.Quantizer(str(path))
+        tool.load_quantization_recipe(getattr(recipe, recipe_name)())
+        calibration = None
+        if tool.need_calibration:
+            data = [{"image": random_image(seed)} for seed in range(8)]
+            calibration = tool.calibrate({"serving_default": data})
+        return bytes(tool.quantize(calibration).quantized_model)
 
 
 def random_image(seed: int = 0) -> Array:
@@ -112,19 +132,6 @@ def invoke(path: Path, *inputs: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
         interpreter.set_tensor(detail["index"], values)
     interpreter.invoke()
     return [interpreter.get_tensor(detail["index"]) for detail in interpreter.get_output_details()]
-
-
-def quantize(source: Path, recipe: Any, samples: int = 8) -> bytes:
-    """The bytes of ``source`` after litert-quantizer with one of its recipes."""
-    from litert_quantizer import quantizer
-
-    tool = quantizer.Quantizer(str(source))
-    tool.load_quantization_recipe(recipe)
-    calibration = None
-    if tool.need_calibration:
-        data = [{"image": random_image(seed)} for seed in range(samples)]
-        calibration = tool.calibrate({"serving_default": data})
-    return bytes(tool.quantize(calibration).quantized_model)
 
 
 def _convolution() -> Any:
