@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
@@ -19,7 +20,5 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> object:
     """Import the API when it is used: ``edgekit --help`` needs none of it (PEP 562)."""
     if name == "convert":
-        from edgekit.api import convert
-
-        return convert
+        return import_module("edgekit.api").convert
     raise AttributeError(f"module 'edgekit' has no attribute {name!r}")

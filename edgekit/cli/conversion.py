@@ -10,6 +10,7 @@ import click
 
 from edgekit.errors import GateFailed
 from edgekit.pipeline.request import ConversionRequest
+from edgekit.types import CALIBRATED_SCHEMES
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -62,33 +63,38 @@ def _print(result: ConversionResult) -> None:
             console.print(f"[red]{file.scheme}[/] {line}", soft_wrap=True)
 
 
+_COLUMNS = {
+    "size_mb": ("MB", "{:.2f}"),
+    "sqnr_db": ("SQNR\ndB", "{:.1f}"),
+    "worst_sqnr_db": ("worst\ndB", "{:.1f}"),
+    "top1_agreement": ("same\ntop-1", "{:.1%}"),
+    "top1_accuracy": ("accu-\nracy", "{:.1%}"),
+    "latency_p50_ms": ("p50\nms", "{:.2f}"),
+    "latency_p90_ms": ("p90\nms", "{:.2f}"),
+}
+
+
 def _table(result: ConversionResult) -> Table:
+    """One row a file; columns that nothing was measured for are left out."""
+    from rich import box
     from rich.table import Table
 
-    table = Table(title=f"{result.source.name} in {result.seconds:.0f} s", title_justify="left")
+    title = f"{result.source.name}: files against the framework, {result.seconds:.0f} s"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    measured = {name for file in result.files for name in file.metrics}
+    columns = {name: column for name, column in _COLUMNS.items() if name in measured}
     table.add_column("file", no_wrap=True)
-    for name in ("MB", "SQNR dB", "worst", "top-1", "p50 ms", "p90 ms"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
+    for heading, _ in columns.values():
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("ver-\ndict", no_wrap=True)
     for file in result.files:
         verdict = "[green]PASS[/]" if file.verdict.passed else "[bold red]FAIL[/]"
-        table.add_row(file.scheme, *_figures(file), verdict)
+        figures = [
+            form.format(file.metrics[name]) if name in file.metrics else "–"
+            for name, (_, form) in columns.items()
+        ]
+        table.add_row(file.scheme, *figures, verdict)
     return table
-
-
-def _figures(file: FileResult) -> list[str]:
-    formats = {
-        "size_mb": "{:.2f}",
-        "sqnr_db": "{:.1f}",
-        "worst_sqnr_db": "{:.1f}",
-        "top1_agreement": "{:.1%}",
-        "latency_p50_ms": "{:.2f}",
-        "latency_p90_ms": "{:.2f}",
-    }
-    return [
-        form.format(file.metrics[name]) if name in file.metrics else "–"
-        for name, form in formats.items()
-    ]
 
 
 def _complaints(file: FileResult) -> list[str]:
@@ -104,6 +110,7 @@ def _complaints(file: FileResult) -> list[str]:
         for result in file.verdict.gates
         if result.state == "not measured"
     ]
-    if file.float_ops and file.scheme in ("int8", "int16x8", "int8-float-io"):
-        lines.append(f"keeps in float: {', '.join(file.float_ops[:6])}")
+    inside = [op for op in file.float_ops if op not in ("QUANTIZE", "DEQUANTIZE")]
+    if inside and file.scheme in CALIBRATED_SCHEMES:
+        lines.append(f"keeps in float: {', '.join(inside[:6])}")
     return lines

@@ -13,6 +13,7 @@ from edgekit.pipeline.plan import Plan
 from edgekit.results import DataReport
 from edgekit.runners.litert import LITERT
 from edgekit.tflite.metadata import read_contract
+from edgekit.tflite.summary import summarize
 from edgekit.toolchain.workshop import Workshop
 from edgekit.types import TensorSpec
 
@@ -125,6 +126,7 @@ def _describe(plan: Plan, workshop: Workshop) -> Contract:
         result, _ = workshop.call(
             LITERT, "describe", {"artifact": source.location}, title=f"Reading {source.name}"
         )
+        _require_float(Path(source.location))
         embedded = read_contract(Path(source.location))
     else:
         stated = list(plan.request.inputs) or [
@@ -162,6 +164,17 @@ def _describe(plan: Plan, workshop: Workshop) -> Contract:
         for assumption in entry.assumed:
             workshop.progress.note(f"Input {entry.tensor.name}: {assumption}.")
     return contract
+
+
+def _require_float(path: Path) -> None:
+    summary = summarize(path)
+    if any(port.scale is not None for port in (*summary.inputs, *summary.outputs)) or (
+        summary.integer_share and "int8" in summary.parameters_by_dtype
+    ):
+        raise ModelError(
+            f"{path} is quantized already.",
+            cure="Start from the float file: quantizing twice only adds error.",
+        )
 
 
 def _specs(tables: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:

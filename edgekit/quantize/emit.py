@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from edgekit.errors import ConversionError
 from edgekit.quantize.observe import Ranges
+from edgekit.tflite.model import Model, read, write
 from edgekit.types import CALIBRATED_SCHEMES, Scheme
 
 if TYPE_CHECKING:
@@ -30,6 +31,12 @@ def emit(model: Path, output: Path, scheme: Scheme, ranges: Ranges | None = None
     """
     from litert_quantizer import quantizer
 
+    loaded = read(model)
+    _refuse_what_cannot_be_right(loaded, scheme)
+    if scheme == "int16x8":
+        model = output.with_suffix(".float")
+        _allow_any_scale(loaded)
+        write(loaded, model)
     engine = quantizer.Quantizer(str(model))
     _set_recipe(engine, scheme)
     statistics = None
@@ -47,6 +54,29 @@ def emit(model: Path, output: Path, scheme: Scheme, ranges: Ranges | None = None
             cure="Leave this scheme out with --scheme, or try another --route.",
         ) from error
     output.write_bytes(result.quantized_model)
+
+
+def _refuse_what_cannot_be_right(model: Model, scheme: Scheme) -> None:
+    if any(t.quantization is not None and t.dtype != "float32" for t in model.main.tensors):
+        raise ConversionError(
+            "The file is quantized already.", cure="Start from the float file of the model."
+        )
+    if scheme in CALIBRATED_SCHEMES and len(model.subgraphs) > 1:
+        raise ConversionError(
+            f"The graph has a loop or a branch (WHILE, IF), which {scheme} cannot cross.",
+            cure="Use --scheme dynamic-int8, or unroll the loop in the model.",
+        )
+
+
+def _allow_any_scale(model: Model) -> None:
+    """Tell 16-bit ADD and SUB that scales are no powers of two.
+
+    The schema's default says that they are, litert-quantizer leaves it so, and the runtime then
+    refuses the file ("input1_shift <= 0 was not true").
+    """
+    for operator in model.main.operators:
+        if operator.name in ("ADD", "SUB"):
+            operator.options.potScaleInt16 = False
 
 
 def _set_recipe(engine: Any, scheme: Scheme) -> None:

@@ -23,10 +23,9 @@ def describe(request: dict[str, Any], progress: Callable[..., None]) -> dict[str
     """Inputs and outputs in the file's order, under the signature's names where it has one."""
     progress(0.1, "opening")
     interpreter = _open(request["artifact"], threads=1)
-    signature: dict[str, dict[str, int]] = next(
-        iter(interpreter._get_full_signature_list().values()),
-        {},
-    )
+    # The public get_signature_list() leaves out which tensor a name stands for.
+    signatures = interpreter._get_full_signature_list()  # noqa: SLF001
+    signature: dict[str, dict[str, int]] = next(iter(signatures.values()), {})
     return {
         "inputs": _tensors(interpreter.get_input_details(), signature.get("inputs", {})),
         "outputs": _tensors(interpreter.get_output_details(), signature.get("outputs", {})),

@@ -39,7 +39,11 @@ def read_contract(path: Path) -> Contract | None:
     Raises:
         ModelError: the file cannot be read, or its contract cannot.
     """
-    return contract_of(read(path))
+    model = read(path)
+    try:
+        return contract_of(model)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error.cause}", cure=error.cure) from error
 
 
 def contract_of(model: Model) -> Contract | None:
@@ -54,8 +58,10 @@ def contract_of(model: Model) -> Contract | None:
     try:
         return Contract.from_json(stored.decode())
     except EdgekitError as error:
-        raise ModelError(f"The embedded contract: {error.cause}", cure=error.cure) from error
+        problem, cure = error.cause, error.cure
     except (ValueError, ArithmeticError, AttributeError, RecursionError) as error:
-        raise ModelError(
-            f"The embedded contract cannot be read: {error!r}", cure="Convert the model again."
-        ) from error
+        problem, cure = repr(error), ""
+    raise ModelError(
+        f"The embedded contract cannot be read: {problem}",
+        cure=cure or "Convert the model again.",
+    )
