@@ -66,12 +66,18 @@ def main(worker: Path) -> None:
         deny_network()
     # Workers write `from edgekit_worker import WorkerError`: that must be this very module.
     sys.modules["edgekit_worker"] = sys.modules[__name__]
-    module: ModuleType | None = None
+    # Imported before the first request, so that a back end loads while others still work.
+    module: ModuleType | BaseException
+    try:
+        module = _load(worker)
+    except BaseException as error:  # noqa: BLE001  told when the first request comes
+        module = error
     for line in requests:
         request = json.loads(line)
         started = time.perf_counter()
         try:
-            module = module or _load(worker)
+            if isinstance(module, BaseException):
+                raise module
             result = _call(module, request, events)
         except BaseException as error:
             _send(events, {"id": request["id"], "event": "error", **_describe(error)})

@@ -8,11 +8,14 @@ model itself tells, and written into every `.tflite`.
 from __future__ import annotations
 
 import json
+import math
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, cast, get_args
+from typing import Any, Literal, TypeAlias, TypeVar, cast, get_args
 
 from edgekit.errors import UsageError
 from edgekit.types import Layout, TensorSpec
@@ -22,6 +25,8 @@ SCHEMA_VERSION = 1
 Color: TypeAlias = Literal["RGB", "BGR", "GRAY"]
 Interpolation: TypeAlias = Literal["bilinear", "bicubic", "area", "nearest"]
 Task: TypeAlias = Literal["classification", "detection", "segmentation", "regression", "embedding"]
+DTYPES = ("float32", "float16", "int64", "int32", "int8", "uint8", "bool")
+"""The types of tensors that an input may be stated with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +81,9 @@ class OutputContract:
     tensor: TensorSpec
     task: Task | None = None
     labels: tuple[str, ...] = ()
+
+
+_Entry = TypeVar("_Entry", InputContract, OutputContract)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +163,8 @@ def load_config(path: Path) -> Config:
     """Read ``edgekit.toml``.
 
     Raises:
-        UsageError: the file is missing, is no TOML, or has a table or key that nobody knows.
+        UsageError: the file is missing, is no TOML, has a table or key that nobody knows, or a
+            value that makes no sense.
     """
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -165,15 +174,17 @@ def load_config(path: Path) -> Config:
         ) from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{path} cannot be read as TOML: {error}") from error
-    _only(data, {"model", "inputs", "outputs", "calibration", "gates"}, f"{path}")
-    model = data.get("model", {})
-    calibration = data.get("calibration", {})
-    _only(model, {"source", "weights"}, f"[model] of {path}")
-    _only(calibration, {"data", "parity", "samples"}, f"[calibration] of {path}")
-    for name, table in data.get("inputs", {}).items():
-        _only(table, {"shape", "layout", "dtype", "preprocess"}, f"[inputs.{name}] of {path}")
-    for name, table in data.get("outputs", {}).items():
-        _only(table, {"task", "labels"}, f"[outputs.{name}] of {path}")
+    _check_table(data, _TOP, f"{path}")
+    model = _check_table(data.get("model", {}), _MODEL, f"[model] of {path}")
+    calibration = _check_table(
+        data.get("calibration", {}), _CALIBRATION, f"[calibration] of {path}"
+    )
+    inputs, outputs = data.get("inputs", {}), data.get("outputs", {})
+    for name, table in inputs.items():
+        _check_table(table, _INPUT, f"[inputs.{name}] of {path}")
+        preprocess_from_table(table.get("preprocess", {}))
+    for name, table in outputs.items():
+        _check_table(table, _OUTPUT, f"[outputs.{name}] of {path}")
 
     def below(value: str | None) -> Path | None:
         return None if value is None else path.parent / value
@@ -181,18 +192,76 @@ def load_config(path: Path) -> Config:
     return Config(
         source=model.get("source"),
         weights=below(model.get("weights")),
-        inputs=data.get("inputs", {}),
+        inputs=inputs,
         outputs={
             name: {**table, "labels": str(path.parent / table["labels"])}
             if isinstance(table.get("labels"), str)
             else table
-            for name, table in data.get("outputs", {}).items()
+            for name, table in outputs.items()
         },
         calibration=below(calibration.get("data")),
         parity=below(calibration.get("parity")),
         samples=calibration.get("samples"),
         gates=tuple(f"{metric} {limit}" for metric, limit in data.get("gates", {}).items()),
     )
+
+
+def _is_shape(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) > 0
+        and all(type(dimension) is int and dimension > 0 for dimension in value)
+    )
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _one_of(*known: str) -> _Check:
+    return lambda value: value in known, f"one of {', '.join(known)}"
+
+
+_Check: TypeAlias = tuple[Callable[[Any], bool], str]
+"""What a key's value must be: a test, and the same in words."""
+_TEXT: _Check = _is_text, "a text"
+_TABLE: _Check = _is_table, "a table"
+_TOP = dict.fromkeys(("model", "inputs", "outputs", "calibration", "gates"), _TABLE)
+_MODEL = {"source": _TEXT, "weights": _TEXT}
+_CALIBRATION: dict[str, _Check] = {
+    "data": _TEXT,
+    "parity": _TEXT,
+    "samples": (lambda value: type(value) is int and value > 0, "a number from 1"),
+}
+_INPUT: dict[str, _Check] = {
+    "shape": (_is_shape, "a list of numbers from 1, such as [1, 3, 224, 224]"),
+    "layout": _one_of(*get_args(Layout)),
+    "dtype": _one_of(*DTYPES),
+    "preprocess": _TABLE,
+}
+_OUTPUT: dict[str, _Check] = {
+    "task": _one_of(*get_args(Task)),
+    "labels": (
+        lambda value: _is_text(value) or (isinstance(value, list) and all(map(_is_text, value))),
+        "a file's name or a list of names",
+    ),
+}
+
+
+def _check_table(table: Any, checks: Mapping[str, _Check], where: str) -> dict[str, Any]:
+    """The same table, whose keys are known and whose values are what they must be."""
+    if not isinstance(table, dict):
+        raise UsageError(f"{where} is {table!r}; it must be a table.")
+    _only(table, set(checks), where)
+    for key, value in table.items():
+        holds, words = checks[key]
+        if not holds(value):
+            raise UsageError(f"{where}: {key} is {value!r}; it must be {words}.")
+    return table
 
 
 def preprocess_from_table(table: Mapping[str, Any]) -> Preprocess:
@@ -203,17 +272,19 @@ def preprocess_from_table(table: Mapping[str, Any]) -> Preprocess:
     """
     _only(table, {f.name for f in fields(Preprocess)}, "preprocess")
     values = dict(table)
-    resize = values.get("resize")
-    if isinstance(resize, list | tuple):
-        values["resize"] = _pair(resize, "resize")
+    if (resize := values.get("resize")) is not None:
+        whole = isinstance(resize, Integral)
+        values["resize"] = _pixels(resize, "resize") if whole else _pair(resize, "resize")
     if (crop := values.get("crop")) is not None:
-        values["crop"] = _pair([crop, crop] if isinstance(crop, int) else crop, "crop")
+        values["crop"] = _pair([crop, crop] if isinstance(crop, Integral) else crop, "crop")
     for name in ("mean", "std"):
         if name in values:
             value = values[name]
             values[name] = tuple(
-                float(v) for v in (value if isinstance(value, list | tuple) else [value])
+                _number(v, name) for v in (value if isinstance(value, list | tuple) else [value])
             )
+    if "scale" in values:
+        values["scale"] = _number(values["scale"], "scale")
     result = Preprocess(**values)
     if result.color not in get_args(Color):
         raise UsageError(f"color is {result.color!r}; it must be one of {get_args(Color)}.")
@@ -237,38 +308,38 @@ def parse_input_flag(text: str) -> TensorSpec:
     Raises:
         UsageError: the text has another form.
     """
-    name, *parts = text.split(":")
-    if not name or not parts or len(parts) > 3:
+    *words, last = text.split(":")
+    stated: list[str] = []
+    while words and (last in DTYPES or last.upper() in get_args(Layout)):
+        stated.append(last)
+        last = words.pop()
+    name = ":".join(words)  # names of TensorFlow have a colon inside: `input:0`
+    if not name:
         raise UsageError(
             f"--input {text!r} is not NAME:SHAPE[:DTYPE][:LAYOUT].",
             cure="For example --input image:1x3x224x224 or --input tokens:1x128:int64",
         )
-    try:
-        dimensions = tuple(
-            None if part == "?" else int(part) for part in parts[0].replace(",", "x").split("x")
-        )
-    except ValueError:
+    if not re.fullmatch(r"(\d+|\?)([x,](\d+|\?))*", last, re.ASCII):
         raise UsageError(
-            f"--input {text!r}: {parts[0]!r} is not a shape.", cure="For example 1x3x224x224"
-        ) from None
-    if any(dimension is not None and dimension < 1 for dimension in dimensions):
+            f"--input {text!r}: {last!r} is neither a shape, nor a type {DTYPES}, nor a layout "
+            f"{get_args(Layout)}.",
+            cure="For example --input image:1x3x224x224:float32:NCHW",
+        )
+    dimensions = tuple(
+        None if part == "?" else int(part) for part in last.replace(",", "x").split("x")
+    )
+    if 0 in dimensions:
         raise UsageError(f"--input {text!r}: every dimension must be at least 1.")
-    layout: Layout | None = None
-    dtype = "float32"
-    for part in parts[1:]:
-        if part.upper() in get_args(Layout):
-            layout = cast(Layout, part.upper())
-        elif part in DTYPES:
-            dtype = part
-        else:
-            raise UsageError(
-                f"--input {text!r}: {part!r} is neither a type {DTYPES} nor a layout "
-                f"{get_args(Layout)}."
-            )
-    return TensorSpec(name=name, shape=dimensions, dtype=dtype, layout=layout)
-
-
-DTYPES = ("float32", "float16", "int64", "int32", "int8", "uint8", "bool")
+    dtypes = [part for part in stated if part in DTYPES]
+    layouts = [cast(Layout, part.upper()) for part in stated if part not in DTYPES]
+    if len(dtypes) > 1 or len(layouts) > 1:
+        raise UsageError(f"--input {text!r} states its type or its layout twice.")
+    return TensorSpec(
+        name=name,
+        shape=dimensions,
+        dtype=dtypes[0] if dtypes else "float32",
+        layout=layouts[0] if layouts else None,
+    )
 
 
 def resolve(
@@ -308,23 +379,53 @@ def resolve(
             layout=table.get("layout"),
         )
         for name, table in config.inputs.items()
-    } | {spec.name: spec for spec in inputs}
+    }
+    for flag in inputs:
+        before = given.get(flag.name)
+        layout = flag.layout or (before.layout if before else None)
+        given[flag.name] = replace(flag, layout=layout)
     matched = _match_names(described_inputs, given)
+    embedded_inputs = _embedded(
+        [spec.name for spec in described_inputs],
+        {entry.tensor.name: entry for entry in embedded.inputs} if embedded else {},
+    )
     resolved = []
     for spec in described_inputs:
         user = matched.get(spec.name)
         tensor = _merge(spec, user) if user else _fix_batch(spec)
         _require_static(tensor)
-        table = _embedded_preprocess(embedded, spec.name)
-        table.update(config.inputs.get(user.name if user else spec.name, {}).get("preprocess", {}))
-        table.update(preprocess or {})
+        stated = config.inputs.get(user.name if user else spec.name, {}).get("preprocess", {})
+        earlier = embedded_inputs.get(spec.name)
+        table = asdict(earlier.preprocess) if earlier and earlier.preprocess else {}
+        table |= {**stated, **(preprocess or {})}
+        if stated and _picture_axes(tensor) is None:
+            raise UsageError(
+                f"Input {spec.name} of shape {_show(tensor.shape)} is no picture (1 × height × "
+                "width × 1, 3 or 4 channels), so it cannot be preprocessed as one.",
+                cure=f"Remove preprocess from [inputs.{user.name if user else spec.name}].",
+            )
         resolved.append(_with_preprocess(tensor, table))
-    earlier = {entry.tensor.name: entry for entry in embedded.outputs} if embedded else {}
+    return Contract(
+        inputs=tuple(resolved),
+        outputs=_resolve_outputs(described_outputs, config, task, labels, embedded),
+    )
+
+
+def _resolve_outputs(
+    described: tuple[TensorSpec, ...],
+    config: Config,
+    task: Task | None,
+    labels: tuple[str, ...],
+    embedded: Contract | None,
+) -> tuple[OutputContract, ...]:
+    names = [spec.name for spec in described]
+    tables = _match_outputs(names, config.outputs)
+    earlier = _embedded(
+        names, {entry.tensor.name: entry for entry in embedded.outputs} if embedded else {}
+    )
     outputs = []
-    for index, spec in enumerate(described_outputs):
-        table = dict(config.outputs.get(spec.name, {}))
-        if not table and index == 0 and len(config.outputs) == 1:
-            table = dict(next(iter(config.outputs.values())))
+    for index, spec in enumerate(described):
+        table = tables.get(spec.name, {})
         before = earlier.get(spec.name, OutputContract(tensor=spec))
         own_labels = _labels(table["labels"]) if "labels" in table else before.labels
         outputs.append(
@@ -334,7 +435,22 @@ def resolve(
                 labels=labels if index == 0 and labels else own_labels,
             )
         )
-    return Contract(inputs=tuple(resolved), outputs=tuple(outputs))
+    return tuple(outputs)
+
+
+def _match_outputs(
+    names: list[str], stated: Mapping[str, Mapping[str, Any]]
+) -> Mapping[str, Mapping[str, Any]]:
+    """The tables of ``[outputs]`` by the model's names; by place where no name matches."""
+    unknown = sorted(set(stated) - set(names))
+    if not unknown:
+        return stated
+    if len(unknown) == len(stated) and len(stated) in (1, len(names)):
+        return dict(zip(names, stated.values(), strict=False))
+    raise UsageError(
+        f"The model has no output named {', '.join(unknown)}.",
+        cure=f"Its outputs are: {', '.join(names)}",
+    )
 
 
 def image_axes(spec: TensorSpec) -> tuple[int, int, int] | None:
@@ -352,9 +468,14 @@ def image_axes(spec: TensorSpec) -> tuple[int, int, int] | None:
     return None
 
 
-def _with_preprocess(tensor: TensorSpec, table: dict[str, Any]) -> InputContract:
+def _picture_axes(tensor: TensorSpec) -> tuple[int, int, int] | None:
     axes = image_axes(tensor)
-    if axes is None or tensor.shape[axes[2]] not in (1, 3, 4):
+    return axes if axes is not None and tensor.shape[axes[2]] in (1, 3, 4) else None
+
+
+def _with_preprocess(tensor: TensorSpec, table: dict[str, Any]) -> InputContract:
+    axes = _picture_axes(tensor)
+    if axes is None:
         return InputContract(tensor=tensor)
     layout: Layout = "NCHW" if axes[2] == 1 else "NHWC"
     height, width = cast(int, tensor.shape[axes[0]]), cast(int, tensor.shape[axes[1]])
@@ -374,11 +495,14 @@ def _with_preprocess(tensor: TensorSpec, table: dict[str, Any]) -> InputContract
     )
 
 
-def _embedded_preprocess(embedded: Contract | None, name: str) -> dict[str, Any]:
-    for entry in embedded.inputs if embedded else ():
-        if entry.tensor.name == name and entry.preprocess is not None:
-            return asdict(entry.preprocess)
-    return {}
+def _embedded(names: list[str], entries: dict[str, _Entry]) -> dict[str, _Entry]:
+    """What a file's contract says about its tensors, by the names that the file itself tells.
+
+    The contract keeps the framework's names, a TFLite file may tell others: then the place decides.
+    """
+    if set(entries) & set(names) or len(entries) != len(names):
+        return entries
+    return dict(zip(names, entries.values(), strict=True))
 
 
 def _match_names(
@@ -463,7 +587,19 @@ def _tensor(entry: Mapping[str, Any]) -> TensorSpec:
 def _pair(value: Any, name: str) -> tuple[int, int]:
     if not isinstance(value, list | tuple) or len(value) != 2:
         raise UsageError(f"{name} is {value!r}; it must be one number, or [height, width].")
-    return int(value[0]), int(value[1])
+    return _pixels(value[0], name), _pixels(value[1], name)
+
+
+def _pixels(value: Any, name: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise UsageError(f"{name} is {value!r}; it must be a whole number of pixels from 1.")
+    return int(value)
+
+
+def _number(value: Any, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+        raise UsageError(f"{name} is {value!r}; it must be a finite number.")
+    return float(value)
 
 
 def _only(table: Mapping[str, Any], known: set[str], where: str) -> None:

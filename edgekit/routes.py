@@ -55,7 +55,8 @@ def find_routes(
     routes = list({route.name: route for route in reversed(routes)}.values())[::-1]
     names = [route.name for route in routes]
     if only is not None:
-        routes = [route for route in routes if route.name == only.replace("-", "_")]
+        plain = only.replace("-", "_")
+        routes = [route for route in routes if route.name.replace("-", "_") == plain]
     if not routes:
         raise UsageError(
             f"No route {only + ' ' if only else ''}leads from {kind} to tflite.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import zipfile
 from pathlib import Path
@@ -19,6 +20,7 @@ _BY_SUFFIX: dict[str, SourceKind] = {
     ".tflite": "tflite",
 }
 _TORCH_SUFFIXES = {".pt", ".pth", ".ckpt", ".bin", ".ptl"}
+_HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 def recognise(
@@ -30,7 +32,10 @@ def recognise(
         UsageError: there is no such file, or its kind is unknown.
         ModelError: the file is empty, or its content does not fit its name.
     """
-    kind, name = _kind_and_name(location)
+    try:
+        kind, name = _kind_and_name(location)
+    except OSError as error:
+        raise UsageError(f"{location[:200]} cannot be read: {error.strerror or error}.") from error
     if weights is not None and not weights.is_file():
         raise UsageError(f"There is no file {weights}.", cure="Check --weights.")
     return ModelSource(
@@ -46,6 +51,7 @@ def _kind_and_name(location: str) -> tuple[SourceKind, str]:
     path = Path(location)
     if not path.exists():
         if _is_factory(location):
+            _check_factory_file(location)
             return "torch", _factory_name(location)
         raise UsageError(
             f"There is no file or folder {location}.",
@@ -63,6 +69,7 @@ def _kind_and_name(location: str) -> tuple[SourceKind, str]:
         raise ModelError(f"{location} is empty.", cure="Save or copy the model again.")
     suffix = path.suffix.lower()
     if suffix in _BY_SUFFIX:
+        _check_content(path, _BY_SUFFIX[suffix])
         return _BY_SUFFIX[suffix], path.stem
     if suffix in _TORCH_SUFFIXES:
         return _torch_kind(path), path.stem
@@ -70,6 +77,11 @@ def _kind_and_name(location: str) -> tuple[SourceKind, str]:
         raise UsageError(
             f"{location} is Python code; which function in it makes the model?",
             cure=f"Name it: {location}:factory",
+        )
+    if suffix == ".safetensors":
+        raise UsageError(
+            f"{location} holds weights; the code of the model is missing.",
+            cure=f"edgekit convert package.module:factory --weights {location}",
         )
     raise UsageError(
         f"The kind of {location} is unknown.",
@@ -93,6 +105,38 @@ def _is_factory(location: str) -> bool:
     return module.endswith(".py") or all(part.isidentifier() for part in module.split("."))
 
 
+def _check_factory_file(location: str) -> None:
+    module = location.rpartition(":")[0]
+    if module.endswith(".py") and not Path(module).is_file():
+        raise UsageError(f"There is no file {module}.", cure="Check the path.")
+
+
+def _check_content(path: Path, kind: SourceKind) -> None:
+    """Refuse a file that cannot be what its name says, by its first bytes or its end.
+
+    ONNX files are protobuf messages, which have no mark; whoever parses them tells.
+    """
+    with path.open("rb") as stream:
+        start = stream.read(8)
+    match kind:
+        case "exported_program":
+            right = zipfile.is_zipfile(path)
+        case "keras" if path.suffix.lower() == ".keras":
+            right = zipfile.is_zipfile(path)
+        case "keras":
+            right = start == _HDF5
+        case "tflite":
+            right = start[4:8] == b"TFL3"
+        case _:
+            right = True
+    if not right:
+        raise _damaged(f"{path} is no {path.suffix.lower()} file: its content is of another kind.")
+
+
+def _damaged(cause: str) -> ModelError:
+    return ModelError(cause, cure="It may be cut short or damaged; save or copy it again.")
+
+
 def _torch_kind(path: Path) -> SourceKind:
     """Tell TorchScript, an ExportedProgram and a pickle apart by the archive's listing."""
     if not zipfile.is_zipfile(path):
@@ -100,12 +144,12 @@ def _torch_kind(path: Path) -> SourceKind:
             start = stream.read(2)
         if start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
             return "torch_pickle"
-        raise ModelError(
-            f"{path} is no PyTorch file: it is neither a zip archive nor a pickle.",
-            cure="It may be cut short or damaged; save or copy it again.",
-        )
-    with zipfile.ZipFile(path) as archive:
-        members = {name.partition("/")[2] for name in archive.namelist()}
+        raise _damaged(f"{path} is no PyTorch file: it is neither a zip archive nor a pickle.")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {name.partition("/")[2] for name in archive.namelist()}
+    except zipfile.BadZipFile as error:
+        raise _damaged(f"{path} is a damaged PyTorch file: {error}.") from error
     if "archive_format" in members or any(m.startswith("models/") for m in members):
         return "exported_program"
     if "constants.pkl" in members or any(m.startswith("code/") for m in members):
@@ -114,11 +158,12 @@ def _torch_kind(path: Path) -> SourceKind:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file, or of a folder's relative names and contents."""
+    """SHA-256 of a file, or of a folder's relative names, sizes and contents."""
     result = hashlib.sha256()
     for file in [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file()):
         if file is not path:
-            result.update(str(file.relative_to(path)).encode() + b"\0")
+            # With the size: without it one file could look like two.
+            result.update(os.fsencode(file.relative_to(path)) + b"\0%d\0" % file.stat().st_size)
         with file.open("rb") as stream:
             while chunk := stream.read(1 << 20):
                 result.update(chunk)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+import onnx2tf
 
 from edgekit_worker import WorkerError
 
@@ -81,8 +82,6 @@ def _set_shape(value: onnx.ValueInfoProto, shape: list[int]) -> None:
 
 
 def _run_onnx2tf(model: Path, folder: Path, keep: list[str]) -> None:
-    import onnx2tf
-
     try:
         onnx2tf.convert(
             input_onnx_file_path=str(model),

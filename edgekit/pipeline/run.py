@@ -11,10 +11,12 @@ from edgekit.errors import ConversionError
 from edgekit.pipeline.floats import make_float
 from edgekit.pipeline.plan import Plan
 from edgekit.pipeline.publish import publish, work_folder
-from edgekit.pipeline.quantized import make_files
+from edgekit.pipeline.quantized import QUANTIZER, make_files
 from edgekit.pipeline.reference import data_report, make_reference
 from edgekit.report.json import to_json
 from edgekit.results import ConversionResult, FileResult
+from edgekit.runners.litert import LITERT
+from edgekit.toolchain.converters import Converter
 from edgekit.toolchain.workshop import Workshop
 from edgekit.types import Progress, SilentProgress
 
@@ -35,6 +37,7 @@ def run(plan: Plan, progress: Progress | None = None) -> ConversionResult:
         work_folder(plan) as work,
         Workshop(name=plan.source.name, progress=notes, limits=plan.request.limits) as workshop,
     ):
+        workshop.warm(_needed_first(plan))
         reference = make_reference(plan, workshop, work)
         floating, attempts = make_float(plan, reference, workshop, work)
         workshop.release(plan.runner)
@@ -64,6 +67,13 @@ def run(plan: Plan, progress: Progress | None = None) -> ConversionResult:
             )
         publish(plan, files, to_json(result))
     return result
+
+
+def _needed_first(plan: Plan) -> list[Converter]:
+    """Who works in every case, in the order of their turns: the first route's and our own."""
+    hops = plan.routes[0].hops if plan.routes else ()
+    checking = [plan.converters["onnx"]] if any(h.conversion.target == "onnx" for h in hops) else []
+    return [plan.runner, *checking, *(hop.converter for hop in hops), LITERT, QUANTIZER]
 
 
 class _Notes:

@@ -8,12 +8,14 @@ are found through ``EDGEKIT_CONVERTERS``, a list of folders that hold converter 
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from edgekit.errors import SetupError
+from edgekit.toolchain.interpreters import satisfies
 from edgekit.types import SourceKind
 
 
@@ -91,6 +93,11 @@ def discover() -> dict[str, Converter]:
                 f"EDGEKIT_CONVERTERS names {root}, which is no folder.",
                 cure="Correct the variable, or unset it.",
             )
+        if (root / "converter.toml").is_file():
+            raise SetupError(
+                f"EDGEKIT_CONVERTERS names the converter {root} itself.",
+                cure=f"Name the folder that holds it: {root.resolve().parent}",
+            )
         roots.append(root)
     manifests = (m for root in roots for m in sorted(root.glob("*/converter.toml")))
     return {converter.name: converter for converter in map(read_manifest, manifests)}
@@ -105,21 +112,29 @@ def read_manifest(path: Path) -> Converter:
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
         return _from_table(table, path.parent)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SetupError(
-            f"The converter manifest {path} is not right: {error!r}",
-            cure="See converters/README.md for the keys.",
-        ) from error
+    except KeyError as error:
+        why = f"the key {error} is missing"
+    except (OSError, ValueError, TypeError) as error:
+        why = str(error)
+    raise SetupError(
+        f"The converter manifest {path} is not right: {why}.",
+        cure="See converters/README.md for the keys.",
+    )
 
 
 def _from_table(table: dict[str, Any], folder: Path) -> Converter:
+    name, summary = str(table.pop("name")), str(table.pop("summary"))
+    if not re.fullmatch(r"[A-Za-z][\w-]*", name):
+        raise ValueError(f"{name!r} is no name: letters, digits, - and _ only")
     limits = table.pop("limits", {})
+    if unknown := set(limits) - {"seconds", "memory_gb"}:
+        raise ValueError(f"[limits] has the unknown key {min(unknown)!r}")
     conversions = tuple(
         Conversion(
             source=_kind(source), target=_kind(entry["to"]), priority=entry.get("priority", 50)
         )
         for entry in table.pop("converts", [])
-        for source in entry["from"]
+        for source in _texts(entry["from"], "from")
     )
     requirements = table.pop("requirements", None)
     environment = table.pop("environment")
@@ -127,18 +142,40 @@ def _from_table(table: dict[str, Any], folder: Path) -> Converter:
         raise ValueError(f"environment is {environment!r}, not host or isolated")
     if environment == "isolated" and requirements is None:
         raise ValueError("an isolated converter needs requirements")
+    choose = table.pop("choose", "first")
+    if choose not in ("first", "fastest"):
+        raise ValueError(f"choose is {choose!r}, not first or fastest")
+    python = table.pop("python", ">=3.11")
+    satisfies((3, 11, 0), python)  # raises where it is no version specifier
+    program = folder / "worker.py"
+    if not program.is_file():
+        raise ValueError(f"there is no {program}")
+    texts = {key: _texts(table.pop(key, []), key) for key in ("modules", "versions", "runs")}
+    install = str(table.pop("install", ""))
+    if table:
+        raise ValueError(f"unknown key {min(table)!r}")
     return Converter(
-        program=folder / "worker.py",
+        name=name,
+        summary=summary,
+        install=install,
+        choose=choose,
+        python=python,
+        program=program,
         environment=environment,
         requirements=(folder / requirements).resolve() if requirements else None,
-        modules=tuple(table.pop("modules", ())),
-        versions=tuple(table.pop("versions", ())),
-        runs=tuple(_kind(kind) for kind in table.pop("runs", ())),
+        modules=texts["modules"],
+        versions=texts["versions"],
+        runs=tuple(map(_kind, texts["runs"])),
         converts=conversions,
         limit_seconds=float(limits.get("seconds", 900)),
         limit_memory_gb=float(limits.get("memory_gb", 16)),
-        **table,
     )
+
+
+def _texts(value: Any, key: str) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
+        raise ValueError(f"{key} is {value!r}; it must be a list of texts")
+    return tuple(value)
 
 
 def _kind(name: str) -> SourceKind:

@@ -90,10 +90,11 @@ def ensure(converter: Converter, progress: Progress | None = None) -> Environmen
     environment = Environment(python=str(folder / "bin" / "python"), folder=folder)
     if (folder / _MARKER).is_file():
         return environment
-    _make_folder(folder.parent)
-    with _one_builder(folder.with_suffix(".lock"), progress or SilentProgress()):
-        if not (folder / _MARKER).is_file():  # another builder may have been quicker
-            _build(converter, folder, progress or SilentProgress())
+    with _disk_errors(folder.parent):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _one_builder(folder, progress or SilentProgress()):
+            if not (folder / _MARKER).is_file():  # another builder may have been quicker
+                _build(converter, folder, progress or SilentProgress())
     return environment
 
 
@@ -102,10 +103,10 @@ def remove(converter: Converter) -> bool:
     folder = location(converter)
     if not folder.exists():
         return False
-    with _one_builder(folder.with_suffix(".lock"), SilentProgress()):
+    with _disk_errors(folder.parent), _one_builder(folder, SilentProgress()):
         # The marker goes first: a half-deleted environment must not look complete.
         (folder / _MARKER).unlink(missing_ok=True)
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=not folder.exists())
     return True
 
 
@@ -122,7 +123,7 @@ def _build(converter: Converter, folder: Path, progress: Progress) -> None:
         shutil.rmtree(folder)
     python = find_python(converter.python)
     # Outside the folder, which a failed build leaves behind as rubbish.
-    log = folder.with_suffix(".log")
+    log = _beside(folder, ".log")
     progress.update(0.05, f"Python {converter.python}")
     _run_uv(["venv", "--no-config", "--python", python, str(folder)], converter, log)
     progress.update(0.2, "downloading packages")
@@ -158,7 +159,8 @@ def _run_uv(arguments: list[str], converter: Converter, log: Path) -> None:
 
 
 def _diagnose(text: str) -> tuple[str, str]:
-    last = text.rpartition("$ uv")[2].lower()
+    # What uv answered to the last command; the command itself has the names of folders.
+    last = text.rpartition("\n$ uv ")[2].partition("\n")[2].lower()
     retry = "edgekit toolchain install"
     if "no space left" in last:
         return "the disk is full.", f"Free 3 GB, or move EDGEKIT_HOME, then: {retry}"
@@ -206,8 +208,8 @@ def _pip_find_links() -> str:
 
 
 @contextmanager
-def _one_builder(path: Path, progress: Progress) -> Iterator[None]:
-    with path.open("w", encoding="utf-8") as stream:
+def _one_builder(folder: Path, progress: Progress) -> Iterator[None]:
+    with _beside(folder, ".lock").open("w", encoding="utf-8") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -216,11 +218,16 @@ def _one_builder(path: Path, progress: Progress) -> Iterator[None]:
         yield
 
 
-def _make_folder(folder: Path) -> None:
+def _beside(folder: Path, suffix: str) -> Path:
+    return folder.with_name(folder.name + suffix)
+
+
+@contextmanager
+def _disk_errors(folder: Path) -> Iterator[None]:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        yield
     except OSError as error:
         raise SetupError(
-            f"The folder for environments {folder} cannot be made: {error}",
-            cure="Set EDGEKIT_HOME to a folder that you may write to.",
+            f"The folder for environments {folder} cannot be written: {error}",
+            cure="Free 3 GB, or set EDGEKIT_HOME to another folder that you may write to.",
         ) from error

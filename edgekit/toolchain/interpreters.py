@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import operator
 import os
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from edgekit.errors import SetupError
 
@@ -96,18 +99,49 @@ def version_of(python: str) -> tuple[int, int, int] | None:
 
 
 def satisfies(version: tuple[int, int, int], specifier: str) -> bool:
-    """Whether a version meets ``>=``, ``<`` and ``==X.Y.*`` clauses (all that manifests use)."""
-    for clause in specifier.replace(" ", "").split(","):
-        operator = clause[:2] if clause[:2] in (">=", "==") else clause[:1]
-        numbers = clause[len(operator) :].removesuffix(".*").split(".")
-        bound = tuple(map(int, numbers))
-        mine = version[: len(bound)]
-        holds = {">=": mine >= bound, "==": mine == bound, "<": mine < bound}[operator]
-        if not holds:
-            return False
-    return True
+    """Whether a version meets a specifier, as PEP 440 reads it (``~=`` and ``===`` left out).
+
+    Raises:
+        ValueError: a clause has another form.
+    """
+    return all(_holds(version, *clause) for clause in _clauses(specifier))
+
+
+_CLAUSE = re.compile(r"(>=|<=|==|!=|>|<)(\d+(?:\.\d+){0,2})((?:\.\*)?)", re.ASCII)
+_COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    "==": operator.eq,
+    "!=": operator.ne,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+
+
+def _clauses(specifier: str) -> list[tuple[str, tuple[int, ...], bool]]:
+    """Comparison, numbers, and whether ``.*`` follows, of each clause."""
+    clauses = []
+    for text in specifier.replace(" ", "").split(","):
+        match = _CLAUSE.fullmatch(text)
+        if match is None or (match[3] and match[1] not in ("==", "!=")):
+            raise ValueError(
+                f"{specifier!r} is no version specifier such as '>=3.12,<3.15' or '==3.11.*'"
+            )
+        clauses.append((match[1], tuple(map(int, match[2].split("."))), bool(match[3])))
+    return clauses
+
+
+def _holds(
+    version: tuple[int, int, int], comparison: str, bound: tuple[int, ...], is_prefix: bool
+) -> bool:
+    if is_prefix:
+        return _COMPARISONS[comparison](version[: len(bound)], bound)
+    return _COMPARISONS[comparison](version, (*bound, 0, 0)[:3])
 
 
 def _lowest(specifier: str) -> str:
-    first = specifier.split(",", maxsplit=1)[0]
-    return first.lstrip(">=<").removesuffix(".*")
+    """The version to name in a request: that of the lower bound, wherever it stands."""
+    for comparison, bound, _ in _clauses(specifier):
+        if comparison in (">=", "=="):
+            return ".".join(map(str, bound))
+    return specifier

@@ -86,6 +86,15 @@ class Workshop:
         self.steps.append(step)
         return reply.result, step
 
+    def warm(self, converters: Iterable[Converter]) -> None:
+        """Start converters that will be needed, so that they load while others work.
+
+        One whose environment is not there yet is left for later: building it is a step of its own.
+        """
+        for converter in converters:
+            if environments.is_ready(converter):
+                self._worker(converter)
+
     def release(self, converter: Converter) -> None:
         """End a converter's process, and with it the memory that its model takes."""
         if worker := self._workers.pop(converter.name, None):

@@ -7,9 +7,11 @@ that it was measured.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import permutations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from edgekit.errors import ConversionError
 from edgekit.types import Binding, TensorSpec
@@ -42,10 +44,8 @@ def fitting(
 
 
 def plain_name(name: str) -> str:
-    """A tensor's name without what TensorFlow adds around it."""
-    return name.removeprefix("serving_default_").rpartition(":")[0] or name.removeprefix(
-        "serving_default_"
-    )
+    """A tensor's name without what TensorFlow adds around it (``serving_default_x:0``)."""
+    return re.sub(r":\d+$", "", name.removeprefix("serving_default_"))
 
 
 def input_choices(
@@ -96,6 +96,10 @@ def align_outputs(
 ) -> list[Binding]:
     """The binding of each reference output, in the reference's order.
 
+    Names decide; what they leave is paired by the smallest relative difference, the closest pair
+    first. Where no shape fits in any layout, one with as many elements does (``(1,)`` for ``()``):
+    such a binding keeps the order of the elements, and comparing reshapes.
+
     Args:
         reference: the reference's outputs, with the shapes of one sample.
         candidate: the candidate's.
@@ -105,46 +109,76 @@ def align_outputs(
     Raises:
         ConversionError: an output has no counterpart.
     """
+    free = dict(enumerate(candidate_values))
+    found: dict[int, Binding] = {}
+
+    def bind(wanted: Mapping[int, Mapping[int, Array]], how: str) -> None:
+        """Bind the closest pair among those left: reference output → its possible candidates."""
+        choices = [
+            (_distance(reference_values[one], values, option), one, other, option)
+            for one, others in wanted.items()
+            for other, values in others.items()
+            for option in _options(reference_values[one], values, others.values())
+        ]
+        if not choices:
+            one = min(wanted)
+            raise ConversionError(
+                f"Output {reference[one].name} of shape {list(reference_values[one].shape)} has no "
+                f"counterpart among {[list(other.shape) for other in candidate_values]} in the "
+                "converted file."
+            )
+        _, one, other, option = min(choices)
+        rivals = [choice for choice in choices if choice[1] == one]
+        del free[other]
+        found[one] = Binding(
+            reference=reference[one].name,
+            candidate=candidate[other].name,
+            index=other,
+            permutation=option,
+            how=cast(Any, "measured" if len(rivals) > 1 else how),
+        )
+
+    for one, other in _same_names(reference, candidate).items():
+        if _options(reference_values[one], candidate_values[other], [candidate_values[other]]):
+            bind({one: {other: candidate_values[other]}}, "name")
+    while left := [one for one in range(len(reference)) if one not in found]:
+        bind(dict.fromkeys(left, free), "shape")
+    return [found[one] for one in range(len(reference))]
+
+
+def _options(value: Array, other: Array, rivals: Iterable[Array]) -> list[tuple[int, ...]]:
+    """How one output can be the other: by turning axes or, where that suits no rival, reshaped."""
+    if options := fitting(value.shape, other.shape):
+        return options
+    if value.size != other.size or any(fitting(value.shape, rival.shape) for rival in rivals):
+        return []
+    return [tuple(range(value.ndim))]
+
+
+def _distance(value: Array, other: Array, permutation: tuple[int, ...]) -> float:
+    """Mean absolute difference, relative to the reference; infinite where it is not a number."""
     import numpy as np
 
-    names = [plain_name(spec.name) for spec in candidate]
-    taken: set[int] = set()
-    result = []
-    for spec, value in zip(reference, reference_values, strict=True):
-        possible = [
-            (number, option)
-            for number, other in enumerate(candidate_values)
-            if number not in taken
-            for option in fitting(value.shape, other.shape)
-        ]
-        named = [(n, option) for n, option in possible if names[n] == plain_name(spec.name)]
-        how = "name" if named else "shape"
-        possible = named or possible
-        if not possible:
-            raise ConversionError(
-                f"Output {spec.name} of shape {list(value.shape)} has no counterpart among "
-                f"{[list(other.shape) for other in candidate_values]} in the converted file."
-            )
-        if len(possible) > 1:
-            how = "measured"
-        best = min(
-            possible,
-            key=lambda one: float(
-                np.mean(
-                    np.abs(value.transpose(one[1]).astype(np.float64) - candidate_values[one[0]])
-                )
-            ),
-        )
-        taken.add(best[0])
-        result.append(
-            Binding(
-                reference=spec.name,
-                candidate=candidate[best[0]].name,
-                index=best[0],
-                permutation=best[1],
-                how=how,  # type: ignore[arg-type]
-            )
-        )
+    wanted = value.transpose(permutation).astype(np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        difference = np.abs(wanted - np.asarray(other, np.float64).reshape(wanted.shape))
+        result = float(np.mean(difference)) / (float(np.mean(np.abs(wanted))) or 1.0)
+    return result if math.isfinite(result) else math.inf
+
+
+def _same_names(reference: Sequence[TensorSpec], candidate: Sequence[TensorSpec]) -> dict[int, int]:
+    """The places of reference tensors → those of the candidate's with the same name.
+
+    A name as it is goes before a plain one, and a plain one counts only where it is unique.
+    """
+    result: dict[int, int] = {}
+    for naming in (str, plain_name):
+        mine = [naming(spec.name) for spec in reference]
+        theirs = [naming(spec.name) for spec in candidate]
+        for place, name in enumerate(mine):
+            unique = mine.count(name) == 1 == theirs.count(name)
+            if place not in result and unique and theirs.index(name) not in result.values():
+                result[place] = theirs.index(name)
     return result
 
 
@@ -156,21 +190,26 @@ def _pair(
         raise ConversionError(
             f"The model has {len(reference)} {what}s, the converted file has {len(candidate)}."
         )
-    by_name = {plain_name(spec.name): spec for spec in reference}
-    if all(plain_name(spec.name) in by_name for spec in candidate):
-        return [(by_name[plain_name(spec.name)], "name") for spec in candidate]
+    named = _same_names(reference, candidate)
+    if len(named) == len(reference):
+        by_place = {other: reference[one] for one, other in named.items()}
+        return [(by_place[other], "name") for other in range(len(candidate))]
     orders = (
         [
             order
-            for order in permutations(reference)
+            for order in permutations(range(len(reference)))
             if all(
-                fitting(mine.shape, theirs.shape)
-                for mine, theirs in zip(order, candidate, strict=True)
+                fitting(reference[one].shape, theirs.shape)
+                for one, theirs in zip(order, candidate, strict=True)
             )
         ]
         if len(reference) <= 6
         else []
     )
-    if len(orders) == 1:
-        return [(spec, "shape") for spec in orders[0]]
-    return [(spec, "position") for spec in reference]
+    if not orders:
+        return [(spec, "position") for spec in reference]
+    # The most matching names; among equals the first, which keeps the most places.
+    best = max(
+        orders, key=lambda order: sum(named.get(one) == place for place, one in enumerate(order))
+    )
+    return [(reference[one], "shape" if len(orders) == 1 else "position") for one in best]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, cast
 
 from edgekit.contract import Task
@@ -41,7 +41,8 @@ FLOAT_SQNR_DB = 60.0
 
 _PATTERN = re.compile(
     r"\s*(?:(?P<scheme>[\w-]+):)?(?P<metric>\w+)\s*(?P<cmp><=|>=|<|>)\s*"
-    r"(?P<limit>[-+]?[\d.]+(?:e[-+]?\d+)?)\s*(?P<percent>%?)\s*"
+    r"(?P<limit>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(?P<percent>%?)\s*",
+    re.ASCII,
 )
 
 
@@ -95,10 +96,18 @@ def defaults(scheme: Scheme, task: Task | None) -> tuple[Gate, ...]:
 def for_file(
     scheme: Scheme, task: Task | None, stated: Sequence[tuple[Scheme | None, Gate]]
 ) -> tuple[Gate, ...]:
-    """The gates of one file: the stated ones that apply to it, and defaults for the rest."""
-    mine = [gate for only, gate in stated if only in (None, scheme)]
-    named = {gate.metric for gate in mine}
-    return *mine, *(gate for gate in defaults(scheme, task) if gate.metric not in named)
+    """The gates of one file: the stated ones that apply to it, and defaults for the rest.
+
+    A later statement replaces an earlier one about the same side of the same metric, so that a flag
+    wins over the configuration; one that names the scheme wins over one for all.
+    """
+    mine: dict[tuple[str, str], Gate] = {}
+    for wanted in (None, scheme):
+        for only, gate in stated:
+            if only == wanted:
+                mine[gate.metric, gate.comparison[0]] = gate
+    named = {gate.metric for gate in mine.values()}
+    return *mine.values(), *(gate for gate in defaults(scheme, task) if gate.metric not in named)
 
 
 def metrics(
@@ -118,11 +127,11 @@ def metrics(
     if parity is None:
         return result
     result |= {
-        "sqnr_db": min(output.sqnr_db for output in parity.outputs),
-        "worst_sqnr_db": min(output.worst_sqnr_db for output in parity.outputs),
-        "cosine": min(output.cosine for output in parity.outputs),
-        "max_abs": max(output.max_abs for output in parity.outputs),
-        "mean_abs": max(output.mean_abs for output in parity.outputs),
+        "sqnr_db": _worst(min, [output.sqnr_db for output in parity.outputs]),
+        "worst_sqnr_db": _worst(min, [output.worst_sqnr_db for output in parity.outputs]),
+        "cosine": _worst(min, [output.cosine for output in parity.outputs]),
+        "max_abs": _worst(max, [output.max_abs for output in parity.outputs]),
+        "mean_abs": _worst(max, [output.mean_abs for output in parity.outputs]),
         "nonfinite": sum(output.nonfinite for output in parity.outputs),
     }
     if (agreement := parity.outputs[0].top1_agreement) is not None:
@@ -131,6 +140,11 @@ def metrics(
         result["top1_accuracy"] = parity.accuracy
         result["top1_drop"] = parity.reference_accuracy - parity.accuracy
     return result
+
+
+def _worst(choose: Callable[[list[float]], float], values: list[float]) -> float:
+    """The least or largest, or NaN if there is one: `min` and `max` alone may overlook it."""
+    return math.nan if any(map(math.isnan, values)) else choose(values)
 
 
 def judge(gates: Sequence[Gate], measured: Mapping[str, float]) -> Verdict:

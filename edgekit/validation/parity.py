@@ -88,11 +88,14 @@ def _compare_output(
         wanted = _turn(mine[index], permutation).astype(np.float64)
         got = np.asarray(theirs[index], np.float64).reshape(wanted.shape)
         nonfinite += int(np.count_nonzero(~np.isfinite(got) & np.isfinite(wanted)))
-        difference = np.abs(wanted - got)
-        signal[index] = np.sum(wanted * wanted)
+        difference = _difference(wanted, got)
         noise[index] = np.sum(difference * difference)
-        dot[index] = np.sum(wanted * got)
-        energy[index] = np.sum(got * got)
+        # Energies of the finite values: an infinite one on both sides (a mask) is equal, not loud.
+        wanted_finite = np.where(np.isfinite(wanted), wanted, 0.0)
+        got_finite = np.where(np.isfinite(got), got, 0.0)
+        signal[index] = np.sum(wanted_finite * wanted_finite)
+        dot[index] = np.sum(wanted_finite * got_finite)
+        energy[index] = np.sum(got_finite * got_finite)
         largest = max(largest, float(difference.max(initial=0.0)))
         total += float(difference.sum())
         count += difference.size
@@ -106,13 +109,30 @@ def _compare_output(
         worst_sample=samples[worst],
         worst_sqnr_db=per_sample[worst],
         sqnr_db=sqnr_db(float(signal.sum()), float(noise.sum())),
-        cosine=float(dot.sum()) / norm if norm else float(noise.sum() == 0),
+        cosine=_cosine(float(dot.sum()), norm, noise=float(noise.sum())),
         max_abs=largest,
         mean_abs=total / max(count, 1),
         per_sample_sqnr_db=tuple(per_sample),
         top1_agreement=agreed / len(samples) if is_vector else None,
         nonfinite=nonfinite,
     )
+
+
+def _difference(wanted: Array, got: Array) -> Array:
+    """Absolute differences: 0 where both are the same infinity or NaN, infinite where one is."""
+    import numpy as np
+
+    same = (wanted == got) | (np.isnan(wanted) & np.isnan(got))
+    comparable = np.isfinite(wanted) & np.isfinite(got)
+    with np.errstate(invalid="ignore"):
+        difference = np.where(comparable, np.abs(wanted - got), np.inf)
+    return np.where(same, 0.0, difference)
+
+
+def _cosine(dot: float, norm: float, *, noise: float) -> float:
+    if not math.isfinite(noise):
+        return math.nan
+    return dot / norm if norm else float(noise == 0)
 
 
 def _turn(value: Array, permutation: tuple[int, ...]) -> Array:
