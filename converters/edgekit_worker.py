@@ -66,6 +66,10 @@ def main(worker: Path) -> None:
         deny_network()
     # Workers write `from edgekit_worker import WorkerError`: that must be this very module.
     sys.modules["edgekit_worker"] = sys.modules[__name__]
+    # The folders beside this file are called `torch`, `keras`, `onnx`: where such a package is not
+    # installed, `import onnx` would find the folder and not fail.
+    here = str(Path(__file__).resolve().parent)
+    sys.path[:] = [entry for entry in sys.path if entry != here]
     # Imported before the first request, so that a back end loads while others still work.
     module: ModuleType | BaseException
     try:
@@ -78,35 +82,34 @@ def main(worker: Path) -> None:
         try:
             if isinstance(module, BaseException):
                 raise module
-            result = _call(module, request, events)
+            answer = {
+                "id": request["id"],
+                "event": "result",
+                "result": _call(module, request, events),
+                "seconds": time.perf_counter() - started,
+                "peak_memory": _peak_memory(),
+            }
+            _send(events, answer)  # raises TypeError for a result that is not JSON
         except BaseException as error:
             _send(events, {"id": request["id"], "event": "error", **_describe(error)})
             if not isinstance(error, Exception):
                 raise
-        else:
-            _send(
-                events,
-                {
-                    "id": request["id"],
-                    "event": "result",
-                    "result": result,
-                    "seconds": time.perf_counter() - started,
-                    "peak_memory": _peak_memory(),
-                },
-            )
 
 
 def _call(module: ModuleType, request: dict[str, Any], events: TextIO) -> dict[str, Any]:
     verb = request["verb"]
     function: Callable[..., dict[str, Any]] | None = getattr(module, verb, None)
-    if verb.startswith("_") or function is None:
+    if verb.startswith("_") or not callable(function):
         raise WorkerError(f"the converter {module.__file__} has no verb {verb!r}")
 
     def progress(fraction: float, message: str = "") -> None:
         event = {"event": "progress", "fraction": fraction, "message": message}
         _send(events, {"id": request["id"], **event})
 
-    return function(request, progress)
+    result = function(request, progress)
+    if not isinstance(result, dict):
+        raise WorkerError(f"{verb} of {module.__file__} gave {result!r}, which is no dictionary")
+    return result
 
 
 def _load(worker: Path) -> ModuleType:

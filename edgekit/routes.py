@@ -51,9 +51,11 @@ def find_routes(
         _extend((), kind, converters),
         key=lambda route: (route.hops[-1].conversion.priority, len(route.hops), route.name),
     )
-    # Two ways to the same converter differ only in detours: the shortest is enough.
-    routes = list({route.name: route for route in reversed(routes)}.values())[::-1]
-    names = [route.name for route in routes]
+    # Two ways to the same converter differ only in detours: the preferred one is enough.
+    best: dict[str, Route] = {}
+    for route in routes:
+        best.setdefault(route.name, route)
+    routes, names = list(best.values()), list(best)
     if only is not None:
         plain = only.replace("-", "_")
         routes = [route for route in routes if route.name.replace("-", "_") == plain]

@@ -22,7 +22,7 @@ from edgekit_worker import WorkerError
 
 Progress = Callable[..., None]
 _SIGNATURE = "serving_default"
-_OTHER_ROUTE = "Try another route: --converter onnx2tf"
+_OTHER_ROUTE = "Try another route: --route onnx2tf"
 
 
 def convert(request: dict[str, Any], progress: Progress) -> dict[str, Any]:

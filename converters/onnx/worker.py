@@ -11,11 +11,15 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
+from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 from onnx_layout import input_layout
 
 from edgekit_worker import WorkerError
 
 _session: onnxruntime.InferenceSession | None = None
+
+_RUNTIME_DOMAINS = {"ai.onnx", "com.microsoft", "com.ms.internal.nhwc", "org.pytorch.aten"}
+"""ONNX Runtime's own operators, beside the standard's."""
 
 _DTYPES = {
     "tensor(float)": "float32",
@@ -35,16 +39,17 @@ def describe(request: dict[str, Any], progress: Any) -> dict[str, Any]:
     if request["source"].get("weights"):
         raise WorkerError("--weights does not go with an ONNX file.", kind="usage")
     progress(0.1, "reading the model")
+    model = _read(path)
+    check_external_data(model, path)
+    _check_operators(model, path)
     try:
         onnx.checker.check_model(str(path))
-        model = onnx.load(str(path), load_external_data=False)
         _session = _open(path)
     except Exception as error:
-        lines = str(error).strip().splitlines()
         raise WorkerError(
-            f"{path} cannot be read as ONNX: {lines[0][:200] if lines else type(error).__name__}",
-            cure="The file may be cut short, its external data may be missing from its folder, or "
-            "it is of another kind.",
+            f"{path} is no valid ONNX model: {_first_line(error)}",
+            cure="It may be damaged, or made by a newer ONNX than this edgekit knows; export it "
+            "again, with opset 18.",
             kind="model",
         ) from error
     inputs = [_spec(value) for value in _session.get_inputs()]
@@ -76,7 +81,7 @@ def reference(request: dict[str, Any], progress: Any) -> dict[str, Any]:
             values = _session.run(None, feed)
         except Exception as error:
             raise WorkerError(
-                f"ONNX Runtime cannot run the model: {str(error).strip().splitlines()[0][:300]}",
+                f"ONNX Runtime cannot run the model: {_first_line(error)}",
                 cure="Check --input: its shape, type and layout.",
                 kind="model",
             ) from error
@@ -95,6 +100,75 @@ def reference(request: dict[str, Any], progress: Any) -> dict[str, Any]:
     return {"outputs": outputs}
 
 
+def _read(path: Path) -> onnx.ModelProto:
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except Exception as error:  # whatever protobuf says, it does not help the user
+        raise _not_onnx(path) from error
+    if not model.ir_version or not model.graph.node:  # random bytes are a message often enough
+        raise _not_onnx(path)
+    return model
+
+
+def _not_onnx(path: Path) -> WorkerError:
+    return WorkerError(
+        f"{path} cannot be read as ONNX.",
+        cure="It may be cut short, damaged or of another kind; save or copy it again.",
+        kind="model",
+    )
+
+
+def check_external_data(model: onnx.ModelProto, path: Path) -> None:
+    """Find the files beside ``path`` that hold its larger tensors.
+
+    Raises:
+        WorkerError: one is missing, or ends before the tensor does.
+    """
+    for tensor in model.graph.initializer:
+        if not uses_external_data(tensor):
+            continue
+        info = ExternalDataInfo(tensor)
+        file = path.parent / info.location
+        if not file.is_file():
+            raise WorkerError(
+                f"{path} keeps its weights in {file}, which is not there.",
+                cure=f"Copy {info.location} into the folder of {path.name}, under that name.",
+                kind="model",
+            )
+        size, end = file.stat().st_size, (info.offset or 0) + (info.length or 0)
+        if end > size:
+            raise WorkerError(
+                f"{file} is cut short: {tensor.name} ends at byte {end}, the file at {size}.",
+                cure=f"Copy {info.location} again.",
+                kind="model",
+            )
+
+
+def _check_operators(model: onnx.ModelProto, path: Path) -> None:
+    """Name the operators that are nobody's; the converters have no form for them either."""
+    known = {"", *(schema.domain for schema in onnx.defs.get_all_schemas()), *_RUNTIME_DOMAINS}
+    own = {(function.domain, function.name) for function in model.functions}
+    custom = sorted(
+        {
+            f"{node.domain}:{node.op_type}"
+            for node in model.graph.node
+            if node.domain not in known and (node.domain, node.op_type) not in own
+        }
+    )
+    if custom:
+        raise WorkerError(
+            f"{path} uses operators that are not part of ONNX: {', '.join(custom[:5])}.",
+            cure="Export the model with standard operators; nothing but their own library can run "
+            "these.",
+            kind="model",
+        )
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__
+
+
 def _open(path: Path) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     # Optimised graphs compute in another order; the reference is the model as written.
@@ -107,6 +181,8 @@ def _spec(value: Any) -> dict[str, Any]:
     shape = [size if isinstance(size, int) and size > 0 else None for size in value.shape]
     if value.type not in _DTYPES:
         raise WorkerError(
-            f"{value.name} has the type {value.type}, which edgekit cannot feed.", kind="model"
+            f"{value.name} has the type {value.type}, which edgekit cannot feed.",
+            cure=f"It can feed and compare: {', '.join(_DTYPES.values())}",
+            kind="model",
         )
     return {"name": value.name, "shape": shape, "dtype": _DTYPES[value.type], "layout": None}

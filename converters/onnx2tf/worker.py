@@ -8,6 +8,7 @@ from typing import Any
 
 import onnx
 import onnx2tf
+from ai_edge_litert import schema_py_generated as schema
 
 from edgekit_worker import WorkerError
 
@@ -47,6 +48,12 @@ def convert(request: dict[str, Any], progress: Any) -> dict[str, Any]:
             "onnx2tf ended without writing a file.",
             cure="An operator of this model may have no TFLite form.",
         )
+    if missing := _unconverted(written[0]):
+        raise WorkerError(
+            f"onnx2tf has no TFLite form of the ONNX operators {', '.join(missing)}.",
+            cure="Replace them in the model, or leave that part to the app.",
+            kind="model",
+        )
     written[0].replace(output)
     return {
         "artifact": str(output),
@@ -59,6 +66,14 @@ def convert(request: dict[str, Any], progress: Any) -> dict[str, Any]:
         ],
         "options": {"backend": "flatbuffer_direct", "keep_shape": keep},
     }
+
+
+def _unconverted(path: Path) -> list[str]:
+    """The operators that onnx2tf passed on as custom ones, which no runtime knows."""
+    model = schema.Model.GetRootAsModel(path.read_bytes())
+    codes = (model.OperatorCodes(index) for index in range(model.OperatorCodesLength()))
+    names = {(code.CustomCode() or b"").decode() for code in codes}
+    return sorted(name.removeprefix("ONNX_") for name in names if name.startswith("ONNX_"))
 
 
 def fix_shapes(model: onnx.ModelProto, inputs: list[dict[str, Any]]) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +45,11 @@ def export_onnx(
                 external_data=False,
                 verbose=False,
             )
+        except OSError:  # a full disk would be full for the second one too
+            raise
         except Exception as error:  # noqa: BLE001  any failure of the first exporter means: try the second
             print(f"torch.export failed: {error!r}")
-            failure = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+            failure = _root_cause(error)
         else:
             return {"exporter": "torch.export", "opset": _OPSET}
     if isinstance(model, torch.export.ExportedProgram):
@@ -58,11 +64,14 @@ def export_onnx(
             opset_version=_OPSET,
             dynamo=False,
         )
+    except OSError:
+        raise
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        _raise_if_disk_is_full(path)
         raise WorkerError(
-            f"PyTorch cannot export this model to ONNX: {failure or reason}",
+            f"PyTorch cannot export this model to ONNX: {failure or _root_cause(error)}",
             cure="Look for data-dependent control flow or an operator without an ONNX form.",
+            kind="model",  # and not a broken step: the loaded model is good for the next route
         ) from error
     return {"exporter": "TorchScript tracer", "opset": _OPSET, "after": failure}
 
@@ -78,10 +87,34 @@ def save_exported_program(
             "A TorchScript model cannot become an ExportedProgram.",
             cure="Name the model's factory instead of the TorchScript file.",
         )
-    program = (
-        model
-        if isinstance(model, torch.export.ExportedProgram)
-        else torch.export.export(model, example)
-    )
-    torch.export.save(program, path)
+    try:
+        program = (
+            model
+            if isinstance(model, torch.export.ExportedProgram)
+            else torch.export.export(model, example)
+        )
+        torch.export.save(program, path)
+    except OSError:
+        raise
+    except Exception as error:
+        _raise_if_disk_is_full(path)
+        raise WorkerError(
+            f"torch.export cannot capture this model: {_root_cause(error)}",
+            cure="Look for data-dependent control flow: it must not depend on the input's values.",
+            kind="model",
+        ) from error
     return {"exporter": "torch.export"}
+
+
+def _raise_if_disk_is_full(path: Path) -> None:
+    """PyTorch's own writer says "enforce fail … unexpected pos" when the disk is full."""
+    if shutil.disk_usage(path.parent).free < 1 << 16:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
+def _root_cause(error: BaseException) -> str:
+    """The first line of the innermost error: the outer ones are torch's advice in colours."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text = re.sub(r"\x1b\[[\d;]*m", "", str(error)).strip()
+    return text.splitlines()[0][:300] if text else type(error).__name__

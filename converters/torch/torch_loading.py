@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import pickle
 import sys
 import zipfile
 from pathlib import Path
@@ -34,11 +35,11 @@ def load_model(source: dict[str, Any]) -> Loaded:
     if source.get("weights"):
         if program is not None or source["kind"] == "torchscript":
             raise WorkerError(
-                f"--weights does not go with a {source['kind']}: it has its weights inside.",
+                f"--weights does not go with {source['location']}, which has its weights inside.",
                 cure="Leave --weights away.",
                 kind="usage",
             )
-        load_weights(model, Path(source["weights"]))
+        load_weights(model, Path(source["weights"]), trusted=bool(source.get("trust_pickle")))
     if program is None:  # an ExportedProgram's mode was fixed when it was exported
         model.eval()
     for parameter in model.parameters():
@@ -60,9 +61,10 @@ def _from_factory(source: dict[str, Any]) -> Loaded:
     if not isinstance(factory, torch.nn.Module):
         factory = _call_factory(factory, source["location"])
     if not isinstance(factory, torch.nn.Module):
+        gave = "nothing" if factory is None else f"an object of type {type(factory).__name__}"
         raise WorkerError(
-            f"{source['location']} gave a {type(factory).__name__}, not a torch.nn.Module.",
-            cure="Name a function without arguments that returns the model.",
+            f"{source['location']} returned {gave}, not a torch.nn.Module.",
+            cure="Does it lack a return? Name a function without arguments that returns the model.",
             kind="model",
         )
     return factory, None
@@ -84,9 +86,9 @@ def _import(name: str) -> ModuleType:
         spec.loader.exec_module(module)
     except WorkerError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise WorkerError(
-            f"Importing {name} failed: {type(error).__name__}: {error}",
+            f"Importing {name} failed: {_first_line(error)}",
             cure=f"python -c 'import {name}' must work from this folder."
             if not name.endswith(".py")
             else f"python {name} must work.",
@@ -98,7 +100,7 @@ def _import(name: str) -> ModuleType:
 def _call_factory(factory: Any, location: str) -> Any:
     if not callable(factory):
         raise WorkerError(
-            f"{location} is a {type(factory).__name__}: neither a model nor callable.",
+            f"{location} is of type {type(factory).__name__}: neither a model nor callable.",
             cure="Name a function without arguments that returns the model.",
             kind="model",
         )
@@ -119,18 +121,27 @@ def _call_factory(factory: Any, location: str) -> Any:
         )
     try:
         return factory()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise WorkerError(
-            f"{location} raised {type(error).__name__}: {error}",
+            f"{location} raised {_first_line(error)}",
             cure="Calling it in Python must return the model. If it downloads something, do that "
             "once outside edgekit, or allow it with --allow-network.",
             kind="model",
         ) from error
 
 
-def load_weights(model: torch.nn.Module, path: Path) -> None:
-    """Load a state dict, a safetensors file or a Lightning checkpoint into the model, strictly."""
-    state = _read_state(path)
+def load_weights(model: torch.nn.Module, path: Path, *, trusted: bool = False) -> None:
+    """Load a state dict, a safetensors file or a Lightning checkpoint into the model, strictly.
+
+    Args:
+        model: what to load it into.
+        path: the file.
+        trusted: objects other than tensors may be unpickled, which can run any code.
+
+    Raises:
+        WorkerError: the file is missing or damaged, or its names or shapes are not the model's.
+    """
+    state = _read_state(path, trusted=trusted)
     wanted = model.state_dict()
     state = _strip_prefix(state, set(wanted))
     missing = sorted(set(wanted) - set(state))
@@ -155,7 +166,7 @@ def load_weights(model: torch.nn.Module, path: Path) -> None:
     model.load_state_dict(state)
 
 
-def _read_state(path: Path) -> dict[str, torch.Tensor]:
+def _read_state(path: Path, *, trusted: bool) -> dict[str, torch.Tensor]:
     if not path.is_file():
         raise WorkerError(f"There is no file {path}.", cure="Check --weights.", kind="usage")
     try:
@@ -163,14 +174,9 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
             from safetensors.torch import load_file
 
             return load_file(path)
-        data = torch.load(path, map_location="cpu", weights_only=True)
+        data = torch.load(path, map_location="cpu", weights_only=not trusted)
     except Exception as error:
-        raise WorkerError(
-            f"The weights {path} cannot be read: {_first_line(error)}",
-            cure="Save them with torch.save(model.state_dict(), …) or as safetensors. A file with "
-            "other pickled objects is not opened.",
-            kind="model",
-        ) from error
+        raise _unreadable_weights(path, error) from error
     for key in ("state_dict", "model_state_dict", "model"):  # Lightning, and common habits
         if isinstance(data, dict) and isinstance(data.get(key), dict):
             data = data[key]
@@ -182,6 +188,30 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
             kind="model",
         )
     return data
+
+
+def _unreadable_weights(path: Path, error: Exception) -> WorkerError:
+    """In our words where torch's own are pages about its history."""
+    if "TorchScript archive" in str(error):
+        return WorkerError(
+            f"The weights {path} are a TorchScript file, which is a whole model.",
+            cure=f"Convert it by itself: edgekit convert {path}",
+            kind="usage",
+        )
+    if isinstance(error, pickle.UnpicklingError) and "Weights only load failed" in str(error):
+        return WorkerError(
+            f"The weights {path} hold pickled objects beside tensors; opening them can run any "
+            "code that their author put there.",
+            cure="Save them with torch.save(model.state_dict(), …) or as safetensors. If you trust "
+            "their author, add --trust-pickle.",
+            kind="usage",
+        )
+    return WorkerError(
+        f"The weights {path} cannot be read: {_first_line(error)}",
+        cure="The file may be cut short or damaged; save or copy it again, as "
+        "torch.save(model.state_dict(), …) or safetensors.",
+        kind="model",
+    )
 
 
 def _strip_prefix(state: dict[str, torch.Tensor], wanted: set[str]) -> dict[str, torch.Tensor]:
@@ -223,6 +253,12 @@ def _from_pickle(source: dict[str, Any]) -> Loaded:
         )
     try:
         model = torch.load(path, map_location="cpu", weights_only=False)
+    except (ImportError, AttributeError) as error:  # pickles name classes, they do not hold them
+        raise WorkerError(
+            f"{path} needs Python code that is not here: {_first_line(error)}",
+            cure="Run edgekit in the folder and the environment that the model was saved from.",
+            kind="model",
+        ) from error
     except Exception as error:
         raise _unreadable(path, "a pickled model", error) from error
     if not isinstance(model, torch.nn.Module):
@@ -246,6 +282,6 @@ def _unreadable(path: Path, what: str, error: Exception) -> WorkerError:
     )
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

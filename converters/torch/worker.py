@@ -95,6 +95,8 @@ def _run(inputs: tuple[torch.Tensor, ...]) -> dict[str, torch.Tensor]:
     try:
         with torch.inference_mode():
             return flatten_outputs(_model(*inputs))
+    except WorkerError:
+        raise
     except Exception as error:
         shapes = ", ".join("x".join(map(str, value.shape)) or "scalar" for value in inputs)
         raise WorkerError(
@@ -118,7 +120,7 @@ def flatten_outputs(value: Any, prefix: str = "") -> dict[str, torch.Tensor]:
         return {}
     else:
         raise WorkerError(
-            f"The model returns a {type(value).__name__}, which is no tensor.",
+            f"The model returns a value of type {type(value).__name__}, which is no tensor.",
             cure="Wrap the model so that forward returns tensors, or tuples or dicts of them.",
             kind="model",
         )

@@ -119,7 +119,9 @@ def _write(
                 continue
             sample, loaded, facts = prepared
             if checks.accept(sample.id, facts):
-                writer.append(loaded.tensors, sample.id, sample.label, facts.digest)
+                writer.append(
+                    loaded.tensors, sample.id, sample.label, facts.digest, loaded.pictures
+                )
     return writer.result()
 
 

@@ -74,6 +74,8 @@ class SampleSet:
         labels: the class of each sample, ``None`` where unknown.
         digest: sha256 over names, types, shapes and bytes of all tensors in order, or
             ``synthetic``.
+        pictures: the inputs that were made from pictures by the preprocessing; the others came as
+            arrays that were ready for the model.
     """
 
     files: dict[str, Path]
@@ -81,6 +83,7 @@ class SampleSet:
     labels: tuple[Label, ...]
     digest: str
     synthetic: bool = False
+    pictures: frozenset[str] = frozenset()
 
     @property
     def count(self) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeAlias
 from edgekit.calibration.samples import Label, SampleSet, stack_shape
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
     from types import TracebackType
 
@@ -71,14 +72,23 @@ class SetWriter:
         self._ids: list[str] = []
         self._labels: list[Label] = []
         self._digest = hashlib.sha256()
+        self._pictures: set[str] = set()
 
-    def append(self, tensors: dict[str, Array], name: str, label: Label, digest: str) -> None:
-        """Add a sample with the digest of its tensors."""
+    def append(
+        self,
+        tensors: dict[str, Array],
+        name: str,
+        label: Label,
+        digest: str,
+        pictures: Iterable[str] = (),
+    ) -> None:
+        """Add a sample with the digest of its tensors, and which of them were pictures."""
         for key, writer in self._writers.items():
             writer.append(tensors[key])
         self._ids.append(name)
         self._labels.append(label)
         self._digest.update(digest.encode())
+        self._pictures.update(pictures)
 
     def result(self, *, synthetic: bool = False) -> SampleSet:
         """The finished set."""
@@ -88,6 +98,7 @@ class SetWriter:
             labels=tuple(self._labels),
             digest="synthetic" if synthetic else self._digest.hexdigest(),
             synthetic=synthetic,
+            pictures=frozenset(self._pictures),
         )
 
     def __enter__(self) -> Self:

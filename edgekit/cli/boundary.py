@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import signal
 import sys
 import time
@@ -18,7 +19,7 @@ from types import FrameType
 
 import click
 
-from edgekit.errors import EdgekitError, SetupError, StepError
+from edgekit.errors import EdgekitError, SetupError, StepError, UsageError
 
 _INTERRUPTED = 130
 
@@ -26,6 +27,8 @@ _INTERRUPTED = 130
 def run(command: click.Command, arguments: Sequence[str]) -> int:
     """Run a command; return its exit code and never raise."""
     as_json = "--json" in arguments
+    # OpenCV writes warnings of its own about damaged pictures; ours name the files.
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
     # A `kill` must clean up like Ctrl-C does: remove the work folder, end the workers.
     signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -33,11 +36,9 @@ def run(command: click.Command, arguments: Sequence[str]) -> int:
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
-        error.show()
-        return 2
+        return _command_line(error, as_json=as_json)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("\nInterrupted. Nothing was written or replaced.", err=True)
-        return _INTERRUPTED
+        return _interrupted(as_json=as_json)
     except EdgekitError as error:
         return _report(error, as_json=as_json)
     except BrokenPipeError:
@@ -57,17 +58,51 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+def _command_line(error: click.ClickException, *, as_json: bool) -> int:
+    """What click itself refuses: an unknown option, a value that is none of the choices."""
+    if not as_json:
+        error.show()
+        return UsageError.exit_code
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else "edgekit"
+    return _as_json(
+        UsageError.kind, error.format_message(), UsageError.exit_code, cure=f"{path} --help"
+    )
+
+
+def _interrupted(*, as_json: bool) -> int:
+    cause = "Interrupted. Nothing was written or replaced."
+    if as_json:
+        return _as_json("interrupted", cause, _INTERRUPTED)
+    click.echo(f"\n{cause}", err=True)
+    return _INTERRUPTED
+
+
+def _as_json(
+    kind: str,
+    cause: str,
+    exit_code: int,
+    *,
+    cure: str = "",
+    log: Path | None = None,
+    step: str | None = None,
+) -> int:
+    document = {"kind": kind, "cause": cause, "cure": cure, "exit_code": exit_code}
+    document |= {"log": str(log) if log else None, "step": step}
+    click.echo(json.dumps({"error": document}, indent=2))
+    return exit_code
+
+
 def _report(error: EdgekitError, *, as_json: bool) -> int:
     if as_json:
-        document = {
-            "kind": error.kind,
-            "cause": error.cause,
-            "cure": error.cure,
-            "exit_code": error.exit_code,
-            "log": str(error.log) if error.log else None,
-        }
-        click.echo(json.dumps({"error": document}, indent=2))
-        return error.exit_code
+        return _as_json(
+            error.kind,
+            error.cause,
+            error.exit_code,
+            cure=error.cure,
+            log=error.log,
+            step=error.step if isinstance(error, StepError) else None,
+        )
     click.secho("Error: ", fg="red", bold=True, nl=False, err=True)
     click.echo(error.cause, err=True)
     if isinstance(error, StepError) and error.done:
@@ -88,8 +123,10 @@ def _internal(error: BaseException, *, as_json: bool) -> int:
     try:
         from edgekit.toolchain import home
 
-        home.logs().mkdir(parents=True, exist_ok=True)
-        log = home.logs() / f"internal-{time.strftime('%Y%m%d-%H%M%S')}.log"
+        # Named and placed like a run's own, so that it is pruned with them.
+        folder = home.logs() / f"{time.strftime('%Y%m%d-%H%M%S')}-internal"
+        folder.mkdir(parents=True, exist_ok=True)
+        log = folder / "traceback.log"
         log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
     except OSError:
         traceback.print_exception(error)

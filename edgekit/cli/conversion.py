@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgekit.errors import GateFailed
+from edgekit.errors import ConversionError, GateFailed
 from edgekit.pipeline.request import ConversionRequest
 from edgekit.types import CALIBRATED_SCHEMES
 
@@ -25,7 +25,7 @@ def carry_out(request: ConversionRequest, *, dry_run: bool, options: Mapping[str
 
     planned = plan(request)
     if dry_run:
-        click.echo(json.dumps(planned.describe(), indent=2))
+        click.echo(json.dumps(planned.describe(), indent=2, ensure_ascii=False))
         return 0
     as_json = options["as_json"]
     display = Display(quiet=options["quiet"] or as_json, verbose=options["verbose"])
@@ -35,7 +35,23 @@ def carry_out(request: ConversionRequest, *, dry_run: bool, options: Mapping[str
         click.echo(result.report.read_text(encoding="utf-8"), nl=False)
     elif not options["quiet"]:
         _print(result)
+    for line in _failures(result):
+        click.echo(line, err=True)
+    if any(file.error for file in result.files):
+        return ConversionError.exit_code
     return 0 if result.passed else GateFailed.exit_code
+
+
+def _failures(result: ConversionResult) -> list[str]:
+    """One line for everything that failed, also for those who asked for quiet."""
+    lines = [f"{file.scheme} was not made: {file.error}" for file in result.files if file.error]
+    for file in result.files:
+        lines += [
+            f"{file.scheme} fails {gate.gate}: measured {gate.measured:.4g}"
+            for gate in file.verdict.gates
+            if gate.state == "fail" and not file.error and gate.measured is not None
+        ]
+    return lines
 
 
 def _print(result: ConversionResult) -> None:
@@ -59,8 +75,8 @@ def _print(result: ConversionResult) -> None:
     console.print(f"Files    {result.output}/", soft_wrap=True, markup=False)
     console.print(f"Report   {result.report}", soft_wrap=True, markup=False)
     for file in result.files:
-        for line in _complaints(file):
-            console.print(f"[red]{file.scheme}[/] {line}", soft_wrap=True)
+        for line in _remarks(file):
+            console.print(f"[yellow]{file.scheme}[/] {line}", soft_wrap=True)
 
 
 _COLUMNS = {
@@ -89,23 +105,23 @@ def _table(result: ConversionResult) -> Table:
     table.add_column("ver-\ndict", no_wrap=True)
     for file in result.files:
         verdict = "[green]PASS[/]" if file.verdict.passed else "[bold red]FAIL[/]"
-        figures = [
-            form.format(file.metrics[name]) if name in file.metrics else "–"
-            for name, (_, form) in columns.items()
-        ]
+        figures = [_figure(file.metrics.get(name), form) for name, (_, form) in columns.items()]
         table.add_row(file.scheme, *figures, verdict)
     return table
 
 
-def _complaints(file: FileResult) -> list[str]:
+def _figure(value: float | None, form: str) -> str:
+    """A figure for the table; what two decimals would show as zero gets more of them."""
+    if value is None:
+        return "–"
+    return f"{value:.4f}" if form == "{:.2f}" and 0 < value < 0.05 else form.format(value)
+
+
+def _remarks(file: FileResult) -> list[str]:
+    """What the table cannot say about a file that was made."""
     if file.error:
-        return [f"was not made: {file.error}"]
+        return []
     lines = [
-        f"fails {result.gate}: measured {result.measured:.4g}"
-        for result in file.verdict.gates
-        if result.state == "fail" and result.measured is not None
-    ]
-    lines += [
         f"could not be judged on {result.gate}: {result.why}"
         for result in file.verdict.gates
         if result.state == "not measured"

@@ -7,11 +7,12 @@ from typing import Any
 
 import click
 
-from edgekit.cli.options import PATH, conversion_options, request_arguments
+from edgekit.cli.options import PATH, ConversionCommand, request_arguments
 
 
 @click.command(
     name="convert",
+    cls=ConversionCommand,
     epilog="Example: edgekit convert my_package.nets:build --weights weights.pt "
     "--input image:1x3x224x224 --calibration photos/ --scale 1/255",
 )
@@ -27,7 +28,6 @@ from edgekit.cli.options import PATH, conversion_options, request_arguments
 @click.option("--route", help="Force one route; see: edgekit toolchain list")
 @click.option("--trust-pickle", is_flag=True, help="Open a pickle, which can run any code.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and do nothing.")
-@conversion_options
 def command(
     model: str | None,
     weights: Path | None,

@@ -24,14 +24,11 @@ def command(as_json: bool) -> int:
 
         click.echo(json.dumps([asdict(check) for check in checks], indent=2))
         return SetupError.exit_code if missing else 0
-    from rich.console import Console
-    from rich.table import Table
-
     colors = {"ok": "green", "optional": "yellow", "missing": "red"}
-    table = Table("", "what", "found", "what to type")
+    width = max(len(check.name) for check in checks)
     for check in checks:
-        table.add_row(
-            f"[{colors[check.state]}]{check.state}[/]", check.name, check.found, check.cure
-        )
-    Console(highlight=False).print(table)
+        click.secho(f"{check.state:9}", fg=colors[check.state], nl=False)
+        click.echo(f"{check.name:{width}}  {check.found}")
+        if check.cure:
+            click.echo(f"{'':{9 + width}}  → {check.cure}")
     return SetupError.exit_code if missing else 0

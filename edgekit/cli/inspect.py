@@ -69,7 +69,7 @@ def _facts(summary: Summary) -> Iterator[tuple[str, str]]:
     yield "size", f"{_bytes(summary.size_bytes)}: {shares}"
     kinds = ", ".join(f"{dtype} {n:,}" for dtype, n in summary.parameters_by_dtype.items())
     yield "parameters", f"{summary.parameters:,}" + (f" ({kinds})" if kinds else "")
-    yield "made by", summary.description or "unknown"
+    yield "made by", summary.description or "–"
     runtime = summary.min_runtime_version
     yield "runtime", f"at least {runtime}" if runtime else "not stated in the file"
     yield "integer ops", _integer_share(summary)
@@ -117,7 +117,7 @@ def _cells(port: Port) -> tuple[str, ...]:
     spec = port.tensor
     shape = "×".join("?" if size is None else str(size) for size in spec.shape) or "scalar"
     quantized = "" if port.scale is None else f"{port.scale:.6g}, {port.zero_point}"
-    return spec.name, shape, spec.dtype, spec.layout or "unknown", quantized
+    return spec.name, shape, spec.dtype, spec.layout or "–", quantized
 
 
 def _ops_table(summary: Summary) -> Table:

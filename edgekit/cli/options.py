@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, get_args
 
 import click
 
@@ -13,80 +13,99 @@ from edgekit.contract import Color, Interpolation, Task
 from edgekit.errors import UsageError
 from edgekit.types import SCHEMES
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
 
+
+def _option(*names: str, **attributes: Any) -> click.Option:
+    return click.Option(names, **attributes)
+
+
 _DATA = [
-    click.option(
+    _option(
         "--calibration",
         type=PATH,
         help="Inputs that the model will really see: a folder of images, .npy, .npz or a video.",
     ),
-    click.option(
-        "--parity", type=PATH, help="Other inputs to compare on (default: a part of those)."
-    ),
-    click.option(
-        "--samples", type=click.IntRange(1), help="At most so many for calibration [128]."
-    ),
-    click.option(
+    _option("--parity", type=PATH, help="Other inputs to compare on (default: a part of those)."),
+    _option("--samples", type=click.IntRange(1), help="At most so many for calibration [128]."),
+    _option(
         "--parity-samples",
         type=click.IntRange(1),
         default=32,
         show_default=True,
         help="At most so many to compare on.",
     ),
-    click.option("--seed", type=int, default=0, show_default=True, help="Decides which samples."),
-    click.option("--synthetic", is_flag=True, help="Use random inputs; the report says so."),
+    _option("--seed", type=int, default=0, show_default=True, help="Decides which samples."),
+    _option("--synthetic", is_flag=True, help="Use random inputs; the report says so."),
 ]
 _PREPROCESS = [
-    click.option("--resize", help="Shorter side in pixels, or HEIGHTxWIDTH."),
-    click.option("--crop", help="Centre crop: pixels, or HEIGHTxWIDTH."),
-    click.option("--color", type=click.Choice(get_args(Color)), help="Channel order [RGB]."),
-    click.option("--scale", help="Multiplied onto 0…255 first, for example 1/255."),
-    click.option("--mean", help="Subtracted then, per channel: 0.485,0.456,0.406"),
-    click.option("--std", help="Divided by last, per channel: 0.229,0.224,0.225"),
-    click.option("--interpolation", type=click.Choice(get_args(Interpolation)), help="[bilinear]"),
+    _option("--resize", help="Shorter side in pixels, or HEIGHTxWIDTH."),
+    _option("--crop", help="Centre crop: pixels, or HEIGHTxWIDTH."),
+    _option("--color", type=click.Choice(get_args(Color)), help="Channel order [RGB]."),
+    _option("--scale", help="Multiplied onto 0…255 first, for example 1/255."),
+    _option("--mean", help="Subtracted then, per channel: 0.485,0.456,0.406"),
+    _option("--std", help="Divided by last, per channel: 0.229,0.224,0.225"),
+    _option("--interpolation", type=click.Choice(get_args(Interpolation)), help="[bilinear]"),
 ]
 _RESULT = [
-    click.option(
+    _option(
         "--scheme",
         "schemes",
         multiple=True,
         type=click.Choice(SCHEMES),
         help="Repeatable. Default: fp32, fp16 and int8.",
     ),
-    click.option("--task", type=click.Choice(get_args(Task)), help="What the first output means."),
-    click.option("--labels", type=PATH, help="Class names, one a line."),
-    click.option(
+    _option("--task", type=click.Choice(get_args(Task)), help="What the first output means."),
+    _option("--labels", type=PATH, help="Class names, one a line."),
+    _option(
         "--gate",
         "gates",
         multiple=True,
         help='Repeatable: "top1_agreement >= 95%", "int8:size_mb <= 6".',
     ),
-    click.option("--output", "-o", type=PATH, help="Folder for the files [NAME_tflite]."),
-    click.option("--config", type=PATH, help="An edgekit.toml; flags win over it."),
-    click.option("--force", is_flag=True, help="Replace existing outputs."),
-    click.option(
+    _option("--output", "-o", type=PATH, help="Folder for the files [NAME_tflite]."),
+    _option("--config", type=PATH, help="An edgekit.toml; flags win over it."),
+    _option("--force", is_flag=True, help="Replace existing outputs."),
+    _option(
         "--threads", type=click.IntRange(1), default=1, show_default=True, help="For latencies."
     ),
 ]
 _LIMITS = [
-    click.option("--step-timeout", type=float, help="Seconds that one step may take [900]."),
-    click.option("--step-memory", type=float, help="Gigabytes that one step may use [16]."),
-    click.option("--allow-network", is_flag=True, help="Let the model's own code use the network."),
+    _option("--step-timeout", type=float, help="Seconds that one step may take [900]."),
+    _option("--step-memory", type=float, help="Gigabytes that one step may use [16]."),
+    _option("--allow-network", is_flag=True, help="Let the model's own code use the network."),
 ]
 _DISPLAY = [
-    click.option("--json", "as_json", is_flag=True, help="Print the report as JSON."),
-    click.option("--quiet", "-q", is_flag=True, help="No progress, no table."),
-    click.option("--verbose", "-v", is_flag=True, help="A line with the time of every step."),
+    _option("--json", "as_json", is_flag=True, help="Print the report as JSON."),
+    _option("--quiet", "-q", is_flag=True, help="No progress, no table."),
+    _option("--verbose", "-v", is_flag=True, help="A line with the time of every step."),
 ]
 
 
-def conversion_options(function: Function) -> Function:
-    """Everything that `convert` and `quantize` have in common."""
-    for option in reversed([*_DATA, *_PREPROCESS, *_RESULT, *_LIMITS, *_DISPLAY]):
-        function = option(function)
-    return function
+_GROUPS = {
+    "Data": _DATA,
+    "Preprocessing": _PREPROCESS,
+    "Result": _RESULT,
+    "Limits": _LIMITS,
+    "Display": _DISPLAY,
+}
+
+
+class ConversionCommand(click.Command):
+    """A command with everything that `convert` and `quantize` have in common, under headings."""
+
+    def __init__(self, *arguments: Any, **attributes: Any) -> None:
+        super().__init__(*arguments, **attributes)
+        self.own = [param for param in self.params if isinstance(param, click.Option)]
+        self.params += [option for group in _GROUPS.values() for option in group]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The command's own options first, then the groups."""
+        for heading, options in {"Options": self.own, **_GROUPS}.items():
+            with formatter.section(heading):
+                formatter.write_dl(
+                    [record for option in options if (record := option.get_help_record(ctx))]
+                )
 
 
 def request_arguments(options: dict[str, Any]) -> dict[str, Any]:

@@ -39,7 +39,9 @@ class Display:
         self._since = 0.0
 
     def step(self, title: str) -> None:
-        """Finish the step before and start the bar of this one."""
+        """Finish the step before and start the bar of this one; a repeated title goes on."""
+        if self._task is not None and title == self._title:
+            return
         self._finish()
         self._title, self._since = title, time.monotonic()
         self._task = self._progress.add_task(title, total=1.0, message="")

@@ -7,16 +7,16 @@ from typing import Any
 
 import click
 
-from edgekit.cli.options import PATH, conversion_options, request_arguments
+from edgekit.cli.options import PATH, ConversionCommand, request_arguments
 
 
 @click.command(
     name="quantize",
+    cls=ConversionCommand,
     epilog="Example: edgekit quantize model_fp32.tflite --calibration photos/ --scheme int8",
 )
 @click.argument("file", type=PATH)
 @click.option("--dry-run", is_flag=True, help="Print the plan and do nothing.")
-@conversion_options
 def command(file: Path, dry_run: bool, **options: Any) -> int:
     """Quantize a float .tflite FILE (default: int8) and compare the result with it."""
     from edgekit.cli.conversion import carry_out

@@ -45,7 +45,7 @@ def measure(
         ConversionError: the file does not load or run, or its tensors fit no way.
     """
     described, _ = workshop.call(
-        LITERT, "describe", {"artifact": str(artifact)}, title=f"Opening {name}"
+        LITERT, "describe", {"artifact": str(artifact)}, title=f"Comparing {name}"
     )
     inputs, outputs = _specs(described["inputs"]), _specs(described["outputs"])
     choices = align.input_choices(reference.inputs, inputs, told)

@@ -225,17 +225,28 @@ def _choose(
         replace(file, latency=latency, attempt=replace(file.attempt, latency=latency))
         for file, latency in zip(right, latencies, strict=True)
     ]
-    best, *others = sorted(timed, key=lambda file: file.latency.percentile(50))  # type: ignore[union-attr]
+    fastest = min(map(_median_ms, timed))
+    # Within the noise of the clock the smaller file is the better one.
+    tied = [file for file in timed if _median_ms(file) <= fastest * _SAME_SPEED]
+    best = min(tied, key=lambda file: file.path.stat().st_size)
     slower = [
         replace(
             file.attempt,
             state="right, but slower",
-            why=f"{file.latency.percentile(50):.2f} ms, {best.attempt.route} takes "  # type: ignore[union-attr]
-            f"{best.latency.percentile(50):.2f} ms",  # type: ignore[union-attr]
+            why=f"{_median_ms(file):.3f} ms, {best.attempt.route} takes {_median_ms(best):.3f} ms",
         )
-        for file in others
+        for file in timed
+        if file is not best
     ]
     return best, (*failed, best.attempt, *slower)
+
+
+_SAME_SPEED = 1.03
+
+
+def _median_ms(file: FloatFile) -> float:
+    assert file.latency is not None
+    return file.latency.percentile(50)
 
 
 def _abandoned(route: Route, error: EdgekitError, steps: tuple[Step, ...]) -> Attempt:

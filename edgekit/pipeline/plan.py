@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgekit.contract import Config, load_config, read_labels
-from edgekit.errors import UsageError
+from edgekit.contract import Config, Task, load_config, read_labels
+from edgekit.errors import DataError, UsageError
 from edgekit.pipeline.request import ConversionRequest
 from edgekit.routes import Route, find_routes, source_converter
 from edgekit.runners.litert import LITERT
@@ -47,6 +47,12 @@ class Plan:
     output: Path
 
     @property
+    def task(self) -> Task | None:
+        """The task that the user stated, if any (a `.tflite` source may bring its own)."""
+        stated = (table.get("task") for table in self.config.outputs.values())
+        return self.request.task or next(filter(None, stated), None)
+
+    @property
     def report(self) -> Path:
         """Where the report will be."""
         return self.output / REPORT_NAME
@@ -75,7 +81,10 @@ class Plan:
             "parity": str(self.parity) if self.parity else "a part of the calibration data",
             "samples": self.samples,
             "files": {scheme: str(self.file(scheme)) for scheme in self.schemes},
-            "gates": [f"{scheme or 'all'}: {gate}" for scheme, gate in self.gates],
+            "gates": {
+                scheme: [str(gate) for gate in gates.for_file(scheme, self.task, self.gates)]
+                for scheme in self.schemes
+            },
             "report": str(self.report),
         }
 
@@ -86,6 +95,7 @@ def plan(request: ConversionRequest) -> Plan:
     Raises:
         UsageError: something needed is missing or contradictory.
         ModelError: the model file is empty or not what its name says.
+        DataError: the calibration data is not there.
         SetupError: a converter's manifest is broken.
     """
     config = load_config(request.config) if request.config else Config()
@@ -108,6 +118,9 @@ def plan(request: ConversionRequest) -> Plan:
         raise UsageError(
             "--synthetic and --calibration contradict each other.", cure="Leave one away."
         )
+    for path in filter(None, (calibration, request.parity or config.parity)):
+        if not path.exists():
+            raise DataError(f"There is no file or folder {path}.", cure="Check the path.")
     samples = request.samples or config.samples or DEFAULT_SAMPLES
     return Plan(
         request=request,

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,56 +24,88 @@ _WORK_PREFIX = ".edgekit-work-"
 def work_folder(plan: Plan) -> Iterator[Path]:
     """A private folder inside the output folder (the same file system), removed in the end.
 
-    Work folders that killed runs left behind are removed too. An output folder that this call made
-    and that stays empty is removed again.
+    Work folders that killed runs left behind are removed too. Folders that this call made and that
+    stay empty are removed again.
 
     Raises:
         UsageError: an output exists and ``--force`` was not given.
         SetupError: the output folder cannot be made or written, or the disk is full.
     """
     output = plan.output
-    existing = [path for path in (*map(plan.file, plan.schemes), plan.report) if path.exists()]
+    wanted = (*map(plan.file, plan.schemes), plan.report)
+    with _reachable(output):
+        existing = [path for path in wanted if path.exists()]
+        made = [folder for folder in (output, *output.parents) if not folder.exists()]
     if existing and not plan.request.force:
         raise UsageError(
             f"{existing[0]} exists already.",
             cure="Choose another --output folder, or replace it with --force.",
         )
-    made = not output.exists()
-    with disk_errors(output):
-        output.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(output)
-        folder = Path(tempfile.mkdtemp(prefix=f"{_WORK_PREFIX}{os.getpid()}-", dir=output))
+    folder: Path | None = None
     try:
+        folder = _make_work_folder(output)
         with disk_errors(output):
             yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        if made:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+        for empty in made:
             with contextlib.suppress(OSError):  # not empty: the run succeeded
-                output.rmdir()
+                empty.rmdir()
+
+
+def _make_work_folder(output: Path) -> Path:
+    if output.exists() and not output.is_dir():
+        raise SetupError(
+            f"The output {output} is a file, not a folder.", cure="Choose another --output folder."
+        )
+    with _reachable(output), disk_errors(output):
+        output.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(output)
+        return Path(tempfile.mkdtemp(prefix=f"{_WORK_PREFIX}{os.getpid()}-", dir=output))
+
+
+@contextmanager
+def _reachable(output: Path) -> Iterator[None]:
+    """Any refusal here is about the path: one that is too long, for example, or below /proc."""
+    try:
+        yield
+    except OSError as error:
+        raise _not_writable(output, error) from error
 
 
 def publish(plan: Plan, files: Sequence[FileResult], report: str) -> None:
     """Move the finished files into place, the report last.
 
-    What an earlier run's report lists and this run does not replace is removed: it would look as if
-    it belonged to this run. Foreign files are never touched. While files are being replaced there
-    is no report, so a run that is killed in between leaves nothing that claims to be complete.
+    Everything that can fail comes first: all bytes, the report's too, are on the disk before the
+    first file is replaced. What an earlier run's report lists and this run does not replace is
+    removed: it would look as if it belonged to this run. Foreign files are never touched. While
+    files are being replaced there is no report, so a run that is killed in between leaves nothing
+    that claims to be complete.
     """
+    made = [file for file in files if not file.error]
+    waiting = made[0].artifact.path.with_name(plan.report.name)
+    waiting.write_text(report, encoding="utf-8")
+    for path in (*(file.artifact.path for file in made), waiting):
+        _flush(path)
     stale = _listed_files(plan)
-    plan.report.unlink(missing_ok=True)
-    for path in stale:
-        path.unlink(missing_ok=True)
-    for file in files:
-        if not file.error:
-            _flush(file.artifact.path)
+    with _uninterrupted():
+        plan.report.unlink(missing_ok=True)
+        for path in stale:
+            path.unlink(missing_ok=True)
+        for file in made:
             file.artifact.path.replace(plan.file(file.scheme))
-    handle, name = tempfile.mkstemp(dir=plan.output, prefix=_WORK_PREFIX)
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        stream.write(report)
-    _flush(Path(name))
-    Path(name).chmod(0o644)
-    Path(name).replace(plan.report)
+        waiting.replace(plan.report)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let Ctrl-C and `kill` wait: half of the old files and half of the new would help nobody."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
@@ -81,17 +114,21 @@ def disk_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise SetupError(
                 f"The disk of {folder} is full.",
                 cure="Free some space, or choose another --output folder. Nothing was replaced.",
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
-            raise SetupError(
-                f"The output folder {folder} cannot be written: {error.strerror}.",
-                cure="Choose another --output folder.",
-            ) from error
+            raise _not_writable(folder, error) from error
         raise
+
+
+def _not_writable(folder: Path, error: OSError) -> SetupError:
+    return SetupError(
+        f"The output folder {folder} cannot be written: {error.strerror}.",
+        cure="Choose another --output folder.",
+    )
 
 
 def _listed_files(plan: Plan) -> list[Path]:

@@ -82,7 +82,6 @@ def make_files(
     }
     for scheme, why in errors.items():
         results[scheme] = _failed(plan, scheme, why, reference)
-        workshop.progress.note(f"{scheme}: {why}")
     return tuple(results[scheme] for scheme in plan.schemes)
 
 

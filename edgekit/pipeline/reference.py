@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from edgekit import calibration
-from edgekit.contract import Contract, resolve
+from edgekit.contract import Contract, InputContract, resolve
 from edgekit.errors import ModelError
 from edgekit.pipeline.plan import Plan
 from edgekit.results import DataReport
@@ -63,6 +63,7 @@ def make_reference(plan: Plan, workshop: Workshop, work: Path) -> Reference:
     """
     contract = _describe(plan, workshop)
     data = _load_data(plan, contract, work / "data", workshop)
+    contract = _settle_assumptions(contract, data, workshop)
     folder = work / "reference"
     folder.mkdir()
     specs = tuple(entry.tensor for entry in contract.inputs)
@@ -150,7 +151,7 @@ def _describe(plan: Plan, workshop: Workshop) -> Contract:
         }
         result, _ = workshop.call(plan.runner, "describe", request, title=f"Loading {source.name}")
         embedded = None
-    contract = resolve(
+    return resolve(
         _specs(result["inputs"]),
         _specs(result["outputs"]),
         config=plan.config,
@@ -160,10 +161,27 @@ def _describe(plan: Plan, workshop: Workshop) -> Contract:
         labels=plan.labels,
         embedded=embedded,
     )
+
+
+def _settle_assumptions(
+    contract: Contract, data: calibration.Dataset, workshop: Workshop
+) -> Contract:
+    """Tell the user what was assumed, and forget it where the data did not need it.
+
+    Arrays that were ready for the model say nothing about how a picture becomes such an array, so
+    an assumed preprocessing must not travel in the file as if it were known.
+    """
+    inputs = []
+    synthetic = data.parity.synthetic
+    pictures = data.calibration.pictures | data.parity.pictures
     for entry in contract.inputs:
+        if entry.assumed and not synthetic and entry.tensor.name not in pictures:
+            inputs.append(InputContract(tensor=entry.tensor))
+            continue
+        inputs.append(entry)
         for assumption in entry.assumed:
             workshop.progress.note(f"Input {entry.tensor.name}: {assumption}.")
-    return contract
+    return replace(contract, inputs=tuple(inputs))
 
 
 def _require_float(path: Path) -> None:

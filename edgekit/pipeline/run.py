@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 from edgekit import sources
-from edgekit.errors import ConversionError
+from edgekit.errors import ConversionError, ModelError
 from edgekit.pipeline.floats import make_float
 from edgekit.pipeline.plan import Plan
 from edgekit.pipeline.publish import publish, work_folder
@@ -16,9 +17,10 @@ from edgekit.pipeline.reference import data_report, make_reference
 from edgekit.report.json import to_json
 from edgekit.results import ConversionResult, FileResult
 from edgekit.runners.litert import LITERT
+from edgekit.tflite.model import read
 from edgekit.toolchain.converters import Converter
 from edgekit.toolchain.workshop import Workshop
-from edgekit.types import Progress, SilentProgress
+from edgekit.types import Progress, Scheme, SilentProgress
 
 
 def run(plan: Plan, progress: Progress | None = None) -> ConversionResult:
@@ -41,6 +43,7 @@ def run(plan: Plan, progress: Progress | None = None) -> ConversionResult:
         reference = make_reference(plan, workshop, work)
         floating, attempts = make_float(plan, reference, workshop, work)
         workshop.release(plan.runner)
+        plan = _without_the_impossible(plan, floating.path, notes)
         files = make_files(plan, floating, reference, workshop, work)
         if _source_digest(plan) != before:
             raise ConversionError(
@@ -67,6 +70,15 @@ def run(plan: Plan, progress: Progress | None = None) -> ConversionResult:
             )
         publish(plan, files, to_json(result))
     return result
+
+
+def _without_the_impossible(plan: Plan, floating: Path, progress: Progress) -> Plan:
+    """Nobody asked for int8 by name, and loops cannot be made integer: take what comes closest."""
+    if plan.request.schemes or "int8" not in plan.schemes or len(read(floating).subgraphs) == 1:
+        return plan
+    progress.note("The graph has a loop or a branch: dynamic-int8 takes the place of int8.")
+    schemes = tuple("dynamic-int8" if s == "int8" else s for s in plan.schemes)
+    return replace(plan, schemes=cast("tuple[Scheme, ...]", schemes))
 
 
 def _needed_first(plan: Plan) -> list[Converter]:
@@ -96,7 +108,13 @@ class _Notes:
 
 def _source_digest(plan: Plan) -> str | None:
     path = plan.source.path
-    return sources.digest(path) if path is not None else None
+    try:
+        return sources.digest(path) if path is not None else None
+    except OSError as error:
+        raise ModelError(
+            f"{path} cannot be read: {error.strerror or error}.",
+            cure="Check its permissions and the disk that it is on.",
+        ) from error
 
 
 def _in_place(plan: Plan, file: FileResult) -> FileResult:

@@ -48,7 +48,7 @@ def quantize(
         try:
             emit(model, output, scheme, ranges)
         except ConversionError as error:
-            failures[scheme] = error.cause
+            failures[scheme] = f"{error.cause} {error.cure}".strip()
     return failures
 
 

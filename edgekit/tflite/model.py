@@ -11,7 +11,7 @@ import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from edgekit.errors import ModelError, SetupError
+from edgekit.errors import ModelError, SetupError, UsageError
 from edgekit.tflite.flatbuffer import operator_name, pack, text, unpack
 from edgekit.tflite.graph import Operator, Quantization, Subgraph, Tensor
 from edgekit.tflite.verify import IDENTIFIER, MalformedError
@@ -27,12 +27,13 @@ def read(path: Path) -> Model:
     """Read a `.tflite` file.
 
     Raises:
-        ModelError: there is no such file, it is no `.tflite`, or it is damaged.
+        UsageError: there is no such file.
+        ModelError: it is no `.tflite`, or it is damaged.
     """
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise ModelError(f"There is no file {path}.", cure="Check the path.") from None
+        raise UsageError(f"There is no file {path}.", cure="Check the path.") from None
     except OSError as error:
         raise ModelError(
             f"{path} cannot be read: {error.strerror}.", cure="Give the path of a .tflite file."

@@ -68,7 +68,13 @@ def missing_modules(converter: Converter) -> list[str]:
     """The modules that a host converter needs and the user's Python lacks (nothing is imported)."""
     from importlib.util import find_spec
 
-    return [name for name in converter.modules if find_spec(name) is None]
+    def is_there(name: str) -> bool:
+        try:
+            return find_spec(name) is not None
+        except ModuleNotFoundError:  # the package of a dotted name
+            return False
+
+    return [name for name in converter.modules if not is_there(name)]
 
 
 def ensure(converter: Converter, progress: Progress | None = None) -> Environment:
@@ -104,9 +110,11 @@ def remove(converter: Converter) -> bool:
     if not folder.exists():
         return False
     with _disk_errors(folder.parent), _one_builder(folder, SilentProgress()):
+        if not folder.exists():  # another one was quicker
+            return False
         # The marker goes first: a half-deleted environment must not look complete.
         (folder / _MARKER).unlink(missing_ok=True)
-        shutil.rmtree(folder, ignore_errors=not folder.exists())
+        shutil.rmtree(folder)
     return True
 
 
@@ -160,7 +168,7 @@ def _run_uv(arguments: list[str], converter: Converter, log: Path) -> None:
 
 def _diagnose(text: str) -> tuple[str, str]:
     # What uv answered to the last command; the command itself has the names of folders.
-    last = text.rpartition("\n$ uv ")[2].partition("\n")[2].lower()
+    last = f"\n{text}".rpartition("\n$ uv ")[2].partition("\n")[2].lower()
     retry = "edgekit toolchain install"
     if "no space left" in last:
         return "the disk is full.", f"Free 3 GB, or move EDGEKIT_HOME, then: {retry}"

@@ -33,6 +33,8 @@ from edgekit.toolchain.converters import launcher
 from edgekit.types import Progress, SilentProgress
 
 _POLL_SECONDS = 0.2
+_LAST_SECONDS = 5.0
+"""How long a process that gave up its pipe may take to end."""
 _GIGABYTE = 1 << 30
 
 
@@ -78,7 +80,8 @@ class Worker:
         self._memory = int(memory_gb * _GIGABYTE)
         self._peak = 0
         self._next_id = 0
-        self._buffer = b""
+        self._buffer = bytearray()
+        self._measured = 0.0
         log.parent.mkdir(parents=True, exist_ok=True)
         reader, writer = os.pipe()
         environment = _environment(python, isolated=isolated, allow_network=allow_network)
@@ -168,15 +171,22 @@ class Worker:
 
     def _read_events(self) -> list[dict[str, Any]]:
         if not self._selector.select(timeout=_POLL_SECONDS):
+            if self._process.poll() is not None:  # a child of its holds the pipe open
+                raise self._crashed()
             return []
         chunk = os.read(self._events, 1 << 16)
         if not chunk:
             raise self._crashed()
-        *lines, self._buffer = (self._buffer + chunk).split(b"\n")
+        self._buffer += chunk
+        if b"\n" not in chunk:
+            return []
+        *lines, rest = self._buffer.split(b"\n")
+        self._buffer = rest
         return [json.loads(line) for line in lines]
 
     def _check_limits(self, verb: str, deadline: float) -> None:
-        if time.monotonic() > deadline:
+        now = time.monotonic()
+        if now > deadline:
             self.close()
             raise StepTimeout(
                 f"{self.name} {verb} took longer than {self._seconds:g} s and was stopped.",
@@ -184,6 +194,9 @@ class Worker:
                 step=f"{self.name} {verb}",
                 log=self.log,
             )
+        if now - self._measured < _POLL_SECONDS:  # many events come in
+            return
+        self._measured = now
         used = tree_memory(self._process.pid)
         self._peak = max(self._peak, used)
         if used > self._memory:
@@ -197,8 +210,10 @@ class Worker:
             )
 
     def _crashed(self) -> StepCrashed:
-        status = self._process.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # it closed the pipe and lives on
+            self._process.wait(timeout=_LAST_SECONDS)
         self.close()
+        status = self._process.returncode
         try:
             how = (
                 f"was killed by {signal.Signals(-status).name}"
@@ -244,6 +259,10 @@ def tree_memory(pid: int) -> int:
 def _environment(python: str, *, isolated: bool, allow_network: bool) -> dict[str, str]:
     environment = dict(os.environ)
     environment["PYTHONUNBUFFERED"] = "1"
+    # Threads that wait by spinning make a busy machine many times slower, and gain little here.
+    environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Back ends print arrows and ticks, whatever the user's locale can show.
+    environment["PYTHONIOENCODING"] = "utf-8:backslashreplace"
     environment["EDGEKIT_ALLOW_NETWORK"] = "1" if allow_network else "0"
     if isolated:
         for name in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"):

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from edgekit.errors import StepError
+from edgekit.errors import SetupError, StepError
 from edgekit.toolchain import environments, home
 from edgekit.toolchain.converters import Converter
 from edgekit.toolchain.worker import Worker
@@ -118,8 +118,15 @@ class Workshop:
         """The folder of this run's logs, kept after the run; old runs' are pruned."""
         if self._logs is None:
             stamp = time.strftime("%Y%m%d-%H%M%S")
-            self._logs = home.logs() / f"{stamp}-{self.name}-{time.monotonic_ns() % 100000:05d}"
-            self._logs.mkdir(parents=True)
+            folder = home.logs() / f"{stamp}-{self.name}-{time.monotonic_ns() % 100000:05d}"
+            try:
+                folder.mkdir(parents=True)
+            except OSError as error:
+                raise SetupError(
+                    f"The folder for logs {folder} cannot be made: {error}",
+                    cure="Set EDGEKIT_HOME to a folder that you may write to.",
+                ) from error
+            self._logs = folder
             _prune(home.logs())
         return self._logs
 

@@ -26,7 +26,7 @@ def sqnr_db(signal: float, noise: float) -> float:
         return EQUAL_DB
     if signal == 0:
         return -EQUAL_DB
-    return max(-EQUAL_DB, min(EQUAL_DB, 10 * math.log10(signal / noise)))
+    return max(-EQUAL_DB, min(EQUAL_DB, 10 * (math.log10(signal) - math.log10(noise))))
 
 
 def compare(

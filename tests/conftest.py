@@ -1,0 +1,48 @@
+"""For every test: none starts a toolchain by accident, none touches the user's caches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+from hypothesis import settings
+
+from edgekit.toolchain import environments
+
+# No deadline: on a busy machine a slow example says nothing about the code.
+settings.register_profile("edgekit", deadline=None)
+settings.load_profile("edgekit")
+
+
+@pytest.fixture(autouse=True)
+def _no_toolchain_by_accident(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+):
+    """Only tests marked ``e2e`` build or use the real environments; they share those of the user.
+
+    Every other test has a home of its own, with no environment in it, and a uv that refuses.
+    A test of the builder itself replaces ``environments.uv`` by a program of its own.
+    """
+    if request.node.get_closest_marker("e2e"):
+        yield
+        return
+    real = environments.uv
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGEKIT_HOME", str(tmp_path_factory.mktemp("edgekit-home")))
+        for name in ("EDGEKIT_CONVERTERS", "EDGEKIT_PYTHON", "EDGEKIT_ALLOW_NETWORK"):
+            patch.delenv(name, raising=False)
+        run_uv = environments._run_uv
+
+        def guarded(arguments, converter, log: Path) -> None:
+            if environments.uv is real:
+                _refuse(converter.name)
+            run_uv(arguments, converter, log)
+
+        patch.setattr(environments, "_run_uv", guarded)
+        yield
+
+
+def _refuse(name: str) -> NoReturn:
+    # Not an `Exception`: no `except` of the code under test swallows it.
+    pytest.fail(f"This test would build the {name} environment. Mark it e2e, or use a fake uv.")
