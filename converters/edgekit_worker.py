@@ -173,6 +173,10 @@ def _peak_memory() -> int:
     unit = 1 if sys.platform == "darwin" else 1024
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    # Linux counts into ru_maxrss what the parent had when it started this process; not into VmHWM.
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+        own = int(status.partition("VmHWM:")[2].split()[0])
     return max(own, children) * unit
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from edgekit_worker import WorkerError
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "onnx"))
 from onnx_layout import input_layout
+
+_LOOK = "An operator of this model may have no TFLite form; the log names it."
 
 
 def convert(request: dict[str, Any], progress: Any) -> dict[str, Any]:
@@ -46,7 +49,7 @@ def convert(request: dict[str, Any], progress: Any) -> dict[str, Any]:
     if not written:
         raise WorkerError(
             "onnx2tf ended without writing a file.",
-            cure="An operator of this model may have no TFLite form.",
+            cure=_LOOK,
         )
     if missing := _unconverted(written[0]):
         raise WorkerError(
@@ -108,7 +111,18 @@ def _run_onnx2tf(model: Path, folder: Path, keep: list[str]) -> None:
     except SystemExit as error:  # onnx2tf exits instead of raising
         raise WorkerError(
             f"onnx2tf gave up (exit code {error.code}).",
-            cure="An operator of this model may have no TFLite form; the log names it.",
+            cure=_LOOK,
+        ) from error
+    except Exception as error:
+        # Its own words are "flatbuffer_direct fast path failed", whatever happened.
+        inner: BaseException = error
+        while inner.__cause__ is not None:
+            inner = inner.__cause__
+        if isinstance(inner, OSError) and inner.errno == errno.ENOSPC:
+            raise inner from error
+        lines = str(inner).strip().splitlines() or ["no message"]
+        raise WorkerError(
+            f"onnx2tf failed: {type(inner).__name__}: {lines[0][:300]}", cure=_LOOK
         ) from error
 
 

@@ -14,7 +14,7 @@ sys.path.append(str(Path(__file__).parents[1] / "unit"))
 import tflite_builder as tiny
 
 from edgekit.cli.inspect import command
-from edgekit.errors import ModelError
+from edgekit.errors import UsageError
 from edgekit.tflite.model import read, write
 
 
@@ -73,7 +73,7 @@ def test_json(path: Path) -> None:
 
 
 def test_errors_are_left_to_the_boundary(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="There is no file"):
+    with pytest.raises(UsageError, match="There is no file"):
         run(tmp_path / "missing.tflite")
 
 

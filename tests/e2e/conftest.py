@@ -59,7 +59,7 @@ def build() -> nn.Module:
         nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU6(),
         nn.Conv2d(16, 16, 3, padding=1, groups=16), nn.ReLU(),
         nn.Conv2d(16, 32, 3, stride=2, padding=1), nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10),
+        nn.Flatten(), nn.Linear(512, 10),
     )
 '''
 
@@ -118,7 +118,7 @@ net = keras.Sequential([
     layers.Conv2D(16, 3, padding="same", use_bias=False), layers.BatchNormalization(),
     layers.ReLU(), layers.DepthwiseConv2D(3, padding="same", activation="relu"),
     layers.Conv2D(32, 3, strides=2, padding="same", activation="relu"),
-    layers.GlobalAveragePooling2D(), layers.Dense(10, name="scores"),
+    layers.Flatten(), layers.Dense(10, name="scores"),
 ])
 loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 net.compile(keras.optimizers.Adam(3e-3), loss)

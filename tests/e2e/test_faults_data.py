@@ -48,7 +48,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("data", "says", "cure"),
     [
-        ("nowhere", "nowhere", "folder of pictures"),
+        ("nowhere", "nowhere", ""),
         ("empty", "empty", "folder of pictures"),
         ("texts", "texts", "folder of pictures"),
         ("tiny.tflite", "tiny.tflite", "folder of pictures"),

@@ -60,11 +60,13 @@ def test_a_full_disk(tmp_path: Path, mounted: Path, kilobytes: int) -> None:
     refusal(tmp_path, *arguments, code=5, says=("disk", "is full"), cure="Free some space")
 
 
-def test_a_disk_that_fills_up_inside_a_back_end(tmp_path: Path, mounted: Path) -> None:
-    """PyTorch's exporter meets the end of the disk: not a fault of the model, and said so."""
+@pytest.mark.parametrize("route", ["onnx2tf", "litert_torch"])
+def test_a_disk_that_fills_up_inside_a_back_end(tmp_path: Path, mounted: Path, route: str) -> None:
+    """onnx2tf and PyTorch's exporter each hide it: no fault of the model, and said so."""
     (tmp_path / "net.py").write_text(TINY_TORCH)
     mount(mounted, "size=72k")
     arguments = ("convert", "net.py:build", *INPUT, *SYNTHETIC, "--output", "disk")
+    arguments += ("--route", route)
     refusal(tmp_path, *arguments, code=5, says="is full", cure="Free some space")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.errors import ModelError, UsageError
+from edgekit.errors import DataError, ModelError, UsageError
 from edgekit.pipeline.plan import DEFAULT_SAMPLES, plan
 from edgekit.pipeline.request import ConversionRequest
 from edgekit.types import Gate
@@ -59,6 +59,11 @@ def test_data_is_needed_and_must_be_one_thing(model):
         decide(model, calibration=Path("photos"), synthetic=True)
 
 
+def test_data_that_is_not_there_is_told_at_once(model):
+    with pytest.raises(DataError, match="gone"):
+        decide(model, calibration=Path("gone"))
+
+
 def test_keras_models_take_the_fastest_route_unless_one_is_forced(model, tmp_path):
     (tmp_path / "saved").mkdir()
     (tmp_path / "saved" / "saved_model.pb").write_bytes(b"x")
@@ -84,6 +89,7 @@ def test_the_configuration_fills_in_and_flags_win(model, tmp_path):
         "[gates]\nsqnr_db = '>= 50'\n"
     )
     (folder / "own.onnx").write_bytes(b"\x08\x07")
+    (folder / "images").mkdir()
     config = folder / "edgekit.toml"
     decided = plan(ConversionRequest(config=config, gates=("int8:sqnr_db >= 20",)))
     assert decided.source.location == str(folder / "own.onnx")
@@ -118,5 +124,6 @@ def test_the_description_is_for_people(model):
     assert described["environments"] == {"onnx": "to be built", "onnx2tf": "to be built"}
     assert described["calibration"] == "photos"
     assert described["files"]["fp32"] == "net_tflite/net_fp32.tflite"
-    assert described["gates"] == ["all: size_mb <= 5"]
+    assert list(described["gates"]) == ["fp32", "fp16", "int8"]
+    assert described["gates"]["fp32"] == ["size_mb <= 5", "sqnr_db >= 60", "nonfinite <= 0"]
     assert decide(model, synthetic=True).describe()["calibration"] == "synthetic"

@@ -11,7 +11,7 @@ import tflite_builder as tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgekit.errors import ModelError
+from edgekit.errors import ModelError, UsageError
 from edgekit.tflite.flatbuffer import pack, unpack
 from edgekit.tflite.model import Model, read, write
 from edgekit.tflite.summary import summarize
@@ -75,7 +75,7 @@ def test_the_cause_and_the_cure_are_told(tmp_path: Path, content: bytes, cause: 
 
 
 def test_missing_files_and_folders_are_told(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="There is no file"):
+    with pytest.raises(UsageError, match="There is no file"):
         read(tmp_path / "missing.tflite")
     with pytest.raises(ModelError, match="cannot be read"):
         read(tmp_path)
