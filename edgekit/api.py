@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from edgekit.contract import Task, parse_input_flag
+from edgekit.config import parse_input_flag
+from edgekit.contract import Task
 from edgekit.pipeline import ConversionRequest, plan, run
 from edgekit.results import ConversionResult
 from edgekit.toolchain.workshop import Limits

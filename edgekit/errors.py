@@ -15,7 +15,8 @@ code with which the command ends. Only :mod:`edgekit.cli` prints them and only i
     │   │   └── StepOutOfMemory  … ran past its memory limit
     │   └── NoRouteError         every route failed
     ├── GateFailed            4  the files exist, but a gate did not hold
-    ├── SetupError            5  the machine: a missing environment, no network, a full disk
+    ├── SetupError            5  the machine: a full disk, a folder that cannot be written
+    │   └── EnvironmentNotReady  a converter's environment is missing and cannot be built
     └── DataError             6  calibration or parity data cannot be used
 """
 
@@ -124,6 +125,12 @@ class SetupError(EdgekitError):
 
     exit_code = 5
     kind = "setup"
+
+
+class EnvironmentNotReady(SetupError):
+    """A converter's environment cannot be built or started; another converter's may be there."""
+
+    kind = "environment"
 
 
 class DataError(EdgekitError):

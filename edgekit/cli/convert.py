@@ -43,7 +43,7 @@ def command(
     .keras, .h5, a SavedModel folder, .onnx, or a float .tflite.
     """
     from edgekit.cli.conversion import carry_out
-    from edgekit.contract import parse_input_flag
+    from edgekit.config import parse_input_flag
     from edgekit.pipeline.request import ConversionRequest
 
     request = ConversionRequest(

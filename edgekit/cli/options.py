@@ -71,8 +71,16 @@ _RESULT = [
     ),
 ]
 _LIMITS = [
-    _option("--step-timeout", type=float, help="Seconds that one step may take [900]."),
-    _option("--step-memory", type=float, help="Gigabytes that one step may use [16]."),
+    _option(
+        "--step-timeout",
+        type=click.FloatRange(0, min_open=True),
+        help="Seconds that one step may take [900].",
+    ),
+    _option(
+        "--step-memory",
+        type=click.FloatRange(0, min_open=True),
+        help="Gigabytes that one step may use [16].",
+    ),
     _option("--allow-network", is_flag=True, help="Let the model's own code use the network."),
 ]
 _DISPLAY = [

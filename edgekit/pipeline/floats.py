@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgekit.errors import ConversionError, EdgekitError, NoRouteError, SetupError
+from edgekit.errors import ConversionError, EdgekitError, EnvironmentNotReady, NoRouteError
 from edgekit.pipeline import candidates
 from edgekit.pipeline.plan import Plan
-from edgekit.pipeline.reference import Reference, spec_tables
+from edgekit.pipeline.reference import Reference, load_again, spec_tables
 from edgekit.results import Attempt
 from edgekit.routes import Hop, Route
 from edgekit.toolchain.workshop import Workshop
@@ -48,7 +48,7 @@ def make_float(
 
     Raises:
         NoRouteError: no route gave a right file; the cause says why for each.
-        SetupError: not one route could even start.
+        EnvironmentNotReady: not one route could even start.
     """
     if not plan.routes:
         return _as_it_is(plan, reference, workshop, work)
@@ -60,7 +60,7 @@ def make_float(
         folder.mkdir()
         try:
             made = _travel(plan, route, reference, workshop, folder)
-        except (ConversionError, SetupError) as error:
+        except (ConversionError, EnvironmentNotReady) as error:
             attempt = _abandoned(route, error, tuple(workshop.steps[first_step:]))
             failed.append((attempt, error))
             workshop.progress.note(f"Route {route.name} abandoned: {error.cause}")
@@ -83,6 +83,8 @@ def _travel(
     for number, hop in enumerate(route.hops):
         target = hop.conversion.target
         output = folder / f"{number}.{_SUFFIX.get(target, target)}"
+        if hop.converter == plan.runner and not workshop.has(plan.runner):
+            load_again(plan, workshop)
         told = _hop(hop, artifact, output, reference, workshop)
         artifact = output
         if target == "onnx":
@@ -262,13 +264,18 @@ def _abandoned(route: Route, error: EdgekitError, steps: tuple[Step, ...]) -> At
 
 def _no_route(failed: list[tuple[Attempt, EdgekitError]]) -> EdgekitError:
     errors = [error for _, error in failed]
-    if len(errors) == 1 or all(isinstance(error, SetupError) for error in errors):
+    if len(errors) == 1 or all(isinstance(error, EnvironmentNotReady) for error in errors):
         return errors[0]
     reasons = "".join(f"\n  {attempt.route}: {attempt.why}" for attempt, _ in failed)
+    cure = "The logs say more."
+    if any(isinstance(error, _NotEqual) for error in errors):
+        cure += (
+            " If the model is float16 or random inside, 60 dB may be out of reach: "
+            '--gate "fp32:sqnr_db >= 40" states what is right for you.'
+        )
     return NoRouteError(
         f"No route leads to a right file.{reasons}",
-        cure="The logs say more. If the model is float16 or random inside, 60 dB may be out of "
-        'reach: --gate "fp32:sqnr_db >= 40" states what is right for you.',
+        cure=cure,
         log=next((error.log for error in errors if error.log), None),
     )
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgekit.contract import Config, Task, load_config, read_labels
+from edgekit.config import Config, load_config, read_labels
+from edgekit.contract import Task
 from edgekit.errors import DataError, UsageError
 from edgekit.pipeline.request import ConversionRequest
 from edgekit.routes import Route, find_routes, source_converter

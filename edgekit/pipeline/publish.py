@@ -16,6 +16,7 @@ from pathlib import Path
 from edgekit.errors import SetupError, UsageError
 from edgekit.pipeline.plan import Plan
 from edgekit.results import FileResult
+from edgekit.sources import digest
 
 _WORK_PREFIX = ".edgekit-work-"
 
@@ -132,13 +133,16 @@ def _not_writable(folder: Path, error: OSError) -> SetupError:
 
 
 def _listed_files(plan: Plan) -> list[Path]:
-    """The files of an earlier run, as its report lists them; only plain names in this folder."""
+    """The files of an earlier run: named in its report, in this folder, and unchanged since."""
     try:
         listed = json.loads(plan.report.read_text(encoding="utf-8"))["files"]
-        names = [Path(entry["artifact"]["path"]).name for entry in listed]
+        digests = {
+            plan.output / Path(entry["artifact"]["path"]).name: entry["artifact"]["sha256"]
+            for entry in listed
+        }
     except (OSError, ValueError, KeyError, TypeError):
         return []
-    return [plan.output / name for name in names if name.endswith(".tflite")]
+    return [path for path, sha256 in digests.items() if path.is_file() and digest(path) == sha256]
 
 
 def _flush(path: Path) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgekit import sources
-from edgekit.contract import Contract, InputContract
+from edgekit.contract import Contract, InputContract, OutputContract
 from edgekit.errors import ConversionError
 from edgekit.pipeline import candidates
 from edgekit.pipeline.floats import FloatFile
@@ -125,7 +125,9 @@ def _finish(
     work: Path,
 ) -> _Made:
     raw, path = folder / f"{scheme}.raw", folder / plan.file(scheme).name
-    contract = file_contract(reference.contract, floating.bindings, summarize(raw))
+    contract = file_contract(
+        reference.contract, floating.bindings, floating.parity.bindings, summarize(raw)
+    )
     embed_contract(raw, path, contract)
     raw.unlink()
     # Measured with the contract inside: what is measured is byte for byte what is delivered.
@@ -143,12 +145,18 @@ def _finish(
     return _Made(scheme=scheme, path=path, summary=summarize(path), parity=parity)
 
 
-def file_contract(contract: Contract, bindings: Sequence[Binding], summary: Summary) -> Contract:
+def file_contract(
+    contract: Contract,
+    bindings: Sequence[Binding],
+    output_bindings: Sequence[Binding],
+    summary: Summary,
+) -> Contract:
     """The contract as it holds for a file: its own shapes, types and layouts, in its own order.
 
     Args:
         contract: the framework's side.
         bindings: which input of the file is which, and how its axes are turned.
+        output_bindings: the same for the outputs.
         summary: of the file.
     """
     by_name = {entry.tensor.name: entry for entry in contract.inputs}
@@ -167,11 +175,26 @@ def file_contract(contract: Contract, bindings: Sequence[Binding], summary: Summ
                 assumed=entry.assumed,
             )
         )
-    outputs = tuple(
-        replace(entry, tensor=replace(entry.tensor, dtype=port.tensor.dtype))
-        for entry, port in zip(contract.outputs, summary.outputs, strict=False)
-    )
-    return Contract(inputs=tuple(inputs), outputs=outputs)
+    return Contract(inputs=tuple(inputs), outputs=_file_outputs(contract, output_bindings, summary))
+
+
+def _file_outputs(
+    contract: Contract, bindings: Sequence[Binding], summary: Summary
+) -> tuple[OutputContract, ...]:
+    """The outputs in the file's order; one that the framework does not have keeps its own name."""
+    stated = {entry.tensor.name: entry for entry in contract.outputs}
+    bound = {binding.index: binding for binding in bindings}
+    outputs = []
+    for index, port in enumerate(summary.outputs):
+        binding = bound.get(index)
+        entry = stated.get(binding.reference) if binding else None
+        tensor = replace(
+            port.tensor,
+            name=binding.reference if binding else port.tensor.name,
+            layout=_layout(entry.tensor.layout, binding.permutation) if binding and entry else None,
+        )
+        outputs.append(replace(entry, tensor=tensor) if entry else OutputContract(tensor=tensor))
+    return tuple(outputs)
 
 
 def _layout(layout: Layout | None, permutation: tuple[int, ...]) -> Layout | None:

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from edgekit import calibration
-from edgekit.contract import Contract, InputContract, resolve
+from edgekit.contract import Contract, InputContract
 from edgekit.errors import ModelError
 from edgekit.pipeline.plan import Plan
+from edgekit.resolve import resolve
 from edgekit.results import DataReport
 from edgekit.runners.litert import LITERT
 from edgekit.tflite.metadata import read_contract
@@ -130,26 +131,7 @@ def _describe(plan: Plan, workshop: Workshop) -> Contract:
         _require_float(Path(source.location))
         embedded = read_contract(Path(source.location))
     else:
-        stated = list(plan.request.inputs) or [
-            TensorSpec(
-                name=name,
-                shape=tuple(table.get("shape", ())),
-                dtype=table.get("dtype", "float32"),
-                layout=table.get("layout"),
-            )
-            for name, table in plan.config.inputs.items()
-            if table.get("shape")
-        ]
-        request = {
-            "source": {
-                "location": source.location,
-                "kind": source.kind,
-                "weights": str(source.weights) if source.weights else None,
-                "trust_pickle": source.trust_pickle,
-            },
-            "inputs": spec_tables(tuple(stated)),
-        }
-        result, _ = workshop.call(plan.runner, "describe", request, title=f"Loading {source.name}")
+        result = _load(plan, workshop, title=f"Loading {source.name}")
         embedded = None
     return resolve(
         _specs(result["inputs"]),
@@ -161,6 +143,36 @@ def _describe(plan: Plan, workshop: Workshop) -> Contract:
         labels=plan.labels,
         embedded=embedded,
     )
+
+
+def load_again(plan: Plan, workshop: Workshop) -> None:
+    """Load the model into a new process of its converter, after the first one crashed."""
+    _load(plan, workshop, title=f"Loading {plan.source.name} again")
+
+
+def _load(plan: Plan, workshop: Workshop, *, title: str) -> dict[str, Any]:
+    source = plan.source
+    in_config = (
+        TensorSpec(
+            name=name,
+            shape=tuple(table["shape"]),
+            dtype=table.get("dtype", "float32"),
+            layout=table.get("layout"),
+        )
+        for name, table in plan.config.inputs.items()
+        if table.get("shape")
+    )
+    request = {
+        "source": {
+            "location": source.location,
+            "kind": source.kind,
+            "weights": str(source.weights) if source.weights else None,
+            "trust_pickle": source.trust_pickle,
+        },
+        "inputs": spec_tables(plan.request.inputs or tuple(in_config)),
+    }
+    result, _ = workshop.call(plan.runner, "describe", request, title=title)
+    return result
 
 
 def _settle_assumptions(

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgekit.errors import SetupError
+from edgekit.errors import EnvironmentNotReady
 from edgekit.toolchain import home
 from edgekit.toolchain.converters import Converter
 from edgekit.toolchain.interpreters import find_python, uv
@@ -49,7 +49,7 @@ def location(converter: Converter) -> Path:
     try:
         lock = converter.requirements.read_bytes()
     except OSError as error:
-        raise SetupError(
+        raise EnvironmentNotReady(
             f"The lock file of the converter {converter.name} cannot be read: {error}",
             cure="Reinstall edgekit, or restore the file.",
         ) from error
@@ -81,12 +81,12 @@ def ensure(converter: Converter, progress: Progress | None = None) -> Environmen
     """The environment of a converter, built if need be.
 
     Raises:
-        SetupError: modules are missing, no suitable Python, no network, a failed or wrong download,
-            or a full disk.
+        EnvironmentNotReady: modules are missing, no suitable Python, no network, a failed or wrong
+            download, or a full disk.
     """
     if converter.environment == "host":
         if missing := missing_modules(converter):
-            raise SetupError(
+            raise EnvironmentNotReady(
                 f"The converter {converter.name} needs {', '.join(missing)} in this Python "
                 f"({sys.executable}).",
                 cure=converter.install,
@@ -159,7 +159,7 @@ def _run_uv(arguments: list[str], converter: Converter, log: Path) -> None:
         return
     text = log.read_text(encoding="utf-8", errors="replace")
     cause, cure = _diagnose(text)
-    raise SetupError(
+    raise EnvironmentNotReady(
         f"The environment of the converter {converter.name} could not be built: {cause}",
         cure=cure,
         log=log,
@@ -235,7 +235,7 @@ def _disk_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise SetupError(
+        raise EnvironmentNotReady(
             f"The folder for environments {folder} cannot be written: {error}",
             cure="Free 3 GB, or set EDGEKIT_HOME to another folder that you may write to.",
         ) from error

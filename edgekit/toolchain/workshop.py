@@ -11,7 +11,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from edgekit.errors import SetupError, StepError
+from edgekit.errors import (
+    EdgekitError,
+    SetupError,
+    StepCrashed,
+    StepError,
+    StepOutOfMemory,
+    StepTimeout,
+)
 from edgekit.toolchain import environments, home
 from edgekit.toolchain.converters import Converter
 from edgekit.toolchain.worker import Worker
@@ -70,7 +77,8 @@ class Workshop:
         try:
             reply = worker.call(verb, request, self.progress)
         except StepError as error:
-            self.release(converter)
+            if isinstance(error, StepCrashed | StepTimeout | StepOutOfMemory):
+                self.release(converter)
             error.done = tuple(step.name for step in self.steps)
             raise
         self.progress.update(1.0)
@@ -92,8 +100,13 @@ class Workshop:
         One whose environment is not there yet is left for later: building it is a step of its own.
         """
         for converter in converters:
-            if environments.is_ready(converter):
-                self._worker(converter)
+            with contextlib.suppress(EdgekitError):  # told when its turn comes
+                if environments.is_ready(converter):
+                    self._worker(converter)
+
+    def has(self, converter: Converter) -> bool:
+        """Whether the converter's process is there, with what it has loaded."""
+        return converter.name in self._workers
 
     def release(self, converter: Converter) -> None:
         """End a converter's process, and with it the memory that its model takes."""
@@ -163,5 +176,8 @@ def versions(distributions: Iterable[str], path: list[str] | None = None) -> dic
 def _prune(folder: Path) -> None:
     import shutil
 
+    yesterday = time.time() - 24 * 3600  # a run that still goes on is younger
     for old in sorted(folder.iterdir())[:-_KEPT_RUNS]:
-        shutil.rmtree(old, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):  # another run prunes too
+            if old.stat().st_mtime < yesterday:
+                shutil.rmtree(old, ignore_errors=True)

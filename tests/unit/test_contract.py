@@ -11,21 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgekit.config import DTYPES, Config, load_config, parse_input_flag, read_labels
 from edgekit.contract import (
-    DTYPES,
-    Config,
     Contract,
     InputContract,
     OutputContract,
     Preprocess,
     image_axes,
-    load_config,
-    parse_input_flag,
     preprocess_from_table,
-    read_labels,
-    resolve,
 )
 from edgekit.errors import UsageError
+from edgekit.resolve import resolve
 from edgekit.types import TensorSpec
 
 PICTURE = TensorSpec(name="image", shape=(1, 3, 224, 224))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.contract import Config
+from edgekit.config import Config
 from edgekit.errors import SetupError, UsageError
 from edgekit.pipeline.plan import REPORT_NAME, Plan
 from edgekit.pipeline.publish import disk_errors, publish, work_folder
@@ -52,9 +53,12 @@ def result(path: Path, scheme: Scheme, error: str = "") -> FileResult:
     )
 
 
-def report_of(plan: Plan, *paths: object) -> str:
+def report_of(plan: Plan, *paths: object, content: bytes = b"new") -> str:
     listed = paths or [str(plan.file(scheme)) for scheme in plan.schemes]
-    return json.dumps({"files": [{"artifact": {"path": path}} for path in listed]})
+    sha256 = hashlib.sha256(content).hexdigest()
+    return json.dumps(
+        {"files": [{"artifact": {"path": path, "sha256": sha256}} for path in listed]}
+    )
 
 
 def run(plan: Plan, content: bytes = b"new", errors: dict[str, str] | None = None) -> None:
@@ -65,7 +69,7 @@ def run(plan: Plan, content: bytes = b"new", errors: dict[str, str] | None = Non
             made = work / f"{scheme}.tflite"
             made.write_bytes(content)
             files.append(result(made, scheme, (errors or {}).get(scheme, "")))
-        publish(plan, files, report_of(plan))
+        publish(plan, files, report_of(plan, content=content))
 
 
 def tree(folder: Path) -> set[str]:
@@ -127,6 +131,13 @@ def test_an_older_file_whose_scheme_fails_now_does_not_stay_and_look_new(tmp_pat
     run(make_plan(tmp_path, "fp32", "int8"), b"old")
     run(make_plan(tmp_path, "fp32", "int8", force=True), errors={"int8": "no"})
     assert tree(tmp_path) == {"net_fp32.tflite", REPORT_NAME}
+
+
+def test_a_file_that_was_changed_since_the_older_run_is_foreign_now(tmp_path):
+    run(make_plan(tmp_path, "fp32", "int8"), b"old")
+    (tmp_path / "net_int8.tflite").write_bytes(b"the user's own")
+    run(make_plan(tmp_path, "fp32", force=True))
+    assert (tmp_path / "net_int8.tflite").read_bytes() == b"the user's own"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -104,7 +105,9 @@ def test_an_error_in_between_leaves_no_process(converter):
 def test_old_logs_are_pruned(monkeypatch):
     monkeypatch.setattr(workshop, "_KEPT_RUNS", 3)
     for number in range(5):
-        (home.logs() / f"20200101-00000{number}-old-0").mkdir(parents=True)
+        old = home.logs() / f"20200101-00000{number}-old-0"
+        old.mkdir(parents=True)
+        os.utime(old, (0, 0))
     newest = Workshop(name="new", progress=SilentProgress()).log_folder
     names = sorted(path.name for path in home.logs().iterdir())
     assert names == ["20200101-000003-old-0", "20200101-000004-old-0", newest.name]

@@ -1,0 +1,208 @@
+"""What the user states about a model: ``edgekit.toml``, ``--input`` flags, label files."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias, cast, get_args
+
+from edgekit.contract import Task, only_known_keys, preprocess_from_table
+from edgekit.errors import UsageError
+from edgekit.types import Layout, TensorSpec
+
+DTYPES = ("float32", "float16", "int64", "int32", "int8", "uint8", "bool")
+"""The types of tensors that an input may be stated with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """``edgekit.toml`` as written; flags win over it.
+
+    ``inputs`` and ``outputs`` are kept by name, since the model's own specs come later. Paths are
+    resolved against the file's folder.
+    """
+
+    source: str | None = None
+    weights: Path | None = None
+    inputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    outputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    calibration: Path | None = None
+    parity: Path | None = None
+    samples: int | None = None
+    gates: tuple[str, ...] = ()
+
+
+def load_config(path: Path) -> Config:
+    """Read ``edgekit.toml``.
+
+    Raises:
+        UsageError: the file is missing, is no TOML, has a table or key that nobody knows, or a
+            value that makes no sense.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(
+            f"There is no configuration {path}.", cure="Give its path with --config."
+        ) from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"{path} cannot be read as TOML: {error}") from error
+    _check_table(data, _TOP, f"{path}")
+    model = _check_table(data.get("model", {}), _MODEL, f"[model] of {path}")
+    calibration = _check_table(
+        data.get("calibration", {}), _CALIBRATION, f"[calibration] of {path}"
+    )
+    inputs, outputs = data.get("inputs", {}), data.get("outputs", {})
+    for name, table in inputs.items():
+        _check_table(table, _INPUT, f"[inputs.{name}] of {path}")
+        preprocess_from_table(table.get("preprocess", {}))
+    for name, table in outputs.items():
+        _check_table(table, _OUTPUT, f"[outputs.{name}] of {path}")
+
+    def below(value: str | None) -> Path | None:
+        return None if value is None else path.parent / value
+
+    return Config(
+        source=model.get("source"),
+        weights=below(model.get("weights")),
+        inputs=inputs,
+        outputs={
+            name: {**table, "labels": str(path.parent / table["labels"])}
+            if isinstance(table.get("labels"), str)
+            else table
+            for name, table in outputs.items()
+        },
+        calibration=below(calibration.get("data")),
+        parity=below(calibration.get("parity")),
+        samples=calibration.get("samples"),
+        gates=tuple(f"{metric} {limit}" for metric, limit in data.get("gates", {}).items()),
+    )
+
+
+def _is_shape(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) > 0
+        and all(type(dimension) is int and dimension > 0 for dimension in value)
+    )
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _one_of(*known: str) -> _Check:
+    return lambda value: value in known, f"one of {', '.join(known)}"
+
+
+_Check: TypeAlias = tuple[Callable[[Any], bool], str]
+"""What a key's value must be: a test, and the same in words."""
+
+
+_TEXT: _Check = _is_text, "a text"
+
+
+_TABLE: _Check = _is_table, "a table"
+
+
+_TOP = dict.fromkeys(("model", "inputs", "outputs", "calibration", "gates"), _TABLE)
+
+
+_MODEL = {"source": _TEXT, "weights": _TEXT}
+
+
+_CALIBRATION: dict[str, _Check] = {
+    "data": _TEXT,
+    "parity": _TEXT,
+    "samples": (lambda value: type(value) is int and value > 0, "a number from 1"),
+}
+
+
+_INPUT: dict[str, _Check] = {
+    "shape": (_is_shape, "a list of numbers from 1, such as [1, 3, 224, 224]"),
+    "layout": _one_of(*get_args(Layout)),
+    "dtype": _one_of(*DTYPES),
+    "preprocess": _TABLE,
+}
+
+
+_OUTPUT: dict[str, _Check] = {
+    "task": _one_of(*get_args(Task)),
+    "labels": (
+        lambda value: _is_text(value) or (isinstance(value, list) and all(map(_is_text, value))),
+        "a file's name or a list of names",
+    ),
+}
+
+
+def _check_table(table: Any, checks: Mapping[str, _Check], where: str) -> dict[str, Any]:
+    """The same table, whose keys are known and whose values are what they must be."""
+    if not isinstance(table, dict):
+        raise UsageError(f"{where} is {table!r}; it must be a table.")
+    only_known_keys(table, set(checks), where)
+    for key, value in table.items():
+        holds, words = checks[key]
+        if not holds(value):
+            raise UsageError(f"{where}: {key} is {value!r}; it must be {words}.")
+    return table
+
+
+def parse_input_flag(text: str) -> TensorSpec:
+    """``NAME:SHAPE[:DTYPE][:LAYOUT]``, for example ``image:1x3x224x224:float32:NCHW``.
+
+    The shape's separator is ``x`` or ``,``; ``?`` is a dimension that the model leaves open.
+
+    Raises:
+        UsageError: the text has another form.
+    """
+    *words, last = text.split(":")
+    stated: list[str] = []
+    while words and (last in DTYPES or last.upper() in get_args(Layout)):
+        stated.append(last)
+        last = words.pop()
+    name = ":".join(words)  # names of TensorFlow have a colon inside: `input:0`
+    if not name:
+        raise UsageError(
+            f"--input {text!r} is not NAME:SHAPE[:DTYPE][:LAYOUT].",
+            cure="For example --input image:1x3x224x224 or --input tokens:1x128:int64",
+        )
+    if not re.fullmatch(r"(\d+|\?)([x,](\d+|\?))*", last, re.ASCII):
+        raise UsageError(
+            f"--input {text!r}: {last!r} is neither a shape, nor a type {DTYPES}, nor a layout "
+            f"{get_args(Layout)}.",
+            cure="For example --input image:1x3x224x224:float32:NCHW",
+        )
+    dimensions = tuple(
+        None if part == "?" else int(part) for part in last.replace(",", "x").split("x")
+    )
+    if 0 in dimensions:
+        raise UsageError(f"--input {text!r}: every dimension must be at least 1.")
+    dtypes = [part for part in stated if part in DTYPES]
+    layouts = [cast(Layout, part.upper()) for part in stated if part not in DTYPES]
+    if len(dtypes) > 1 or len(layouts) > 1:
+        raise UsageError(f"--input {text!r} states its type or its layout twice.")
+    return TensorSpec(
+        name=name,
+        shape=dimensions,
+        dtype=dtypes[0] if dtypes else "float32",
+        layout=layouts[0] if layouts else None,
+    )
+
+
+def read_labels(path: Path) -> tuple[str, ...]:
+    """One class name a line, in the order of the scores.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
+    try:
+        return tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"The labels file {path} cannot be read: {error}") from error
