@@ -1,12 +1,7 @@
-"""The litert-torch converter, in the isolated environment that it is made for.
-
-``EDGEKIT_TEST_LITERT_TORCH`` names that environment's Python; without it these tests are skipped,
-since building it takes 2 GB.
-"""
+"""The litert-torch converter, in the isolated environment that it is made for."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,22 +10,22 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 from worker_process import WorkerFailure, WorkerProcess
 
+from edgekit.toolchain.converters import discover
+from edgekit.toolchain.environments import ensure
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 torch = pytest.importorskip("torch")
 
-PYTHON = os.environ.get("EDGEKIT_TEST_LITERT_TORCH", "/tmp/envs/litert_torch/bin/python")
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.skipif(not Path(PYTHON).exists(), reason="EDGEKIT_TEST_LITERT_TORCH is not set"),
-]
+pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="session")
 def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerProcess]:
     log = tmp_path_factory.mktemp("litert_torch") / "worker.log"
-    with WorkerProcess("litert_torch", log, python=PYTHON) as process:
+    python = ensure(discover()["litert_torch"]).python
+    with WorkerProcess("litert_torch", log, python=python) as process:
         yield process
 
 
