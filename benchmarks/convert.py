@@ -51,7 +51,7 @@ import sys, numpy as np
 from litert_quantizer import quantizer, recipe
 engine = quantizer.Quantizer(sys.argv[1])
 engine.load_quantization_recipe(recipe.static_wi8_ai8())
-images = np.load(sys.argv[2]).transpose(0, 2, 3, 1)
+images = np.load(sys.argv[2])  # NCHW, as litert-torch keeps it
 from ai_edge_litert.interpreter import Interpreter
 name, signature = next(iter(Interpreter(sys.argv[1]).get_signature_list().items()))
 given = signature["inputs"][0]
