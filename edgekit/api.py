@@ -12,7 +12,7 @@ from edgekit.contract import Task
 from edgekit.pipeline import ConversionRequest, plan, run
 from edgekit.results import ConversionResult
 from edgekit.toolchain.workshop import Limits
-from edgekit.types import Progress, Scheme, TensorSpec
+from edgekit.types import Effort, Progress, Scheme, TensorSpec
 
 AnyPath: TypeAlias = str | os.PathLike[str]
 
@@ -30,6 +30,9 @@ def convert(
     task: Task | None = None,
     labels: AnyPath | None = None,
     gates: Sequence[str] = (),
+    effort: Effort = "balanced",
+    ranges: str = "auto",
+    keep_prepared: bool = False,
     route: str | None = None,
     output: AnyPath | None = None,
     config: AnyPath | None = None,
@@ -56,6 +59,9 @@ def convert(
         task: what the first output means; decides the default gates.
         labels: a file with class names, one a line.
         gates: conditions such as ``int8:top1_agreement >= 95%``.
+        effort: how carefully the model is prepared for int8, see `edgekit.types.Effort`.
+        ranges: of activations: auto, minmax, mse, entropy or percentile:99.99.
+        keep_prepared: also write the prepared float model.
         route: force one route.
         output: the folder for the files, ``NAME_tflite`` by default.
         config: an ``edgekit.toml``; arguments win over it.
@@ -89,6 +95,9 @@ def convert(
         seed=seed,
         synthetic=synthetic,
         schemes=tuple(schemes),
+        effort=effort,
+        ranges=ranges,
+        keep_prepared=keep_prepared,
         route=route,
         output=_path(output),
         config=_path(config),

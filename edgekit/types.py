@@ -40,6 +40,13 @@ Scheme: TypeAlias = Literal[
 SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
 CALIBRATED_SCHEMES: frozenset[Scheme] = frozenset({"int8", "int8-float-io", "int16x8"})
 
+Effort: TypeAlias = Literal["none", "fast", "balanced"]
+"""How much is done for int8 before the quantizer writes the graph.
+
+``none``      true minimum and maximum as ranges, nothing else: what the quantizer does by itself
+``fast``      chosen ranges and bias correction
+``balanced``  and channel equalization and error-compensated rounding
+"""
 Layout: TypeAlias = Literal["NCHW", "NHWC"]
 Stage: TypeAlias = Literal["onnx", "float", "quantized"]
 """Where in the pipeline a comparison was made."""

@@ -11,7 +11,7 @@ import click
 
 from edgekit.contract import Color, Interpolation, Task
 from edgekit.errors import UsageError
-from edgekit.types import SCHEMES
+from edgekit.types import SCHEMES, Effort
 
 PATH = click.Path(path_type=Path)
 
@@ -55,6 +55,20 @@ _RESULT = [
         type=click.Choice(SCHEMES),
         help="Repeatable. Default: fp32, fp16 and int8.",
     ),
+    _option(
+        "--effort",
+        type=click.Choice(get_args(Effort)),
+        default="balanced",
+        show_default=True,
+        help="How carefully the model is prepared for int8.",
+    ),
+    _option(
+        "--ranges",
+        default="auto",
+        show_default=True,
+        help="Of activations: auto, minmax, mse, entropy, percentile:99.99.",
+    ),
+    _option("--keep-prepared", is_flag=True, help="Also write the prepared float model."),
     _option("--task", type=click.Choice(get_args(Task)), help="What the first output means."),
     _option("--labels", type=PATH, help="Class names, one a line."),
     _option(
@@ -125,7 +139,18 @@ def request_arguments(options: dict[str, Any]) -> dict[str, Any]:
     from edgekit.toolchain.workshop import Limits
 
     same = ["calibration", "parity", "samples", "parity_samples", "seed", "synthetic", "schemes"]
-    same += ["task", "labels", "gates", "output", "config", "force", "threads"]
+    same += [
+        "effort",
+        "ranges",
+        "keep_prepared",
+        "task",
+        "labels",
+        "gates",
+        "output",
+        "config",
+        "force",
+        "threads",
+    ]
     return {
         **{name: options[name] for name in same},
         "preprocess": preprocess_flags(options),

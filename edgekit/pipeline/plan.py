@@ -10,6 +10,7 @@ from edgekit.config import Config, load_config, read_labels
 from edgekit.contract import Task
 from edgekit.errors import DataError, UsageError
 from edgekit.pipeline.request import ConversionRequest
+from edgekit.quantize.ranges import parse_method
 from edgekit.routes import Route, find_routes, source_converter
 from edgekit.runners.litert import LITERT
 from edgekit.sources import recognise
@@ -18,6 +19,8 @@ from edgekit.types import Gate, ModelSource, Scheme
 from edgekit.validation import gates
 
 REPORT_NAME = "edgekit-report.json"
+PREPARED_NAME = "prepared.tflite"
+"""What the prepared float model is called in the work folder."""
 DEFAULT_SAMPLES = 128
 
 
@@ -62,6 +65,11 @@ class Plan:
         """Where the file of a scheme will be."""
         return self.output / f"{self.source.name}_{scheme.replace('-', '_')}.tflite"
 
+    @property
+    def prepared(self) -> Path:
+        """Where the prepared float model will be, if it is kept."""
+        return self.output / f"{self.source.name}_prepared.tflite"
+
     def describe(self) -> dict[str, Any]:
         """The plan as plain data, for ``--dry-run``."""
         from edgekit.toolchain.environments import is_ready
@@ -82,6 +90,8 @@ class Plan:
             "parity": str(self.parity) if self.parity else "a part of the calibration data",
             "samples": self.samples,
             "files": {scheme: str(self.file(scheme)) for scheme in self.schemes},
+            "effort": self.request.effort,
+            "ranges": self.request.ranges,
             "gates": {
                 scheme: [str(gate) for gate in gates.for_file(scheme, self.task, self.gates)]
                 for scheme in self.schemes
@@ -122,6 +132,7 @@ def plan(request: ConversionRequest) -> Plan:
     for path in filter(None, (calibration, request.parity or config.parity)):
         if not path.exists():
             raise DataError(f"There is no file or folder {path}.", cure="Check the path.")
+    parse_method(request.ranges)
     samples = request.samples or config.samples or DEFAULT_SAMPLES
     return Plan(
         request=request,

@@ -75,7 +75,9 @@ def _reachable(output: Path) -> Iterator[None]:
         raise _not_writable(output, error) from error
 
 
-def publish(plan: Plan, files: Sequence[FileResult], report: str) -> None:
+def publish(
+    plan: Plan, files: Sequence[FileResult], report: str, prepared: Path | None = None
+) -> None:
     """Move the finished files into place, the report last.
 
     Everything that can fail comes first: all bytes, the report's too, are on the disk before the
@@ -85,6 +87,8 @@ def publish(plan: Plan, files: Sequence[FileResult], report: str) -> None:
     that claims to be complete.
     """
     made = [file for file in files if not file.error]
+    if prepared is not None:
+        _flush(prepared)
     waiting = made[0].artifact.path.with_name(plan.report.name)
     waiting.write_text(report, encoding="utf-8")
     for path in (*(file.artifact.path for file in made), waiting):
@@ -96,6 +100,8 @@ def publish(plan: Plan, files: Sequence[FileResult], report: str) -> None:
             path.unlink(missing_ok=True)
         for file in made:
             file.artifact.path.replace(plan.file(file.scheme))
+        if prepared is not None:
+            prepared.replace(plan.prepared)
         waiting.replace(plan.report)
 
 

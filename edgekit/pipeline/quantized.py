@@ -11,7 +11,7 @@ from edgekit.contract import Contract, InputContract, OutputContract
 from edgekit.errors import ConversionError
 from edgekit.pipeline import candidates
 from edgekit.pipeline.floats import FloatFile
-from edgekit.pipeline.plan import Plan
+from edgekit.pipeline.plan import PREPARED_NAME, Plan
 from edgekit.pipeline.reference import Reference
 from edgekit.results import FileResult
 from edgekit.tflite.metadata import embed_contract
@@ -93,6 +93,9 @@ def _quantize(
     folder: Path,
     work: Path,
 ) -> dict[Scheme, str]:
+    request = plan.request
+    # Random inputs must not steer anything: their statistics are nobody's.
+    effort = "none" if request.synthetic else request.effort
     result, _ = workshop.call(
         QUANTIZER,
         "quantize",
@@ -101,13 +104,17 @@ def _quantize(
             "outputs": {scheme: str(folder / f"{scheme}.raw") for scheme in plan.schemes},
             "feeds": candidates.feeds(reference, floating.bindings, "calibration"),
             "work": str(work),
+            "effort": effort,
+            "ranges": request.ranges,
+            "keep_prepared": str(work / PREPARED_NAME) if request.keep_prepared else None,
         },
         title="Quantizing",
         options={
             "schemes": list(plan.schemes),
             "data": reference.data.calibration.digest,
             "samples": reference.data.calibration.count,
-            "ranges": "minmax",
+            "effort": effort,
+            "ranges": request.ranges,
         },
     )
     workshop.release(QUANTIZER)

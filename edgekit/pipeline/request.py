@@ -9,7 +9,7 @@ from typing import Any
 
 from edgekit.contract import Task
 from edgekit.toolchain.workshop import Limits
-from edgekit.types import Scheme, TensorSpec
+from edgekit.types import Effort, Scheme, TensorSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +25,9 @@ class ConversionRequest:
         samples: at most so many calibration samples.
         synthetic: use random inputs, and say so in the report.
         schemes: which files to make.
+        effort: how carefully the model is prepared for int8, see `edgekit.types.Effort`.
+        ranges: how activation ranges are chosen: auto, minmax, mse, entropy, percentile:99.99.
+        keep_prepared: also write the prepared float model.
         route: force this one instead of the first (or fastest) that is right.
         gates: conditions such as ``int8:top1_agreement >= 95%``.
         force: replace existing outputs.
@@ -45,6 +48,9 @@ class ConversionRequest:
     seed: int = 0
     synthetic: bool = False
     schemes: tuple[Scheme, ...] = ()
+    effort: Effort = "balanced"
+    ranges: str = "auto"
+    keep_prepared: bool = False
     route: str | None = None
     output: Path | None = None
     config: Path | None = None

@@ -10,7 +10,7 @@ from typing import cast
 from edgekit import sources
 from edgekit.errors import ConversionError, ModelError
 from edgekit.pipeline.floats import make_float
-from edgekit.pipeline.plan import Plan
+from edgekit.pipeline.plan import PREPARED_NAME, Plan
 from edgekit.pipeline.publish import publish, work_folder
 from edgekit.pipeline.quantized import QUANTIZER, make_files
 from edgekit.pipeline.reference import data_report, make_reference
@@ -68,7 +68,8 @@ def run(plan: Plan, progress: Progress | None = None) -> ConversionResult:
                 f"No scheme could be written. {files[0].scheme}: {files[0].error}",
                 cure="Choose other schemes with --scheme.",
             )
-        publish(plan, files, to_json(result))
+        prepared = work / PREPARED_NAME
+        publish(plan, files, to_json(result), prepared if prepared.exists() else None)
     return result
 
 

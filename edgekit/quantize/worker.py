@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,19 @@ def quantize(request: dict[str, Any], progress: Callable[[float, str], None]) ->
         for feed in request["feeds"]
     ]
     outputs = {scheme: Path(path) for scheme, path in request["outputs"].items()}
+    keep = request.get("keep_prepared")
     try:
-        failures = run_engine(
+        outcome = run_engine(
             Path(request["artifact"]),
             outputs,
             feeds=feeds,
             work=Path(request["work"]),
+            effort=request.get("effort", "balanced"),
+            method=request.get("ranges", "auto"),
+            keep_prepared=Path(keep) if keep else None,
             progress=progress,
         )
     except EdgekitError as error:
         raise WorkerError(error.cause, cure=error.cure, kind=error.kind) from error
-    return {"failures": failures}
+    passes = [asdict(result) for result in outcome.passes]
+    return {"failures": outcome.failures, "options": {"passes": passes}}

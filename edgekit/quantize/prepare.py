@@ -1,0 +1,193 @@
+"""Preparing a float model for int8: which passes, in which order, and what of them is kept.
+
+Every step is measured on held-out samples as the quantizer's own int8 file, and kept only where it
+helps. So the prepared model is never worse than the original there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+from edgekit.quantize import passes, ranges
+from edgekit.quantize.judge import Judge
+from edgekit.quantize.observe import Feed, Histogram, Ranges, count_samples, observe
+from edgekit.quantize.passes import Bench
+from edgekit.tflite.model import read
+from edgekit.types import Effort
+
+_HELD_OUT = 0.25
+_MOST_TO_LEARN, _MOST_TO_JUDGE = 64, 32
+_EQUAL_DB = 70.0
+"""An equalized float model must equal the original at least this well."""
+_NOISE_DB = 0.02
+"""Less than this is no gain."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PassResult:
+    """What a pass did, and what it was worth on the held-out samples."""
+
+    name: str
+    did: str
+    kept: bool
+    int8_db: float | None
+    seconds: float
+
+
+@dataclass(kw_only=True)
+class Prepared:
+    """A float model, the ranges to quantize it with, and how it came about."""
+
+    model: Path
+    ranges: Ranges
+    widest: Ranges = field(default_factory=dict)
+    """True minimum and maximum, whatever was chosen for 8 bits."""
+    int8_db: float | None = None
+    passes: list[PassResult] = field(default_factory=list)
+
+
+def prepare(
+    model: Path,
+    *,
+    feeds: Sequence[Feed],
+    work: Path,
+    effort: Effort,
+    method: str = "auto",
+    progress: Callable[[float, str], None],
+) -> Prepared:
+    """Find the float model and the ranges whose int8 file is closest to the original.
+
+    Args:
+        model: the float `.tflite`.
+        feeds: calibration samples. Ranges come from all of them; a quarter is held out from the
+            passes that learn, to judge them by.
+        work: a folder for intermediate files.
+        effort: see `edgekit.types.Effort`.
+        method: see `edgekit.quantize.ranges.parse_method`; ``auto`` measures minmax and mse.
+        progress: told the fraction done.
+
+    Raises:
+        DataError: the samples lead to NaN or infinite values.
+        UsageError: an unknown method.
+    """
+    chosen, percentile = ranges.parse_method(method)
+    histograms = observe(model, feeds, work=work, progress=_part(progress, 0.0, 0.3))
+    widest = ranges.choose(histograms, "minmax")
+    plain = Prepared(model=model, ranges=widest, widest=widest)
+    if effort == "none" or len(read(model).subgraphs) > 1 or count_samples(feeds) < 4:
+        if chosen != "auto":
+            plain.ranges = ranges.choose(histograms, chosen, percentile)
+        return plain
+    learn, judged = _split(feeds)
+    judge = Judge(model, judged, work=work)
+    plain.int8_db = judge.int8_db(model, plain.ranges)
+    plain.passes.append(_result("as it comes", "min-max ranges", plain.int8_db, True, 0.0))
+    run = _Run(judge, Bench(feeds=learn, work=work), chosen, percentile, plain)
+    if effort == "balanced":
+        progress(0.35, "equalizing channels")
+        run.equalize(feeds, _part(progress, 0.35, 0.5))
+    if effort == "balanced":
+        progress(0.55, "rounding weights")
+        run.try_pass("error-compensated rounding", passes.round_weights)
+    else:
+        progress(0.55, "correcting biases")
+        run.try_pass("bias correction", passes.correct_bias)
+    progress(0.9, "choosing ranges")
+    run.choose_ranges(run.histograms or histograms)
+    progress(0.95, "correcting drift")
+    run.try_pass("drift correction", partial(passes.correct_drift, original=model))
+    return run.best
+
+
+class _Run:
+    """The best model so far, and the passes that try to better it."""
+
+    def __init__(
+        self, judge: Judge, bench: Bench, method: ranges.Method, percentile: float, plain: Prepared
+    ) -> None:
+        self.best = plain
+        self.histograms: dict[str, Histogram] | None = None
+        self._judge, self._bench = judge, bench
+        self._method, self._percentile = method, percentile
+
+    def equalize(self, feeds: Sequence[Feed], progress: Callable[[float, str], None]) -> None:
+        """Equalize; kept where the float model stays what it was, whatever int8 says yet.
+
+        Equalized weights only pay off once they are rounded with care, so the judgement is left to
+        the whole: `try_pass` compares with the model as it came.
+        """
+        started = time.monotonic()
+        output = self._bench.work / "equalized.tflite"
+        did = passes.equalize_channels(self.best.model, output, self._bench)
+        if not did:
+            return
+        equal = self._judge.float_db(output) >= _EQUAL_DB
+        if equal:
+            self.histograms = observe(output, feeds, work=self._bench.work, progress=progress)
+            limits = ranges.choose(self.histograms, "minmax")
+            self.best = replace(self.best, model=output, ranges=limits, widest=limits)
+        seconds = time.monotonic() - started
+        result = _result("channel equalization", did, None, equal, seconds)
+        self.best.passes.append(result)
+
+    def choose_ranges(self, histograms: dict[str, Histogram]) -> None:
+        """The stated method; by itself mse, if that measures better than minmax did."""
+        methods: tuple[ranges.Method, ...] = ("mse",) if self._method == "auto" else (self._method,)
+        started = time.monotonic()
+        for method in methods:
+            limits = ranges.choose(histograms, method, self._percentile)
+            value = self._judge.int8_db(self.best.model, limits)
+            better = self._method != "auto" or self._gains(value)
+            if better:
+                self.best = replace(self.best, ranges=limits, int8_db=value)
+            seconds = time.monotonic() - started
+            self.best.passes.append(_result("ranges", method, value, better, seconds))
+
+    def try_pass(self, name: str, function: Callable[[Path, Path, Bench, Ranges], str]) -> None:
+        """Run a pass that needs ranges; keep its model if that measures better."""
+        import numpy as np
+
+        started = time.monotonic()
+        output = self._bench.work / f"{name.replace(' ', '-')}.tflite"
+        try:
+            did = function(self.best.model, output, self._bench, self.best.ranges)
+            if not did:
+                return
+            value = self._judge.int8_db(output, self.best.ranges)
+        except np.linalg.LinAlgError as error:
+            did, value = f"gave up: {error}", float("-inf")
+        kept = self._gains(value)
+        if kept:
+            self.best = replace(self.best, model=output, int8_db=value)
+        seconds = time.monotonic() - started
+        self.best.passes.append(_result(name, did, value, kept, seconds))
+
+    def _gains(self, value: float) -> bool:
+        return self.best.int8_db is None or value > self.best.int8_db + _NOISE_DB
+
+
+def _split(feeds: Sequence[Feed]) -> tuple[list[Feed], list[Feed]]:
+    """The samples to learn from and the held-out ones, both bounded so that time is."""
+    count = count_samples(feeds)
+    held = max(2, min(_MOST_TO_JUDGE, round(count * _HELD_OUT)))
+    learn = min(_MOST_TO_LEARN, count - held)
+    return (
+        [replace(feed, first=0, last=learn) for feed in feeds],
+        [replace(feed, first=count - held, last=count) for feed in feeds],
+    )
+
+
+def _result(name: str, did: str, value: float | None, kept: bool, seconds: float) -> PassResult:
+    finite = value is not None and value > float("-inf")
+    shown = round(value, 2) if finite and value is not None else None
+    return PassResult(name=name, did=did, kept=kept, int8_db=shown, seconds=round(seconds, 2))
+
+
+def _part(
+    progress: Callable[[float, str], None], start: float, end: float
+) -> Callable[[float, str], None]:
+    return lambda fraction, message: progress(start + (end - start) * fraction, message)

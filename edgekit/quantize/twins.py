@@ -1,0 +1,113 @@
+"""The float model and its quantized twin, run side by side on the same samples.
+
+What a layer's weights should be depends on what the layer really reads: the twin, quantized with
+everything that was prepared so far, says so. Both graphs are cut after the last tensor of interest,
+and only tensors of interest are kept readable, so a look at the first layers costs little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit.quantize.observe import Feed, samples
+from edgekit.tflite.model import Model, read, write
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class Watched:
+    """A graph whose named tensors are readable after each run.
+
+    Args:
+        path: any `.tflite`.
+        names: the tensors to read; those that the graph does not have are left out.
+        work: a folder for the cut copy.
+        threads: for the interpreter.
+    """
+
+    def __init__(self, path: Path, names: Sequence[str], *, work: Path, threads: int = 1) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        cut = work / f"{path.stem}-watched.tflite"
+        model = read(path)
+        keep_readable(model, names)
+        write(model, cut)
+        self._interpreter = Interpreter(model_path=str(cut), num_threads=threads)
+        self._interpreter.allocate_tensors()
+        self._inputs = self._interpreter.get_input_details()
+        details = [*self._inputs, *self._interpreter.get_output_details()]
+        self._watched = {d["name"]: d for d in details if d["name"] in set(names)}
+
+    def run(self, values: Sequence[Array]) -> dict[str, Array]:
+        """Run one sample (real values, in the order of the inputs); the tensors' real values."""
+        self.invoke(values)
+        return {name: self.read(name, _copy) for name in self._watched}
+
+    def invoke(self, values: Sequence[Array]) -> None:
+        """Run one sample and leave its tensors to `read`."""
+        for detail, value in zip(self._inputs, values, strict=True):
+            self._interpreter.set_tensor(detail["index"], _stored(value, detail))
+        self._interpreter.invoke()
+
+    def read(self, name: str, take: Callable[[Array], Array]) -> Array:
+        """Some real values of a tensor; only what ``take`` picks (and copies) is dequantized."""
+        import numpy as np
+
+        detail = self._watched[name]
+        taken = take(self._interpreter.tensor(detail["index"])())
+        scale, zero = detail["quantization"]
+        if not scale:
+            return taken
+        return (taken.astype(np.float32) - np.float32(zero)) * np.float32(scale)
+
+
+def _copy(value: Array) -> Array:
+    import numpy as np
+
+    return np.array(value)
+
+
+def side_by_side(
+    floating: Watched, quantized: Watched, feeds: Sequence[Feed]
+) -> Iterator[tuple[dict[str, Array], dict[str, Array]]]:
+    """The tensors of both graphs, sample after sample; the two run at the same time."""
+    with ThreadPoolExecutor(1) as pool:
+        for values in samples(feeds):
+            waiting = pool.submit(quantized.run, values)
+            yield floating.run(values), waiting.result()
+
+
+def keep_readable(model: Model, names: Sequence[str]) -> None:
+    """Make the named tensors the graph's only outputs, and drop what comes after the last of them.
+
+    Signatures name the old outputs and are dropped with them.
+    """
+    wanted = set(names)
+    operators = model.main.operators
+    made = {
+        tensor.name: (operator.index, tensor.index)
+        for operator in operators
+        for tensor in operator.outputs
+        if tensor.name in wanted
+    }
+    last = max((index for index, _ in made.values()), default=-1)
+    model.main.raw.operators = model.main.raw.operators[: last + 1]
+    model.main.raw.outputs = [index for _, index in made.values()]
+    model.raw.signatureDefs = None
+
+
+def _stored(value: Array, detail: dict[str, Any]) -> Array:
+    import numpy as np
+
+    scale, zero = detail["quantization"]
+    dtype = np.dtype(detail["dtype"])
+    if scale and dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        value = np.clip(np.rint(value / scale) + zero, limits.min, limits.max)
+    return value.astype(dtype)
