@@ -117,7 +117,7 @@ def _grow(
         maker = producers[tensor.index]
         if maker.index in layers:
             makers[maker.index] = layers[maker.index]
-            possible &= _commutes(maker)
+            possible &= _commutes(maker) and not layers[maker.index].fixed_bias
         else:
             possible &= _joins(maker, channels)
             waiting += _flowing(maker) if maker.name in _JOINING else []

@@ -54,6 +54,7 @@ class Judge:
         worst = np.inf
         for name, wanted in self._wanted.items():
             signal = np.sum(np.square(wanted, dtype=np.float64))
-            noise = np.sum(np.square(wanted - got[name], dtype=np.float64))
+            # Outputs may be unsigned or Boolean, which must not be subtracted as they are.
+            noise = np.sum(np.square(wanted.astype(np.float64) - got[name]))
             worst = min(worst, float(10 * np.log10((signal + 1e-30) / (noise + 1e-30))))
         return worst

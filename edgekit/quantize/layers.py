@@ -6,7 +6,8 @@ for rounding, every layer is a matrix: rows are output channels, columns the ele
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
@@ -30,7 +31,8 @@ class Layer:
     Attributes:
         index: its place among the operators of the main graph, which is the order of execution.
         input: the tensor that the weights are multiplied with.
-        bias: a constant of one value per output channel, where there is one.
+        bias: a constant of one value per output channel, where there is one for this layer alone.
+        fixed_bias: there is a bias that must not change: computed, or used elsewhere too.
         kernel, stride, dilation: (height, width); ones for FULLY_CONNECTED.
         same_padding: the padding rule SAME (otherwise VALID).
     """
@@ -45,6 +47,7 @@ class Layer:
     stride: tuple[int, int] = (1, 1)
     dilation: tuple[int, int] = (1, 1)
     same_padding: bool = False
+    fixed_bias: bool = False
 
     @property
     def name(self) -> str:
@@ -83,20 +86,21 @@ class Layer:
         """
         import numpy as np
 
-        largest = np.abs(self.matrix()).max(axis=1)
+        largest = np.abs(self.matrix()).max(axis=1).astype(np.float64)  # float32 may underflow
         if self.kind == "TRANSPOSE_CONV":  # one step per output channel, not per row
             outputs = self.weights.shape[0]
             largest = np.repeat(largest.reshape(outputs, -1).max(axis=1), len(largest) // outputs)
-        return np.where(largest > 0, largest / limit, 1.0).astype(np.float64)
+        return np.where(largest > 0, largest / limit, 1.0)
 
 
 def find_layers(model: Model) -> list[Layer]:
     """All layers of the main graph in the order of execution."""
-    candidates = (_as_layer(model, operator) for operator in model.main.operators)
+    reads = Counter(i for operator in model.main.operators for i in operator.raw.inputs or ())
+    candidates = (_as_layer(model, operator, reads) for operator in model.main.operators)
     return [layer for layer in candidates if layer is not None]
 
 
-def _as_layer(model: Model, operator: Operator) -> Layer | None:
+def _as_layer(model: Model, operator: Operator, reads: Mapping[int, int]) -> Layer | None:
     kind = operator.name
     if kind not in _WEIGHTS_AT:
         return None
@@ -105,12 +109,11 @@ def _as_layer(model: Model, operator: Operator) -> Layer | None:
     bias = inputs[_BIAS_AT[kind]] if len(inputs) > _BIAS_AT[kind] else None
     if weights is None or source is None or not weights.is_constant or source.is_constant:
         return None
-    if weights.dtype != "float32" or model.buffer_users(weights.buffer) > 1:
+    if weights.dtype != "float32" or not _is_own(model, weights, reads):
         return None
     if kind == "DEPTHWISE_CONV_2D" and weights.shape[-1] != source.shape[-1]:
         return None  # a channel multiplier: several filters read one channel
-    if bias is not None and not (bias.is_constant and model.buffer_users(bias.buffer) == 1):
-        bias = None
+    fixed_bias = bias is not None and not (bias.is_constant and _is_own(model, bias, reads))
     options = operator.options
     geometry: dict[str, Any] = {}
     if kind != "FULLY_CONNECTED":
@@ -127,11 +130,17 @@ def _as_layer(model: Model, operator: Operator) -> Layer | None:
         index=operator.index,
         kind=cast(LayerKind, kind),
         weights=weights,
-        bias=bias,
+        bias=None if fixed_bias else bias,
+        fixed_bias=fixed_bias,
         input=source,
         output=operator.outputs[0],
         **geometry,
     )
+
+
+def _is_own(model: Model, constant: Tensor, reads: Mapping[int, int]) -> bool:
+    """Whether a constant serves one operator only."""
+    return reads[constant.index] == 1 and model.buffer_users(constant.buffer) == 1
 
 
 def patches(

@@ -159,7 +159,12 @@ def _round_layer(layer: Layer, sums: Moments) -> bool:
     weights, scales = layer.matrix().astype(np.float64), layer.scales()
     hessian = rounding.damped(sums.second(centred=_takes_bias(layer)))
     solve = rounding.round_channels if layer.is_depthwise else rounding.round_rows
-    index = rounding.keep_extremes(solve(weights, hessian, scales), weights)
+    index = solve(weights, hessian, scales)
+    # A transposed convolution has several rows to a channel, which share one step.
+    channels = layer.weights.shape[0] if layer.kind == "TRANSPOSE_CONV" else len(weights)
+    index = rounding.keep_extremes(
+        index.reshape(channels, -1), weights.reshape(channels, -1)
+    ).reshape(weights.shape)
     rounded = index * scales[:, None]
     layer.set_matrix(rounded)
     if _takes_bias(layer):

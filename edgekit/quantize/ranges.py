@@ -103,8 +103,12 @@ def _least_divergence(histogram: Histogram) -> tuple[float, float]:
 
     best, chosen = np.inf, _minmax(histogram)
     lows, highs = _ends(histogram)
-    for share in range(len(highs)):  # both ends shrink together: a search over pairs gains nothing
-        low, high = float(lows[min(share, len(lows) - 1)]), float(highs[share])
+    # Both ends shrink together: a search over pairs gains nothing. The widest come last.
+    for back in range(max(len(lows), len(highs))):
+        low, high = (
+            float(lows[max(-1 - back, -len(lows))]),
+            float(highs[max(-1 - back, -len(highs))]),
+        )
         divergence = _divergence(histogram, low, high)
         if divergence < best:
             best, chosen = divergence, (low, high)
@@ -133,4 +137,5 @@ def _ends(histogram: Histogram) -> tuple[Array, Array]:
     shares = np.linspace(0.3, 1.0, _SHRINKS)
     lows = histogram.low * shares if histogram.low < 0 else np.array([histogram.low])
     highs = histogram.high * shares if histogram.high > 0 else np.array([histogram.high])
-    return lows, highs
+    # Where all values have one sign, no end may pass the other.
+    return lows[lows <= histogram.high], highs[highs >= histogram.low]

@@ -136,7 +136,13 @@ def _build(converter: Converter, folder: Path, progress: Progress) -> None:
     _run_uv(["venv", "--no-config", "--python", python, str(folder)], converter, log)
     progress.update(0.2, "downloading packages")
     target = ["--python", str(folder / "bin" / "python")]
-    locked = ["--require-hashes", "--requirements", str(converter.requirements)]
+    # Compiled once, here: where Python may not write bytecode, every start would compile anew.
+    locked = [
+        "--compile-bytecode",
+        "--require-hashes",
+        "--requirements",
+        str(converter.requirements),
+    ]
     _run_uv(["pip", "install", "--no-config", *target, *locked], converter, log)
     marker = {"converter": converter.name, "seconds": round(time.monotonic() - started, 1)}
     (folder / _MARKER).write_text(json.dumps(marker), encoding="utf-8")

@@ -89,7 +89,7 @@ def defaults(scheme: Scheme, task: Task | None) -> tuple[Gate, ...]:
         return at_least("sqnr_db", FLOAT_SQNR_DB), finite
     gates = [at_least("sqnr_db", 35 if scheme == "fp16" else 10)]
     if task == "classification":
-        gates.append(at_least("top1_agreement", 0.98 if scheme == "fp16" else 0.75))
+        gates.append(at_least("top1_agreement", 0.95 if scheme == "fp16" else 0.8))
     return *gates, finite
 
 
