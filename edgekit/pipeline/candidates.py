@@ -58,7 +58,7 @@ def measure(
         samples=reference.data.parity.ids,
         reference_files=reference.files,
         candidate_files=files,
-        bindings=_align_outputs(reference, outputs, files),
+        bindings=align_files(reference, outputs, files),
         labels=reference.labels,
     )
     return report, bindings
@@ -133,7 +133,7 @@ def _settle(
             samples=reference.data.parity.ids[:1],
             reference_files=reference.files,
             candidate_files=files,
-            bindings=_align_outputs(reference, outputs, files),
+            bindings=align_files(reference, outputs, files),
         )
         return -report.worst_output.sqnr_db
 
@@ -172,9 +172,19 @@ def _run(
     return tuple(map(Path, result["outputs"]))
 
 
-def _align_outputs(
-    reference: Reference, outputs: tuple[TensorSpec, ...], files: Sequence[Path]
+def align_files(
+    reference: Reference, outputs: Sequence[TensorSpec], files: Sequence[Path]
 ) -> list[Binding]:
+    """Which output of a candidate is which of the reference's, judged by the first sample.
+
+    Args:
+        reference: what to compare with.
+        outputs: the candidate's, with the shapes of one sample.
+        files: its stacked outputs.
+
+    Raises:
+        ConversionError: an output has no counterpart.
+    """
     import numpy as np
 
     if len(outputs) < len(reference.outputs):

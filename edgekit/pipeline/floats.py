@@ -15,7 +15,6 @@ from edgekit.routes import Hop, Route
 from edgekit.toolchain.workshop import Workshop
 from edgekit.types import Binding, LatencyReport, ParityReport, Step, TensorSpec
 from edgekit.validation import gates
-from edgekit.validation.align import align_outputs
 from edgekit.validation.parity import compare
 
 
@@ -145,8 +144,6 @@ def _hop(
 def _check_onnx(
     plan: Plan, artifact: Path, reference: Reference, workshop: Workshop, folder: Path
 ) -> ParityReport:
-    import numpy as np
-
     folder.mkdir()
     runner = plan.converters["onnx"]
     result, _ = workshop.call(
@@ -167,16 +164,6 @@ def _check_onnx(
     )
     files = tuple(Path(o["path"]) for o in result["outputs"])
 
-    def first(path: Path, spec: TensorSpec) -> Any:
-        stack = np.load(path, mmap_mode="r")
-        return stack[:1] if stack.ndim == len(spec.shape) else stack[0]
-
-    bindings = align_outputs(
-        reference.outputs,
-        specs,
-        [first(f, s) for f, s in zip(reference.files, reference.outputs, strict=True)],
-        [first(f, s) for f, s in zip(files, specs, strict=True)],
-    )
     return compare(
         reference="framework",
         candidate="ONNX",
@@ -184,7 +171,7 @@ def _check_onnx(
         samples=reference.data.parity.ids,
         reference_files=reference.files,
         candidate_files=files,
-        bindings=bindings,
+        bindings=candidates.align_files(reference, specs, files),
         labels=reference.labels,
     )
 
