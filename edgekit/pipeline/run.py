@@ -44,6 +44,11 @@ def run(plan: Plan, progress: Progress | None = None) -> ConversionResult:
         floating, attempts = make_float(plan, reference, workshop, work)
         workshop.release(plan.runner)
         plan = _without_the_impossible(plan, floating.path, notes)
+        if any(tensor.raw.isVariable for tensor in read(floating.path).main.tensors):
+            notes.note(
+                "The file keeps state from one call to the next: the app must reset its variables "
+                "before each new sequence (compared here with a reset before each sample)."
+            )
         files = make_files(plan, floating, reference, workshop, work)
         if _source_digest(plan) != before:
             raise ConversionError(

@@ -25,6 +25,9 @@ MOST_COLUMNS = 4096
 """Layers with longer rows are not rounded with a Hessian: it would take over 128 MB and minutes."""
 _MEMORY = 512 << 20
 _ROWS_AT_ONCE = 512
+_EXACTNESS = 1e-5
+"""Of sums in float32, in parts of their size: without it a constant input looks like noise that is
+less than zero, and the matrix has no Cholesky factor."""
 
 
 @dataclass(kw_only=True)
@@ -78,7 +81,9 @@ class Moments:
         result = np.asarray(self.products, np.float64) / max(self.count, 1)
         if centred:
             mean = self.mean
+            unsure = _EXACTNESS * np.einsum("...kk->...k", result)
             result = result - mean[..., :, None] * mean[..., None, :]
+            result = result + unsure[..., None] * np.eye(result.shape[-1])
         return np.asarray(result)
 
 

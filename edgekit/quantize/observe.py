@@ -129,6 +129,7 @@ def observe(
     for number, values in enumerate(samples(feeds)):
         for detail, value in zip(inputs, values, strict=True):
             interpreter.set_tensor(detail["index"], value.astype(detail["dtype"]))
+        interpreter.reset_all_variables()  # each sample is a sequence of its own
         interpreter.invoke()
         for name, tensor in watched:
             if not histograms[name].add(tensor()):
@@ -198,7 +199,8 @@ def expose_all_results(model: Path, path: Path) -> None:
     graph = loaded.main
     outputs = [tensor.index for tensor in graph.outputs]
     results = [tensor.index for operator in graph.operators for tensor in operator.outputs]
-    graph.raw.outputs = list(dict.fromkeys([*outputs, *results]))
+    # In the order of execution, so that of several bad tensors the first is found.
+    graph.raw.outputs = list(dict.fromkeys([*results, *outputs]))
     write(loaded, path)
 
 

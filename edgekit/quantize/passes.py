@@ -159,7 +159,10 @@ def _round_layer(layer: Layer, sums: Moments) -> bool:
     weights, scales = layer.matrix().astype(np.float64), layer.scales()
     hessian = rounding.damped(sums.second(centred=_takes_bias(layer)))
     solve = rounding.round_channels if layer.is_depthwise else rounding.round_rows
-    index = solve(weights, hessian, scales)
+    try:
+        index = solve(weights, hessian, scales)
+    except np.linalg.LinAlgError:
+        return False  # one layer that reads nearly nothing must not cost the others
     # A transposed convolution has several rows to a channel, which share one step.
     channels = layer.weights.shape[0] if layer.kind == "TRANSPOSE_CONV" else len(weights)
     index = rounding.keep_extremes(

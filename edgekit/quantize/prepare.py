@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from edgekit.errors import ConversionError
 from edgekit.quantize import passes, ranges
 from edgekit.quantize.judge import Judge
 from edgekit.quantize.observe import Feed, Histogram, Ranges, count_samples, observe
@@ -23,6 +24,9 @@ _HELD_OUT = 0.25
 _MOST_TO_LEARN, _MOST_TO_JUDGE = 64, 32
 _EQUAL_DB = 70.0
 """An equalized float model must equal the original at least this well."""
+_FAILURES = (ConversionError, KeyError, RuntimeError, ValueError)
+"""How a pass may fail on a graph of a kind that it was not made for (NumPy's LinAlgError is a
+ValueError, the interpreter raises RuntimeError): it is left out, and the report says so."""
 _NOISE_DB = 0.02
 """Less than this is no gain."""
 
@@ -83,8 +87,12 @@ def prepare(
             plain.ranges = ranges.choose(histograms, chosen, percentile)
         return plain
     learn, judged = _split(feeds)
-    judge = Judge(model, judged, work=work)
-    plain.int8_db = judge.int8_db(model, plain.ranges)
+    try:
+        judge = Judge(model, judged, work=work)
+        plain.int8_db = judge.int8_db(model, plain.ranges)
+    except _FAILURES as error:  # not even the plain int8 file can be made; other schemes still can
+        plain.passes.append(_result("as it comes", f"gave up: {error}", None, True, 0.0))
+        return plain
     plain.passes.append(_result("as it comes", "min-max ranges", plain.int8_db, True, 0.0))
     run = _Run(judge, Bench(feeds=learn, work=work), chosen, percentile, plain)
     if effort == "balanced":
@@ -122,10 +130,13 @@ class _Run:
         """
         started = time.monotonic()
         output = self._bench.work / "equalized.tflite"
-        did = passes.equalize_channels(self.best.model, output, self._bench)
-        if not did:
-            return
-        equal = self._judge.float_db(output) >= _EQUAL_DB
+        try:
+            did = passes.equalize_channels(self.best.model, output, self._bench)
+            if not did:
+                return
+            equal = self._judge.float_db(output) >= _EQUAL_DB
+        except _FAILURES as error:
+            did, equal = f"gave up: {error}", False
         if equal:
             self.histograms = observe(output, feeds, work=self._bench.work, progress=progress)
             limits = ranges.choose(self.histograms, "minmax")
@@ -149,8 +160,6 @@ class _Run:
 
     def try_pass(self, name: str, function: Callable[[Path, Path, Bench, Ranges], str]) -> None:
         """Run a pass that needs ranges; keep its model if that measures better."""
-        import numpy as np
-
         started = time.monotonic()
         output = self._bench.work / f"{name.replace(' ', '-')}.tflite"
         try:
@@ -158,7 +167,7 @@ class _Run:
             if not did:
                 return
             value = self._judge.int8_db(output, self.best.ranges)
-        except np.linalg.LinAlgError as error:
+        except _FAILURES as error:
             did, value = f"gave up: {error}", float("-inf")
         kept = self._gains(value)
         if kept:

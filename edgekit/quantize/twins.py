@@ -53,6 +53,7 @@ class Watched:
         """Run one sample and leave its tensors to `read`."""
         for detail, value in zip(self._inputs, values, strict=True):
             self._interpreter.set_tensor(detail["index"], _stored(value, detail))
+        self._interpreter.reset_all_variables()  # each sample is a sequence of its own
         self._interpreter.invoke()
 
     def read(self, name: str, take: Callable[[Array], Array]) -> Array:

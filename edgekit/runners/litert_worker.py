@@ -37,7 +37,9 @@ def run(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any
 
     ``request["inputs"]`` has, for each input of the file in its order, ``path`` (a stack of shape
     (N, …)), ``shape`` (of one reference sample) and ``permutation`` (reference axes to the file's).
-    Values are quantized on the way in and dequantized on the way out as the file says.
+    State that the graph keeps between runs (an LSTM's) is cleared before each sample, as the
+    framework starts afresh. Values are quantized on the way in and dequantized on the way out as
+    the file says.
     """
     import numpy as np
 
@@ -51,6 +53,7 @@ def run(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any
             value = np.array(stack[number]).reshape(entry["shape"])
             value = value.transpose(entry["permutation"])
             interpreter.set_tensor(detail["index"], quantize(value, detail))
+        interpreter.reset_all_variables()  # each sample is a sequence of its own
         interpreter.invoke()
         for values, detail in zip(kept, interpreter.get_output_details(), strict=True):
             values.append(dequantize(interpreter.get_tensor(detail["index"]), detail))
