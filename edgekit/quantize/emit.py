@@ -13,8 +13,8 @@ from edgekit.types import CALIBRATED_SCHEMES, Scheme
 if TYPE_CHECKING:
     from typing import Any
 
-_SMALLEST_RANGE = 1e-6
-"""A tensor that is always zero still needs a scale."""
+_NOTHING = 1e-6
+"""A tensor that never was further from zero than this was never used."""
 
 
 def emit(model: Path, output: Path, scheme: Scheme, ranges: Ranges | None = None) -> None:
@@ -112,9 +112,13 @@ def _set_recipe(engine: Any, scheme: Scheme) -> None:
 
 
 def _statistics(low: float, high: float) -> dict[str, Any]:
+    """A range for litert-quantizer.
+
+    A tensor that was always zero gets the range 0…1: any would do for what was seen, but a tiny
+    step there makes biases, which are counted in steps, run over their 32 bits.
+    """
     import numpy as np
 
-    return {
-        "min": np.array([[low]], np.float32),
-        "max": np.array([[max(high, low + _SMALLEST_RANGE)]], np.float32),
-    }
+    if max(-low, high) < _NOTHING:
+        low, high = 0.0, 1.0
+    return {"min": np.array([[low]], np.float32), "max": np.array([[high]], np.float32)}

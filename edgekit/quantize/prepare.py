@@ -108,7 +108,15 @@ def prepare(
     run.choose_ranges(run.histograms or histograms)
     progress(0.95, "correcting drift")
     run.try_pass("drift correction", partial(passes.correct_drift, original=model))
-    return run.best
+    return _never_worse(run.best, plain)
+
+
+def _never_worse(best: Prepared, plain: Prepared) -> Prepared:
+    """The model as it came where all the care led nowhere."""
+    if best.int8_db is None or plain.int8_db is None or best.int8_db > plain.int8_db:
+        return best
+    gone = _result("back to the model as it came", "nothing helped", plain.int8_db, True, 0.0)
+    return replace(plain, passes=[*best.passes, gone])
 
 
 class _Run:
@@ -126,7 +134,7 @@ class _Run:
         """Equalize; kept where the float model stays what it was, whatever int8 says yet.
 
         Equalized weights only pay off once they are rounded with care, so the judgement is left to
-        the whole: `try_pass` compares with the model as it came.
+        the end, where the whole is compared with the model as it came.
         """
         started = time.monotonic()
         output = self._bench.work / "equalized.tflite"
@@ -140,9 +148,12 @@ class _Run:
         if equal:
             self.histograms = observe(output, feeds, work=self._bench.work, progress=progress)
             limits = ranges.choose(self.histograms, "minmax")
-            self.best = replace(self.best, model=output, ranges=limits, widest=limits)
+            value = self._judge.int8_db(output, limits)
+            self.best = replace(
+                self.best, model=output, ranges=limits, widest=limits, int8_db=value
+            )
         seconds = time.monotonic() - started
-        result = _result("channel equalization", did, None, equal, seconds)
+        result = _result("channel equalization", did, self.best.int8_db, equal, seconds)
         self.best.passes.append(result)
 
     def choose_ranges(self, histograms: dict[str, Histogram]) -> None:
