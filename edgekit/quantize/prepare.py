@@ -81,10 +81,9 @@ def prepare(
     chosen, percentile = ranges.parse_method(method)
     histograms = observe(model, feeds, work=work, progress=_part(progress, 0.0, 0.3))
     widest = ranges.choose(histograms, "minmax")
-    plain = Prepared(model=model, ranges=widest, widest=widest)
+    stated = widest if chosen == "auto" else ranges.choose(histograms, chosen, percentile)
+    plain = Prepared(model=model, ranges=stated, widest=widest)
     if effort == "none" or len(read(model).subgraphs) > 1 or count_samples(feeds) < 4:
-        if chosen != "auto":
-            plain.ranges = ranges.choose(histograms, chosen, percentile)
         return plain
     learn, judged = _split(feeds)
     try:
@@ -93,7 +92,7 @@ def prepare(
     except _FAILURES as error:  # not even the plain int8 file can be made; other schemes still can
         plain.passes.append(_result("as it comes", f"gave up: {error}", None, True, 0.0))
         return plain
-    plain.passes.append(_result("as it comes", "min-max ranges", plain.int8_db, True, 0.0))
+    plain.passes.append(_result("as it comes", f"ranges {_name(chosen)}", plain.int8_db, True, 0.0))
     run = _Run(judge, Bench(feeds=learn, work=work), chosen, percentile, plain)
     if effort == "balanced":
         progress(0.35, "equalizing channels")
@@ -109,6 +108,10 @@ def prepare(
     progress(0.95, "correcting drift")
     run.try_pass("drift correction", partial(passes.correct_drift, original=model))
     return _never_worse(run.best, plain)
+
+
+def _name(method: ranges.Method) -> str:
+    return "minmax" if method == "auto" else method
 
 
 def _never_worse(best: Prepared, plain: Prepared) -> Prepared:
@@ -147,27 +150,30 @@ class _Run:
             did, equal = f"gave up: {error}", False
         if equal:
             self.histograms = observe(output, feeds, work=self._bench.work, progress=progress)
-            limits = ranges.choose(self.histograms, "minmax")
+            widest = ranges.choose(self.histograms, "minmax")
+            limits = widest
+            if self._method != "auto":
+                limits = ranges.choose(self.histograms, self._method, self._percentile)
             value = self._judge.int8_db(output, limits)
             self.best = replace(
-                self.best, model=output, ranges=limits, widest=limits, int8_db=value
+                self.best, model=output, ranges=limits, widest=widest, int8_db=value
             )
         seconds = time.monotonic() - started
         result = _result("channel equalization", did, self.best.int8_db, equal, seconds)
         self.best.passes.append(result)
 
     def choose_ranges(self, histograms: dict[str, Histogram]) -> None:
-        """The stated method; by itself mse, if that measures better than minmax did."""
-        methods: tuple[ranges.Method, ...] = ("mse",) if self._method == "auto" else (self._method,)
+        """Where no method was stated: mse, if that measures better than minmax."""
+        if self._method != "auto":
+            return
         started = time.monotonic()
-        for method in methods:
-            limits = ranges.choose(histograms, method, self._percentile)
-            value = self._judge.int8_db(self.best.model, limits)
-            better = self._method != "auto" or self._gains(value)
-            if better:
-                self.best = replace(self.best, ranges=limits, int8_db=value)
-            seconds = time.monotonic() - started
-            self.best.passes.append(_result("ranges", method, value, better, seconds))
+        limits = ranges.choose(histograms, "mse")
+        value = self._judge.int8_db(self.best.model, limits)
+        better = self._gains(value)
+        if better:
+            self.best = replace(self.best, ranges=limits, int8_db=value)
+        seconds = time.monotonic() - started
+        self.best.passes.append(_result("ranges", "mse", value, better, seconds))
 
     def try_pass(self, name: str, function: Callable[[Path, Path, Bench, Ranges], str]) -> None:
         """Run a pass that needs ranges; keep its model if that measures better."""

@@ -1,10 +1,8 @@
 """Rounding weights onto their integer grid so that the layer's output, not each weight, is close.
 
 Columns are rounded one after the other, and the error of each is made up for by the columns that
-are still free (Optimal Brain Surgeon; for quantization: Frantar et al., "GPTQ", ICLR 2023). The
-target is the output of the float layer on float inputs, while the rounded layer reads the inputs
-that the quantized graph before it really gives: first the weights that suit those inputs best are
-solved for, then these are rounded (the asymmetric form of Li et al., "GPTAQ", 2025).
+are still free (Optimal Brain Surgeon; for quantization: Frantar et al., "GPTQ", ICLR 2023). What
+one column can make up for another is read off the second moments of what the layer really reads.
 """
 
 from __future__ import annotations
@@ -36,29 +34,6 @@ def damped(hessian: Array, damping: float = _DAMPING) -> Array:
     raised = damping * mean + np.where(diagonal <= 0, np.where(mean > 0, mean, 1.0), 0.0)
     result = hessian + raised[..., None] * np.eye(size)
     return np.asarray(result)
-
-
-def suited_weights(weights: Array, cross: Array, moments: Array, hessian: Array) -> Array:
-    """The weights that give, on the quantized inputs, what the float ones give on float inputs.
-
-    Minimises ‖W·x − V·y‖² + λ‖V − W‖² over V, where λ is the damping.
-
-    Args:
-        weights: W, (…, rows, K).
-        cross: E[x·yᵀ] of float inputs x and quantized inputs y, (…, K, K).
-        moments: E[y·yᵀ], (…, K, K).
-        hessian: the same, damped.
-    """
-    import numpy as np
-
-    shift = weights @ (cross - moments)
-    return np.asarray(weights + np.swapaxes(np.linalg.solve(hessian, _turned(shift)), -1, -2))
-
-
-def _turned(matrix: Array) -> Array:
-    import numpy as np
-
-    return np.swapaxes(matrix, -1, -2)
 
 
 def round_rows(weights: Array, hessian: Array, scales: Array, limit: int = 127) -> Array:

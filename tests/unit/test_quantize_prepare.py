@@ -15,8 +15,9 @@ from edgekit.errors import DataError, UsageError
 from edgekit.quantize import passes
 from edgekit.quantize.engine import quantize
 from edgekit.quantize.judge import Judge
-from edgekit.quantize.observe import Feed
+from edgekit.quantize.observe import Feed, observe
 from edgekit.quantize.prepare import Prepared, prepare
+from edgekit.quantize.ranges import choose, parse_method
 from edgekit.tflite.model import read, write
 from edgekit.types import Effort, Scheme
 
@@ -191,10 +192,11 @@ def test_an_unknown_method_is_an_error(tmp_path: Path):
 
 @pytest.mark.parametrize("method", ["mse", "entropy", "percentile:99.9", "minmax"])
 def test_a_stated_method_is_used(method: str, tmp_path: Path):
-    _, _, result = _prepare(tmp_path, "fast", method=method)
-    (ranges,) = [p for p in result.passes if p.name == "ranges"]
-    assert ranges.kept
-    assert ranges.did == method.partition(":")[0]
+    path, feeds, result = _prepare(tmp_path, "fast", method=method)
+    assert not [p for p in result.passes if p.name == "ranges"]  # nothing was left to choose
+    assert result.passes[0].did == f"ranges {method.partition(':')[0]}"
+    stated = choose(observe(path, feeds, work=tmp_path, progress=quiet), *parse_method(method))
+    assert result.ranges == stated
 
 
 def test_a_model_without_layers_passes_through(tmp_path: Path):

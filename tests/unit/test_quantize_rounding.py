@@ -14,7 +14,6 @@ from edgekit.quantize.rounding import (
     keep_extremes,
     round_channels,
     round_rows,
-    suited_weights,
 )
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -162,16 +161,6 @@ def test_damping_makes_few_samples_invertible():
     raised = damped(hessian)
     assert np.linalg.eigvalsh(raised).min() > 0
     np.testing.assert_allclose(raised - hessian, 0.01 * np.trace(hessian) / 10 * np.eye(10))
-
-
-def test_suited_weights_give_the_float_output_on_quantized_inputs():
-    rng = np.random.default_rng(4)
-    inputs = rng.normal(size=(500, 6))
-    given = inputs * 1.25  # a gain that weights can take back exactly
-    weights = rng.normal(size=(3, 6))
-    moments, cross = given.T @ given / 500, inputs.T @ given / 500
-    suited = suited_weights(weights, cross, moments, moments)
-    np.testing.assert_allclose(given @ suited.T, inputs @ weights.T, atol=1e-10)
 
 
 def test_extremes_that_rounding_lost_come_back():
