@@ -97,7 +97,6 @@ def prepare(
     if effort == "balanced":
         progress(0.35, "equalizing channels")
         run.equalize(feeds, _part(progress, 0.35, 0.5))
-    if effort == "balanced":
         progress(0.55, "rounding weights")
         run.try_pass("error-compensated rounding", passes.round_weights)
     else:
