@@ -196,7 +196,7 @@ return {{"artifact": request["output"]}}
 @pytest.mark.parametrize(
     ("option", "value", "says"),
     [
-        ("--step-timeout", "0.5", ("onnx describe", "longer than 0.5 s")),
+        ("--step-timeout", "0.05", ("onnx describe", "longer than 0.05 s")),
         ("--step-memory", "0.01", ("onnx describe", "0.01 GB")),
     ],
 )

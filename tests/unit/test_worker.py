@@ -301,7 +301,7 @@ def test_a_worker_that_closes_its_pipe_and_lives_on_is_ended(start, monkeypatch)
         import os, time
 
         def work(request, progress):
-            os.closerange(3, 64)
+            os.closerange(3, 4096)
             time.sleep(60)
         """,
         seconds=30,
