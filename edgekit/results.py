@@ -29,6 +29,8 @@ class DataReport:
     calibration_digest: str
     parity_samples: int
     parity_digest: str
+    parity_ids: tuple[str, ...] = ()
+    """The samples that were compared on, in the order of every ``per_sample_…`` list."""
     notes: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
 

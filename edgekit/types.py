@@ -48,8 +48,6 @@ Effort: TypeAlias = Literal["none", "fast", "balanced"]
 ``balanced``  and channel equalization and error-compensated rounding
 """
 Layout: TypeAlias = Literal["NCHW", "NHWC"]
-Stage: TypeAlias = Literal["onnx", "float", "quantized"]
-"""Where in the pipeline a comparison was made."""
 GateState: TypeAlias = Literal["pass", "fail", "not measured"]
 
 

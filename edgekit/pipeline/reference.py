@@ -117,6 +117,7 @@ def data_report(plan: Plan, data: calibration.Dataset) -> DataReport:
         calibration_digest=data.calibration.digest,
         parity_samples=data.parity.count,
         parity_digest=data.parity.digest,
+        parity_ids=data.parity.ids,
         notes=data.notes,
         skipped=data.skipped,
     )

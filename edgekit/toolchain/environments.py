@@ -118,12 +118,6 @@ def remove(converter: Converter) -> bool:
     return True
 
 
-def built_at(converter: Converter) -> float | None:
-    """When the environment was completed (seconds since the epoch), ``None`` if it is not there."""
-    marker = location(converter) / _MARKER
-    return marker.stat().st_mtime if marker.is_file() else None
-
-
 def _build(converter: Converter, folder: Path, progress: Progress) -> None:
     progress.step(f"Building the {converter.name} environment (once)")
     started = time.monotonic()

@@ -126,6 +126,7 @@ net.fit(data["x"], data["y"], epochs=12, batch_size=64, verbose=0)
 net.save("digits.keras")
 net.save("digits.h5")
 net.export("digits_saved")
+net.export("digits_nhwc.onnx", format="onnx", verbose=False)
 """
 
 
