@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
@@ -17,7 +20,31 @@ _NOTHING = 1e-6
 """A tensor that never was further from zero than this was never used."""
 
 
-def emit(model: Path, output: Path, scheme: Scheme, ranges: Ranges | None = None) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Exceptions:
+    """Operators, named by their first output, that do not compute in 8 bits.
+
+    Attributes:
+        floating: left in float.
+        sixteen: with 16-bit activations and 8-bit weights.
+        only: where given, everything but these is left in float; wins over the others.
+    """
+
+    floating: frozenset[str] = frozenset()
+    sixteen: frozenset[str] = frozenset()
+    only: frozenset[str] | None = None
+
+
+NO_EXCEPTIONS = Exceptions()
+
+
+def emit(
+    model: Path,
+    output: Path,
+    scheme: Scheme,
+    ranges: Ranges | None = None,
+    exceptions: Exceptions = NO_EXCEPTIONS,
+) -> None:
     """Quantize ``model`` into ``output``.
 
     Args:
@@ -25,6 +52,7 @@ def emit(model: Path, output: Path, scheme: Scheme, ranges: Ranges | None = None
         output: the file to write.
         scheme: any but ``fp32``.
         ranges: of every float tensor; needed by the calibrated schemes.
+        exceptions: operators that are computed with more than 8 bits.
 
     Raises:
         ConversionError: litert-quantizer refuses the model.
@@ -33,12 +61,14 @@ def emit(model: Path, output: Path, scheme: Scheme, ranges: Ranges | None = None
 
     loaded = read(model)
     _refuse_what_cannot_be_right(loaded, scheme)
-    if scheme == "int16x8":
+    if scheme == "int16x8" or exceptions.sixteen:
         model = output.with_suffix(".float")
         _allow_any_scale(loaded)
         write(loaded, model)
     engine = quantizer.Quantizer(str(model))
     _set_recipe(engine, scheme)
+    if exceptions != NO_EXCEPTIONS:
+        _set_exceptions(engine, loaded, scheme, exceptions)
     statistics = None
     if scheme in CALIBRATED_SCHEMES:
         if ranges is None:
@@ -109,6 +139,44 @@ def _set_recipe(engine: Any, scheme: Scheme) -> None:
             raise ValueError("fp32 is the float file itself")
         case _:
             assert_never(scheme)
+
+
+def _set_exceptions(engine: Any, model: Model, scheme: Scheme, exceptions: Exceptions) -> None:
+    """Later recipes win, and each is found by a pattern on the names of an operator's outputs."""
+    from litert_quantizer import algorithm_manager, qtyping
+
+    everything = qtyping.TFLOperationName.ALL_SUPPORTED
+    floating = exceptions.floating
+    if exceptions.only is not None:
+        floating = frozenset(op.outputs[0].name for op in model.main.operators) - exceptions.only
+    if floating:
+        engine.update_quantization_recipe(
+            regex=_any_of(floating),
+            operation_name=everything,
+            algorithm_key=algorithm_manager.AlgorithmName.NO_QUANTIZE,
+        )
+    if exceptions.sixteen and exceptions.only is None:
+        engine.add_static_config(
+            regex=_any_of(exceptions.sixteen),
+            operation_name=everything,
+            activation_num_bits=16,
+            weight_num_bits=8,
+        )
+    if scheme == "int8-float-io":
+        return
+    for border in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
+        # The graph's ends go by the names of their tensors too, and must stay integer.
+        engine.add_static_config(
+            regex="^",
+            operation_name=border,
+            activation_num_bits=16 if scheme == "int16x8" else 8,
+            weight_num_bits=8,
+        )
+
+
+def _any_of(names: Collection[str]) -> str:
+    """A pattern for litert-quantizer's scopes, which are ``output;output;``."""
+    return "^(" + "|".join(re.escape(name) for name in sorted(names)) + ");"
 
 
 def _statistics(low: float, high: float) -> dict[str, Any]:
