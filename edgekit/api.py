@@ -12,7 +12,7 @@ from edgekit.contract import Task
 from edgekit.pipeline import ConversionRequest, plan, run
 from edgekit.results import ConversionResult
 from edgekit.toolchain.workshop import Limits
-from edgekit.types import Effort, Progress, Scheme, TensorSpec
+from edgekit.types import Effort, IoDtype, Progress, Scheme, TensorSpec
 
 AnyPath: TypeAlias = str | os.PathLike[str]
 
@@ -30,9 +30,16 @@ def convert(
     task: Task | None = None,
     labels: AnyPath | None = None,
     gates: Sequence[str] = (),
+    io_dtype: IoDtype | None = None,
     effort: Effort = "balanced",
     ranges: str = "auto",
     keep_prepared: bool = False,
+    keep_float: Sequence[str] = (),
+    keep_int16: Sequence[str] = (),
+    max_drop: float | None = None,
+    min_sqnr: float | None = None,
+    min_agreement: float | None = None,
+    allow_float_ops: bool = False,
     route: str | None = None,
     output: AnyPath | None = None,
     config: AnyPath | None = None,
@@ -59,9 +66,16 @@ def convert(
         task: what the first output means; decides the default gates.
         labels: a file with class names, one a line.
         gates: conditions such as ``int8:top1_agreement >= 95%``.
+        io_dtype: the type of inputs and outputs of ``int8``: int8 (the default), uint8, float32.
         effort: how carefully the model is prepared for int8, see `edgekit.types.Effort`.
         ranges: of activations: auto, minmax, mse, entropy or percentile:99.99.
         keep_prepared: also write the prepared float model.
+        keep_float, keep_int16: operators of int8, by their first outputs' names, that compute in
+            float, or with 16-bit activations.
+        max_drop, min_sqnr, min_agreement: the accuracy budget of int8: which share of top-1 may be
+            lost, how many dB there must be, which share of decisions must stay. Settings are tried
+            from the cheapest up until it holds; see the report's ``ladder``.
+        allow_float_ops: do not fail an int8 file with operators that compute in float.
         route: force one route.
         output: the folder for the files, ``NAME_tflite`` by default.
         config: an ``edgekit.toml``; arguments win over it.
@@ -95,9 +109,16 @@ def convert(
         seed=seed,
         synthetic=synthetic,
         schemes=tuple(schemes),
+        io_dtype=io_dtype,
         effort=effort,
         ranges=ranges,
         keep_prepared=keep_prepared,
+        keep_float=tuple(keep_float),
+        keep_int16=tuple(keep_int16),
+        max_drop=max_drop,
+        min_sqnr=min_sqnr,
+        min_agreement=min_agreement,
+        allow_float_ops=allow_float_ops,
         route=route,
         output=_path(output),
         config=_path(config),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias, cast, get_args
 
-from edgekit.contract import Task, only_known_keys, preprocess_from_table
+from edgekit.contract import Task, decoder_from_table, only_known_keys, preprocess_from_table
 from edgekit.errors import UsageError
 from edgekit.types import Layout, TensorSpec
 
@@ -61,6 +61,8 @@ def load_config(path: Path) -> Config:
         preprocess_from_table(table.get("preprocess", {}))
     for name, table in outputs.items():
         _check_table(table, _OUTPUT, f"[outputs.{name}] of {path}")
+        if "decoder" in table:
+            decoder_from_table(table["decoder"])
 
     def below(value: str | None) -> Path | None:
         return None if value is None else path.parent / value
@@ -69,17 +71,23 @@ def load_config(path: Path) -> Config:
         source=model.get("source"),
         weights=below(model.get("weights")),
         inputs=inputs,
-        outputs={
-            name: {**table, "labels": str(path.parent / table["labels"])}
-            if isinstance(table.get("labels"), str)
-            else table
-            for name, table in outputs.items()
-        },
+        outputs={name: _with_paths(table, path.parent) for name, table in outputs.items()},
         calibration=below(calibration.get("data")),
         parity=below(calibration.get("parity")),
         samples=calibration.get("samples"),
         gates=tuple(f"{metric} {limit}" for metric, limit in data.get("gates", {}).items()),
     )
+
+
+def _with_paths(table: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
+    """An output's table whose files are named from the folder of the configuration."""
+    result = dict(table)
+    if isinstance(table.get("labels"), str):
+        result["labels"] = str(folder / table["labels"])
+    decoder = table.get("decoder", {})
+    if "anchors" in decoder:
+        result["decoder"] = {**decoder, "anchors": str(folder / decoder["anchors"])}
+    return result
 
 
 def _is_shape(value: Any) -> bool:
@@ -139,6 +147,7 @@ _OUTPUT: dict[str, _Check] = {
         lambda value: _is_text(value) or (isinstance(value, list) and all(map(_is_text, value))),
         "a file's name or a list of names",
     ),
+    "decoder": _TABLE,
 }
 
 

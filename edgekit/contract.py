@@ -26,7 +26,9 @@ Color: TypeAlias = Literal["RGB", "BGR", "GRAY"]
 Interpolation: TypeAlias = Literal["bilinear", "bicubic", "area", "nearest"]
 
 
-Task: TypeAlias = Literal["classification", "detection", "segmentation", "regression", "embedding"]
+Task: TypeAlias = Literal[
+    "classification", "detection", "segmentation", "regression", "embedding", "image-to-image"
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +76,72 @@ class InputContract:
     """What nobody stated and edgekit had to assume, in words for the user."""
 
 
+BoxFormat: TypeAlias = Literal["xyxy", "yxyx", "xywh", "cxcywh"]
+
+
+DecoderFormat: TypeAlias = Literal["yolov8", "yolov5", "yolo-grid", "ssd", "boxes"]
+
+
+Activation: TypeAlias = Literal["none", "sigmoid", "softmax"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoder:
+    """How a detector's outputs become boxes (`edgekit.validation.metrics.decode`).
+
+    Attributes:
+        format: ``yolov8`` (1, 4 + C, N) and ``yolov5`` (1, N, 5 + C), both decoded to boxes;
+            ``yolo-grid`` the raw heads of YOLOv5 and YOLOv7; ``ssd`` boxes and scores, perhaps
+            against anchors; ``boxes`` boxes, scores and classes after suppression.
+        box: the order of a box's four numbers; each format has its own default.
+        normalized: boxes are fractions of the input's size, not pixels.
+        scores: the output with the scores (``ssd``, ``boxes``); this output has the boxes.
+        classes: the output with the classes (``boxes``).
+        count: the output with the number of boxes (``boxes``), where there is one.
+        activation: what turns the scores into 0…1.
+        background: the number of the class that means nothing; those after it move up by one.
+        anchors: an ``.npy`` with (N, 4) anchors (cx, cy, w, h) that ``ssd`` boxes are relative to.
+        variances: what offsets to anchors are multiplied with: of x, y, w, h.
+        grid_anchors: ``yolo-grid``: for each output a (w, h) in pixels for each anchor.
+        score_threshold: boxes below it are dropped before suppression.
+        iou_threshold: boxes of a class that overlap more than this suppress each other.
+        max_detections: how many stay in one picture.
+    """
+
+    format: DecoderFormat
+    box: BoxFormat | None = None
+    normalized: bool = False
+    scores: str | None = None
+    classes: str | None = None
+    count: str | None = None
+    activation: Activation = "none"
+    background: int | None = None
+    anchors: str | None = None
+    variances: tuple[float, ...] = (0.1, 0.1, 0.2, 0.2)
+    grid_anchors: tuple[tuple[tuple[float, ...], ...], ...] = ()
+    score_threshold: float = 0.001
+    iou_threshold: float = 0.65
+    max_detections: int = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputPart:
+    """A file's output that is a part of the model's.
+
+    The model's output is its parts, concatenated along ``axis`` in the order of ``start``.
+
+    Attributes:
+        of: the name of the model's output.
+        axis: of the file's tensor.
+        start, size: where along the axis the part lies.
+    """
+
+    of: str
+    axis: int
+    start: int
+    size: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class OutputContract:
     """One output: its tensor, and what it means."""
@@ -81,6 +149,8 @@ class OutputContract:
     tensor: TensorSpec
     task: Task | None = None
     labels: tuple[str, ...] = ()
+    decoder: Decoder | None = None
+    part: OutputPart | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +200,10 @@ class Contract:
                         tensor=_tensor(entry["tensor"]),
                         task=entry["task"],
                         labels=tuple(entry["labels"]),
+                        decoder=decoder_from_table(entry["decoder"])
+                        if entry.get("decoder")
+                        else None,
+                        part=OutputPart(**entry["part"]) if entry.get("part") else None,
                     )
                     for entry in data["outputs"]
                 ),
@@ -172,6 +246,55 @@ def preprocess_from_table(table: Mapping[str, Any]) -> Preprocess:
     if len(result.mean) > 1 and len(result.std) > 1 and len(result.mean) != len(result.std):
         raise UsageError(f"mean has {len(result.mean)} values, std has {len(result.std)}.")
     return result
+
+
+def decoder_from_table(table: Mapping[str, Any]) -> Decoder:
+    """A `Decoder` from a TOML or JSON table, checked.
+
+    Raises:
+        UsageError: an unknown key or a value that makes no sense.
+    """
+    only_known_keys(table, {f.name for f in fields(Decoder)}, "decoder")
+    values = {key: value for key, value in table.items() if value is not None}
+    choices = {"format": DecoderFormat, "box": BoxFormat, "activation": Activation}
+    for name, kinds in choices.items():
+        if name in values and values[name] not in get_args(kinds):
+            raise UsageError(
+                f"decoder: {name} is {values[name]!r}; it must be one of {get_args(kinds)}."
+            )
+    if "format" not in values:
+        raise UsageError("decoder has no format.", cure='For example format = "yolov8"')
+    for name in ("score_threshold", "iou_threshold"):
+        if name in values and not 0 <= _number(values[name], name) <= 1:
+            raise UsageError(f"decoder: {name} is {values[name]}; it must be within 0…1.")
+    if "max_detections" in values and (
+        type(values["max_detections"]) is not int or values["max_detections"] < 1
+    ):
+        raise UsageError("decoder: max_detections must be a whole number from 1.")
+    if "variances" in values:
+        values["variances"] = tuple(_number(v, "variances") for v in values["variances"])
+    values["grid_anchors"] = tuple(
+        tuple(tuple(_number(v, "grid_anchors") for v in anchor) for anchor in scale)
+        for scale in values.get("grid_anchors", ())
+    )
+    decoder = Decoder(**values)
+    _check_decoder(decoder)
+    return decoder
+
+
+def _check_decoder(decoder: Decoder) -> None:
+    """Refuse a decoder that lacks what its format cannot do without."""
+    needs = {"ssd": ("scores",), "boxes": ("scores", "classes"), "yolo-grid": ("grid_anchors",)}
+    for name in needs.get(decoder.format, ()):
+        if not getattr(decoder, name):
+            raise UsageError(
+                f"decoder: the format {decoder.format} needs {name}.",
+                cure="Say it in decoder = { … } of the output in edgekit.toml.",
+            )
+    if len(decoder.variances) != 4 or any(
+        len(anchor) != 2 for scale in decoder.grid_anchors for anchor in scale
+    ):
+        raise UsageError("decoder: variances has 4 numbers, each of grid_anchors has 2.")
 
 
 def image_axes(spec: TensorSpec) -> tuple[int, int, int] | None:

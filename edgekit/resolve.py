@@ -13,6 +13,7 @@ from edgekit.contract import (
     InputContract,
     OutputContract,
     Task,
+    decoder_from_table,
     image_axes,
     preprocess_from_table,
 )
@@ -113,6 +114,9 @@ def _resolve_outputs(
                 tensor=spec,
                 task=(task if index == 0 and task else table.get("task", before.task)),
                 labels=labels if index == 0 and labels else own_labels,
+                decoder=decoder_from_table(table["decoder"])
+                if "decoder" in table
+                else before.decoder,
             )
         )
     return tuple(outputs)

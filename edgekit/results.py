@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from edgekit.contract import Contract
 from edgekit.types import (
     Artifact,
+    Effort,
     LatencyReport,
     ModelSource,
     ParityReport,
@@ -36,6 +37,25 @@ class DataReport:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Advice:
+    """A finding about the calibration samples.
+
+    Attributes:
+        code: a stable name such as ``calibration-outlier``; docs/quantization.md lists them.
+        message: a sentence for the user.
+        warning: whether something should be done.
+        samples: the ids of the samples that it is about.
+        data: the figures behind the sentence.
+    """
+
+    code: str
+    message: str
+    warning: bool
+    samples: tuple[str, ...] = ()
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Attempt:
     """A route that was tried: used, abandoned with a reason, or right but not the fastest."""
 
@@ -46,6 +66,56 @@ class Attempt:
     stages: tuple[ParityReport, ...] = ()
     latency: LatencyReport | None = None
     steps: tuple[Step, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptFloat:
+    """An operator that computes in float in a file meant to be integer, and why.
+
+    ``output`` is the name of its first output.
+    """
+
+    op: str
+    output: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptLayer:
+    """A layer that was taken out of 8 bits, for the accuracy budget or because the user says so.
+
+    Attributes:
+        name: of the layer in the original model where known.
+        members: first outputs of the operators that belong to it.
+        precision: ``float`` or ``int16`` activations.
+        operator: ``CONV_2D`` …; empty where the user named the layer.
+        gain: the share of the output's noise energy that went with it alone (0 to 1).
+        cost: by which share of the int8 file's time the file became slower by it alone.
+    """
+
+    name: str
+    members: tuple[str, ...]
+    precision: Literal["float", "int16"]
+    operator: str = ""
+    gain: float | None = None
+    cost: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rung:
+    """One setting that was tried to hold the accuracy budget.
+
+    ``metrics`` are those of `FileResult`, by scheme; ``misses`` says which gates failed.
+    """
+
+    number: int
+    effort: Effort
+    ranges: str
+    kept: tuple[KeptLayer, ...]
+    metrics: dict[str, dict[str, float]]
+    passed: bool
+    misses: tuple[str, ...]
+    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +130,7 @@ class FileResult:
     metrics: dict[str, float]
     integer_share: float | None = None
     float_ops: tuple[str, ...] = ()
+    kept_float: tuple[KeptFloat, ...] = ()
     error: str = ""
 
 
@@ -75,6 +146,8 @@ class ConversionResult:
     files: tuple[FileResult, ...]
     steps: tuple[Step, ...]
     notes: tuple[str, ...]
+    advice: tuple[Advice, ...] = ()
+    ladder: tuple[Rung, ...] = ()
     output: Path
     report: Path
     seconds: float

@@ -25,27 +25,59 @@ SourceKind: TypeAlias = Literal[
 """What a model is on disk, and what a converter can read or write."""
 
 Scheme: TypeAlias = Literal[
-    "fp32", "fp16", "dynamic-int8", "int8", "int8-float-io", "int16x8", "weight-only-int8"
+    "fp32",
+    "fp16",
+    "dynamic-int8",
+    "dynamic-int4",
+    "dynamic-int4-block32",
+    "int8",
+    "int8-uint8-io",
+    "int8-float-io",
+    "int16x8",
+    "weight-only-int8",
+    "weight-only-int4",
 ]
 """How numbers are stored and computed.
 
-``fp32``             as the framework; the parity of this file is the parity of the conversion
-``fp16``             weights stored in 16 bits, computed in 32
-``dynamic-int8``     int8 weights, activations quantized at run time from float; no data needed
-``int8``             int8 weights and activations, int8 inputs and outputs: all integer
-``int8-float-io``    the same with float32 inputs and outputs
-``int16x8``          int8 weights, int16 activations
-``weight-only-int8`` int8 weights, float arithmetic; the smallest change of behaviour
+``fp32``                 as the framework; its parity is the parity of the conversion
+``fp16``                 weights stored in 16 bits, computed in 32
+``dynamic-int8``         int8 weights, activations quantized at run time from float
+``dynamic-int4``         the same with int4 weights, one step per output channel
+``dynamic-int4-block32`` the same with a step for every 32 weights of a FULLY_CONNECTED row
+``int8``                 int8 weights and activations, int8 inputs and outputs: all integer
+``int8-uint8-io``        the same with uint8 inputs and outputs
+``int8-float-io``        the same with float32 inputs and outputs
+``int16x8``              int8 weights, int16 activations
+``weight-only-int8``     int8 weights, float arithmetic; the smallest change of behaviour
+``weight-only-int4``     int4 weights, float arithmetic
+
+Operators that have no 4-bit kernel (depthwise and transposed convolutions) get int8 weights in
+the schemes with int4.
 """
 SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
-CALIBRATED_SCHEMES: frozenset[Scheme] = frozenset({"int8", "int8-float-io", "int16x8"})
+IoDtype: TypeAlias = Literal["int8", "uint8", "float32"]
+"""The type of an all-integer file's inputs and outputs."""
+INT8_SCHEMES: dict[IoDtype, Scheme] = {
+    "int8": "int8",
+    "uint8": "int8-uint8-io",
+    "float32": "int8-float-io",
+}
+"""The schemes that compute in int8 throughout; they differ in their inputs and outputs only."""
+CALIBRATED_SCHEMES: frozenset[Scheme] = frozenset({*INT8_SCHEMES.values(), "int16x8"})
+INT4_SCHEMES: frozenset[Scheme] = frozenset(
+    {"dynamic-int4", "dynamic-int4-block32", "weight-only-int4"}
+)
+WEIGHT_SCHEMES: frozenset[Scheme] = INT4_SCHEMES | {"dynamic-int8", "weight-only-int8"}
+"""The schemes that store weights as integers and leave activations in float between operators."""
 
-Effort: TypeAlias = Literal["none", "fast", "balanced"]
+Effort: TypeAlias = Literal["none", "fast", "balanced", "thorough"]
 """How much is done for int8 before the quantizer writes the graph.
 
 ``none``      true minimum and maximum as ranges, nothing else: what the quantizer does by itself
 ``fast``      chosen ranges and bias correction
 ``balanced``  and channel equalization and error-compensated rounding
+``thorough``  the rounding once more in stages, each for what the stages before it really make;
+              more ways to choose ranges; learns from more samples
 """
 Layout: TypeAlias = Literal["NCHW", "NHWC"]
 GateState: TypeAlias = Literal["pass", "fail", "not measured"]
@@ -133,6 +165,22 @@ class Binding:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PartParity:
+    """How close some neighbouring entries of an output are, which have a magnitude of their own.
+
+    ``axis``, ``start`` and ``size`` say which, along the reference's axes; the rest is as in
+    `OutputParity`.
+    """
+
+    axis: int
+    start: int
+    size: int
+    worst_sample: str
+    worst_sqnr_db: float
+    sqnr_db: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class OutputParity:
     """How close one output is to the reference's, over all samples and for the worst one.
 
@@ -151,6 +199,8 @@ class OutputParity:
     per_sample_sqnr_db: tuple[float, ...] = ()
     top1_agreement: float | None = None
     nonfinite: int = 0
+    parts: tuple[PartParity, ...] = ()
+    """Of an output that mixes ranges, where the loud part would hide how the quiet one does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,15 +245,39 @@ class LatencyReport:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Interval:
+    """Where a figure may lie, given that the samples are a draw from many more.
+
+    ``confidence`` is the share of such intervals that hold the true value; ``method`` names how it
+    was computed.
+    """
+
+    low: float
+    high: float
+    confidence: float = 0.95
+    method: str = ""
+
+    def margin(self, point: float) -> float:
+        """The ``± …`` around a point: the distance to the farther end."""
+        return max(point - self.low, self.high - point)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Gate:
-    """A condition that a file must meet: ``metric comparison limit``."""
+    """A condition that a file must meet: ``metric comparison limit``.
+
+    With ``bound`` it is not the figure itself that is held against the limit, but the lower or
+    upper end of its confidence interval.
+    """
 
     metric: str
     comparison: Literal["<=", ">=", "<", ">"]
     limit: float
+    bound: Literal["lower", "upper"] | None = None
 
     def __str__(self) -> str:
-        return f"{self.metric} {self.comparison} {self.limit:g}"
+        written = f"{self.metric} {self.comparison} {self.limit:g}"
+        return f"{written} ({self.bound})" if self.bound else written
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,6 +288,7 @@ class GateResult:
     state: GateState
     measured: float | None = None
     why: str = ""
+    interval: Interval | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,6 +301,11 @@ class Verdict:
     def passed(self) -> bool:
         """Whether no gate failed."""
         return all(result.state != "fail" for result in self.gates)
+
+    @property
+    def passed_strictly(self) -> bool:
+        """Whether every gate was measured and passed."""
+        return all(result.state == "pass" for result in self.gates)
 
 
 class Progress(Protocol):

@@ -13,6 +13,7 @@ from edgekit import __version__
 COMMANDS = {
     "convert": ("edgekit.cli.convert", "Turn a trained model into verified .tflite files."),
     "quantize": ("edgekit.cli.quantize", "Quantize a float .tflite file."),
+    "sensitivity": ("edgekit.cli.sensitivity", "Show which layers cost accuracy in int8."),
     "inspect": ("edgekit.cli.inspect", "Show what is inside a .tflite file."),
     "toolchain": ("edgekit.cli.toolchain", "List, install or remove the converters' environments."),
     "doctor": ("edgekit.cli.doctor", "Say what is installed, what is missing, and what to type."),

@@ -48,6 +48,7 @@ def _failures(result: ConversionResult) -> list[str]:
     for file in result.files:
         lines += [
             f"{file.scheme} fails {gate.gate}: measured {gate.measured:.4g}"
+            + (f" ({gate.why})" if gate.why else "")
             for gate in file.verdict.gates
             if gate.state == "fail" and not file.error and gate.measured is not None
         ]
@@ -59,6 +60,8 @@ def _print(result: ConversionResult) -> None:
 
     console = Console(highlight=False)
     console.print(_table(result))
+    if result.ladder:
+        console.print(_ladder(result))
     used = next(attempt for attempt in result.attempts if attempt.state == "used")
     console.print(f"Route    {used.path}", soft_wrap=True)
     for attempt in result.attempts:
@@ -72,6 +75,9 @@ def _print(result: ConversionResult) -> None:
         + (" [bold red](synthetic: says little)[/]" if result.data.synthetic else ""),
         soft_wrap=True,
     )
+    for one in result.advice:
+        if not one.warning:  # warnings were told when they were found
+            console.print(f"         {one.message}", soft_wrap=True, markup=False)
     console.print(f"Files    {result.output}/", soft_wrap=True, markup=False)
     console.print(f"Report   {result.report}", soft_wrap=True, markup=False)
     for file in result.files:
@@ -110,6 +116,30 @@ def _table(result: ConversionResult) -> Table:
     return table
 
 
+def _ladder(result: ConversionResult) -> Table:
+    """One row a rung; the figures are those of the worst int8 file."""
+    from rich import box
+    from rich.table import Table
+
+    title = "Accuracy budget: what was tried"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    for heading in ("rung", "effort", "not in 8 bits"):
+        table.add_column(heading)
+    rows = [list(rung.metrics.values()) for rung in result.ladder]
+    measured = {name for row in rows for metrics in row for name in metrics}
+    columns = {name: column for name, column in _COLUMNS.items() if name in measured}
+    for heading, _ in columns.values():
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("holds")
+    for rung, row in zip(result.ladder, rows, strict=True):
+        worst = min(row, key=lambda metrics: metrics.get("sqnr_db", 0.0))
+        figures = [_figure(worst.get(name), form) for name, (_, form) in columns.items()]
+        kept = f"{len(rung.kept)} layers" if rung.kept else "–"
+        holds = "[green]yes[/]" if rung.passed else "[bold red]no[/]"
+        table.add_row(str(rung.number), rung.effort, kept, *figures, holds)
+    return table
+
+
 def _figure(value: float | None, form: str) -> str:
     """A figure for the table; what two decimals would show as zero gets more of them."""
     if value is None:
@@ -126,7 +156,8 @@ def _remarks(file: FileResult) -> list[str]:
         for result in file.verdict.gates
         if result.state == "not measured"
     ]
+    lines += [f"keeps {one.op} {one.output} in float: {one.reason}" for one in file.kept_float[:6]]
     inside = [op for op in file.float_ops if op not in ("QUANTIZE", "DEQUANTIZE")]
-    if inside and file.scheme in CALIBRATED_SCHEMES:
+    if inside and not file.kept_float and file.scheme in CALIBRATED_SCHEMES:
         lines.append(f"keeps in float: {', '.join(inside[:6])}")
     return lines

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 import click
 
 from edgekit.contract import Color, Interpolation, Task
 from edgekit.errors import UsageError
-from edgekit.types import SCHEMES, Effort
+from edgekit.types import SCHEMES, Effort, IoDtype
+
+if TYPE_CHECKING:
+    from edgekit.toolchain.workshop import Limits
 
 PATH = click.Path(path_type=Path)
 
@@ -56,6 +59,11 @@ _RESULT = [
         help="Repeatable. Default: fp32, fp16 and int8.",
     ),
     _option(
+        "--io-dtype",
+        type=click.Choice(get_args(IoDtype)),
+        help="Of int8's inputs and outputs [int8].",
+    ),
+    _option(
         "--effort",
         type=click.Choice(get_args(Effort)),
         default="balanced",
@@ -69,6 +77,16 @@ _RESULT = [
         help="Of activations: auto, minmax, mse, entropy, percentile:99.99.",
     ),
     _option("--keep-prepared", is_flag=True, help="Also write the prepared float model."),
+    _option("--max-drop", help="Accuracy budget of int8: top-1 that may be lost, such as 1%."),
+    _option("--min-sqnr", type=float, help="Accuracy budget of int8, in dB."),
+    _option("--min-agreement", help="Accuracy budget of int8: same top-1, such as 98%."),
+    _option("--keep-float", multiple=True, help="Repeatable: an operator of int8 left in float."),
+    _option("--keep-int16", multiple=True, help="Repeatable: one with 16-bit activations."),
+    _option(
+        "--allow-float-ops",
+        is_flag=True,
+        help="Do not fail an int8 file with operators that compute in float.",
+    ),
     _option("--task", type=click.Choice(get_args(Task)), help="What the first output means."),
     _option("--labels", type=PATH, help="Class names, one a line."),
     _option(
@@ -114,20 +132,36 @@ _GROUPS = {
 
 
 class ConversionCommand(click.Command):
-    """A command with everything that `convert` and `quantize` have in common, under headings."""
+    """A command with everything that `convert` and `quantize` have in common, under headings.
+
+    An option that a command defines itself takes the place of the shared one.
+    """
+
+    headings: ClassVar[tuple[str, ...]] = tuple(_GROUPS)
 
     def __init__(self, *arguments: Any, **attributes: Any) -> None:
         super().__init__(*arguments, **attributes)
         self.own = [param for param in self.params if isinstance(param, click.Option)]
-        self.params += [option for group in _GROUPS.values() for option in group]
+        names = {option.name for option in self.own}
+        self.groups = {
+            heading: [option for option in _GROUPS[heading] if option.name not in names]
+            for heading in self.headings
+        }
+        self.params += [option for group in self.groups.values() for option in group]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The command's own options first, then the groups."""
-        for heading, options in {"Options": self.own, **_GROUPS}.items():
+        for heading, options in {"Options": self.own, **self.groups}.items():
             with formatter.section(heading):
                 formatter.write_dl(
                     [record for option in options if (record := option.get_help_record(ctx))]
                 )
+
+
+class AnalysisCommand(ConversionCommand):
+    """A command that looks at a file with data but makes no other file from it."""
+
+    headings: ClassVar[tuple[str, ...]] = ("Data", "Preprocessing", "Limits", "Display")
 
 
 def request_arguments(options: dict[str, Any]) -> dict[str, Any]:
@@ -136,13 +170,16 @@ def request_arguments(options: dict[str, Any]) -> dict[str, Any]:
     Raises:
         UsageError: a number or size cannot be read.
     """
-    from edgekit.toolchain.workshop import Limits
-
     same = ["calibration", "parity", "samples", "parity_samples", "seed", "synthetic", "schemes"]
     same += [
+        "io_dtype",
         "effort",
         "ranges",
         "keep_prepared",
+        "keep_float",
+        "keep_int16",
+        "min_sqnr",
+        "allow_float_ops",
         "task",
         "labels",
         "gates",
@@ -153,13 +190,21 @@ def request_arguments(options: dict[str, Any]) -> dict[str, Any]:
     ]
     return {
         **{name: options[name] for name in same},
+        **{name: _share(name, options[name]) for name in ("max_drop", "min_agreement")},
         "preprocess": preprocess_flags(options),
-        "limits": Limits(
-            seconds=options["step_timeout"],
-            memory_gb=options["step_memory"],
-            allow_network=options["allow_network"],
-        ),
+        "limits": limits(options),
     }
+
+
+def limits(options: dict[str, Any]) -> Limits:
+    """What a step may use."""
+    from edgekit.toolchain.workshop import Limits
+
+    return Limits(
+        seconds=options["step_timeout"],
+        memory_gb=options["step_memory"],
+        allow_network=options["allow_network"],
+    )
 
 
 def preprocess_flags(options: dict[str, Any]) -> dict[str, Any]:
@@ -185,6 +230,21 @@ def preprocess_flags(options: dict[str, Any]) -> dict[str, Any]:
                     "--mean 0.485,0.456,0.406",
                 ) from None
     return result
+
+
+def _share(name: str, text: str | None) -> float | None:
+    """``1%`` or ``0.01``."""
+    if text is None:
+        return None
+    try:
+        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise UsageError(
+            f"--{name.replace('_', '-')} {text!r} is no share.", cure="For example 1% or 0.01"
+        )
+    return value
 
 
 def _size(text: str) -> int | tuple[int, int]:

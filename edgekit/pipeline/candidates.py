@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from edgekit.errors import ConversionError
+from edgekit.pipeline.parts import assemble
 from edgekit.pipeline.reference import Reference
 from edgekit.runners.litert import LITERT
+from edgekit.tflite.metadata import read_contract
 from edgekit.toolchain.workshop import Workshop
 from edgekit.types import Binding, LatencyReport, ParityReport, TensorSpec
 from edgekit.validation import align
@@ -27,6 +29,7 @@ def measure(
     name: str,
     work: Path,
     told: Sequence[dict[str, Any]] = (),
+    parts: Mapping[str, Sequence[tuple[int, int, int]]] | None = None,
 ) -> tuple[ParityReport, tuple[Binding, ...]]:
     """Run a file on the parity samples and compare it with the reference.
 
@@ -37,6 +40,7 @@ def measure(
         name: what the candidate is called in the report.
         work: a folder for the outputs.
         told: what the converter says about the inputs' axes.
+        parts: of the reference's outputs that mix ranges, see `edgekit.pipeline.parts`.
 
     Returns:
         The report, and how the inputs were bound (in the file's order).
@@ -51,6 +55,7 @@ def measure(
     choices = align.input_choices(reference.inputs, inputs, told)
     bindings = _settle(artifact, reference, workshop, choices, outputs, work)
     files = _run(artifact, reference, workshop, bindings, work, title=f"Comparing {name}")
+    outputs, files = assemble(read_contract(artifact), outputs, files)
     report = compare(
         reference="framework",
         candidate=name,
@@ -60,6 +65,7 @@ def measure(
         candidate_files=files,
         bindings=align_files(reference, outputs, files),
         labels=reference.labels,
+        parts=parts,
     )
     return report, bindings
 
@@ -121,11 +127,13 @@ def _settle(
     ]
     if len(trials) == 1:
         return trials[0]
+    contract = read_contract(artifact)
 
     def noise(trial: tuple[Binding, ...]) -> float:
         files = _run(
             artifact, reference, workshop, trial, work, title="Trying input layouts", samples=1
         )
+        specs, files = assemble(contract, outputs, files)
         report = compare(
             reference="framework",
             candidate="trial",
@@ -133,7 +141,7 @@ def _settle(
             samples=reference.data.parity.ids[:1],
             reference_files=reference.files,
             candidate_files=files,
-            bindings=align_files(reference, outputs, files),
+            bindings=align_files(reference, specs, files),
         )
         return -report.worst_output.sqnr_db
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from edgekit.routes import Route, find_routes, source_converter
 from edgekit.runners.litert import LITERT
 from edgekit.sources import recognise
 from edgekit.toolchain.converters import Converter, discover
-from edgekit.types import Gate, ModelSource, Scheme
+from edgekit.types import INT8_SCHEMES, Gate, ModelSource, Scheme
 from edgekit.validation import gates
 
 REPORT_NAME = "edgekit-report.json"
@@ -70,6 +71,22 @@ class Plan:
         """Where the prepared float model will be, if it is kept."""
         return self.output / f"{self.source.name}_prepared.tflite"
 
+    @property
+    def has_budget(self) -> bool:
+        """Whether the int8 schemes climb the ladder."""
+        request = self.request
+        return any(
+            limit is not None
+            for limit in (request.max_drop, request.min_sqnr, request.min_agreement)
+        )
+
+    def gates_of(self, scheme: Scheme, task: Task | None) -> tuple[Gate, ...]:
+        """The gates of the file of a scheme."""
+        request = self.request
+        # A budget or a flag may ask for layers in float; what was asked for is no fault.
+        allow_float = request.allow_float_ops or self.has_budget or bool(request.keep_float)
+        return gates.for_file(scheme, task, self.gates, allow_float=allow_float)
+
     def describe(self) -> dict[str, Any]:
         """The plan as plain data, for ``--dry-run``."""
         from edgekit.toolchain.environments import is_ready
@@ -93,7 +110,7 @@ class Plan:
             "effort": self.request.effort,
             "ranges": self.request.ranges,
             "gates": {
-                scheme: [str(gate) for gate in gates.for_file(scheme, self.task, self.gates)]
+                scheme: [str(gate) for gate in self.gates_of(scheme, self.task)]
                 for scheme in self.schemes
             },
             "report": str(self.report),
@@ -147,7 +164,7 @@ def plan(request: ConversionRequest) -> Plan:
         parity=request.parity or config.parity,
         samples=samples,
         labels=read_labels(request.labels) if request.labels else (),
-        gates=tuple(map(gates.parse, (*config.gates, *request.gates))),
+        gates=_gates(request, config),
         output=request.output or Path(f"{source.name}_tflite"),
     )
 
@@ -169,4 +186,60 @@ def _schemes(request: ConversionRequest) -> tuple[Scheme, ...]:
     default: tuple[Scheme, ...] = (
         ("fp32", "fp16") if request.synthetic else ("fp32", "fp16", "int8")
     )
-    return tuple(dict.fromkeys(request.schemes or default))
+    schemes = request.schemes or default
+    if request.io_dtype is not None and "int8" not in schemes:
+        raise UsageError(
+            f"--io-dtype {request.io_dtype} is for int8, which is not among the schemes.",
+            cure=f"Add --scheme int8, or name {INT8_SCHEMES[request.io_dtype]} with --scheme.",
+        )
+    made = tuple(dict.fromkeys(_with_borders(request, scheme) for scheme in schemes))
+    _check_int8_wishes(request, made)
+    return made
+
+
+def _check_int8_wishes(request: ConversionRequest, schemes: Sequence[Scheme]) -> None:
+    """The budget and single layers' precision are about int8 files made with real data."""
+    budget = {
+        "--max-drop": request.max_drop,
+        "--min-sqnr": request.min_sqnr,
+        "--min-agreement": request.min_agreement,
+    }
+    stated = [flag for flag, limit in budget.items() if limit is not None]
+    if stated and request.synthetic:
+        raise UsageError(
+            f"{stated[0]} cannot be held with random inputs.",
+            cure="Give real inputs with --calibration.",
+        )
+    stated += ["--keep-float"] * bool(request.keep_float)
+    stated += ["--keep-int16"] * bool(request.keep_int16)
+    if stated and not set(schemes) & set(INT8_SCHEMES.values()):
+        raise UsageError(
+            f"{stated[0]} is about int8, which is not among the schemes.",
+            cure="Add --scheme int8.",
+        )
+
+
+def _with_borders(request: ConversionRequest, scheme: Scheme) -> Scheme:
+    """``int8`` as the scheme that has the stated type of inputs and outputs."""
+    return INT8_SCHEMES[request.io_dtype or "int8"] if scheme == "int8" else scheme
+
+
+def _gates(
+    request: ConversionRequest, config: Config
+) -> tuple[tuple[Scheme | None, Gate], ...]:
+    """All stated gates; what is asked of int8 is asked of the scheme that is made in its place."""
+    stated = map(gates.parse, (*config.gates, *request.gates))
+    mine = [(only and _with_borders(request, only), gate) for only, gate in stated]
+    return *mine, *_budget(request)
+
+
+def _budget(request: ConversionRequest) -> Iterator[tuple[Scheme, Gate]]:
+    """The accuracy budget as gates of the int8 schemes."""
+    for scheme in INT8_SCHEMES.values():
+        if request.max_drop is not None:
+            yield scheme, Gate(metric="drop", comparison="<=", limit=request.max_drop)
+        if request.min_sqnr is not None:
+            yield scheme, Gate(metric="sqnr_db", comparison=">=", limit=request.min_sqnr)
+        if request.min_agreement is not None:
+            limit = request.min_agreement
+            yield scheme, Gate(metric="top1_agreement", comparison=">=", limit=limit)

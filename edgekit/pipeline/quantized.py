@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from edgekit import sources
-from edgekit.contract import Contract, InputContract, OutputContract
+from edgekit.calibration.checks import listing
 from edgekit.errors import ConversionError
 from edgekit.pipeline import candidates
+from edgekit.pipeline.file_contract import file_contract
 from edgekit.pipeline.floats import FloatFile
+from edgekit.pipeline.ladder import Batch, Setting, as_tables, climb
+from edgekit.pipeline.parts import Mixed, of_reference, told_by
 from edgekit.pipeline.plan import PREPARED_NAME, Plan
 from edgekit.pipeline.reference import Reference
-from edgekit.results import FileResult
+from edgekit.results import Advice, FileResult, KeptFloat, KeptLayer, Rung
 from edgekit.tflite.metadata import embed_contract
 from edgekit.tflite.summary import Summary, summarize
 from edgekit.toolchain.converters import own_worker
 from edgekit.toolchain.workshop import Workshop
 from edgekit.types import (
+    INT8_SCHEMES,
     Artifact,
-    Binding,
+    Effort,
     LatencyReport,
-    Layout,
     ParityReport,
     Scheme,
     Step,
-    TensorSpec,
     Verdict,
 )
 from edgekit.validation import gates
@@ -39,6 +42,62 @@ QUANTIZER = own_worker(
 
 
 @dataclass(frozen=True, kw_only=True)
+class Quantized:
+    """One result per scheme, in the plan's order, and what was found out on the way.
+
+    A scheme that could not be made has an ``error`` and a failed verdict. ``prepared`` is the
+    prepared float model, where it is kept.
+    """
+
+    files: tuple[FileResult, ...]
+    advice: tuple[Advice, ...] = ()
+    ladder: tuple[Rung, ...] = ()
+    prepared: Path | None = None
+
+
+def make_files(
+    plan: Plan, floating: FloatFile, reference: Reference, workshop: Workshop, work: Path
+) -> Quantized:
+    """Quantize, embed the contract, compare, time and judge; climb where there is a budget."""
+    making = _Making(
+        plan=plan, floating=floating, reference=reference, workshop=workshop, work=work
+    )
+    request, integer = plan.request, tuple(INT8_SCHEMES.values())
+    # Random inputs must not steer anything: their statistics are nobody's.
+    effort: Effort = "none" if request.synthetic else request.effort
+    setting = Setting(effort=effort, ranges=request.ranges, kept=_stated(plan))
+    climbing = [scheme for scheme in plan.schemes if plan.has_budget and scheme in integer]
+    others = [scheme for scheme in plan.schemes if scheme not in climbing]
+    batches = [making.make(others, setting)] if others else []
+    rungs: tuple[Rung, ...] = ()
+    if climbing:
+        best, rungs = climb(
+            lambda setting: making.make(climbing, setting),
+            making.rank,
+            ranges=request.ranges,
+            stated=setting.kept,
+            note=workshop.progress.note,
+        )
+        batches.append(best)
+    workshop.release(QUANTIZER)
+    results = {file.scheme: file for batch in batches for file in batch.files}
+    return Quantized(
+        files=tuple(results[scheme] for scheme in plan.schemes),
+        advice=tuple({one.code: one for batch in batches for one in batch.advice}.values()),
+        ladder=rungs,
+        prepared=batches[-1].prepared,
+    )
+
+
+def _stated(plan: Plan) -> tuple[KeptLayer, ...]:
+    """The layers that the user takes out of 8 bits by name."""
+    request = plan.request
+    floating = [KeptLayer(name=n, members=(n,), precision="float") for n in request.keep_float]
+    sixteen = [KeptLayer(name=n, members=(n,), precision="int16") for n in request.keep_int16]
+    return *floating, *sixteen
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Made:
     """A file with its parity; the latencies of all come together, later."""
 
@@ -48,218 +107,205 @@ class _Made:
     parity: ParityReport
 
 
-def make_files(
-    plan: Plan, floating: FloatFile, reference: Reference, workshop: Workshop, work: Path
-) -> tuple[FileResult, ...]:
-    """Quantize, embed the contract, compare, time and judge.
+@dataclass(kw_only=True)
+class _Making:
+    """Makes files by one setting after the other, each batch in a folder of its own."""
 
-    Returns:
-        One result per scheme, in the plan's order. A scheme that could not be made has an
-        ``error`` and a failed verdict.
-    """
-    folder = work / "files"
-    folder.mkdir()
-    failures = _quantize(plan, floating, reference, workshop, folder, work)
-    made, errors = [], dict(failures)
-    for scheme in plan.schemes:
-        if scheme in failures:
-            continue
-        try:
-            made.append(_finish(plan, scheme, floating, reference, workshop, folder, work))
-        except ConversionError as error:
-            errors[scheme] = error.cause
-    latencies: Sequence[LatencyReport] = []
-    if made:
-        latencies = candidates.benchmark(
-            [one.path for one in made],
-            workshop,
-            threads=plan.request.threads,
-            title="Measuring latency",
-        )
-    results = {
-        one.scheme: _judge(plan, one, latency, floating, reference, workshop)
-        for one, latency in zip(made, latencies, strict=True)
-    }
-    for scheme, why in errors.items():
-        results[scheme] = _failed(plan, scheme, why, reference)
-    return tuple(results[scheme] for scheme in plan.schemes)
+    plan: Plan
+    floating: FloatFile
+    reference: Reference
+    workshop: Workshop
+    work: Path
+    _batches: int = 0
+    _told: set[str] = field(default_factory=set)
 
-
-def _quantize(
-    plan: Plan,
-    floating: FloatFile,
-    reference: Reference,
-    workshop: Workshop,
-    folder: Path,
-    work: Path,
-) -> dict[Scheme, str]:
-    request = plan.request
-    # Random inputs must not steer anything: their statistics are nobody's.
-    effort = "none" if request.synthetic else request.effort
-    result, _ = workshop.call(
-        QUANTIZER,
-        "quantize",
-        {
-            "artifact": str(floating.path),
-            "outputs": {scheme: str(folder / f"{scheme}.raw") for scheme in plan.schemes},
-            "feeds": candidates.feeds(reference, floating.bindings, "calibration"),
-            "work": str(work),
-            "effort": effort,
-            "ranges": request.ranges,
-            "keep_prepared": str(work / PREPARED_NAME) if request.keep_prepared else None,
-        },
-        title="Quantizing",
-        options={
-            "schemes": list(plan.schemes),
-            "data": reference.data.calibration.digest,
-            "samples": reference.data.calibration.count,
-            "effort": effort,
-            "ranges": request.ranges,
-        },
-    )
-    workshop.release(QUANTIZER)
-    failures: dict[Scheme, str] = result["failures"]
-    return failures
-
-
-def _finish(
-    plan: Plan,
-    scheme: Scheme,
-    floating: FloatFile,
-    reference: Reference,
-    workshop: Workshop,
-    folder: Path,
-    work: Path,
-) -> _Made:
-    raw, path = folder / f"{scheme}.raw", folder / plan.file(scheme).name
-    contract = file_contract(
-        reference.contract, floating.bindings, floating.parity.bindings, summarize(raw)
-    )
-    embed_contract(raw, path, contract)
-    raw.unlink()
-    # Measured with the contract inside: what is measured is byte for byte what is delivered.
-    parity, _ = candidates.measure(
-        path,
-        reference,
-        workshop,
-        name=scheme,
-        work=work / f"outputs-{scheme}",
-        told=[
-            {"source": binding.reference, "permutation": binding.permutation}
-            for binding in floating.bindings
-        ],
-    )
-    return _Made(scheme=scheme, path=path, summary=summarize(path), parity=parity)
-
-
-def file_contract(
-    contract: Contract,
-    bindings: Sequence[Binding],
-    output_bindings: Sequence[Binding],
-    summary: Summary,
-) -> Contract:
-    """The contract as it holds for a file: its own shapes, types and layouts, in its own order.
-
-    Args:
-        contract: the framework's side.
-        bindings: which input of the file is which, and how its axes are turned.
-        output_bindings: the same for the outputs.
-        summary: of the file.
-    """
-    by_name = {entry.tensor.name: entry for entry in contract.inputs}
-    inputs = []
-    for binding, port in zip(bindings, summary.inputs, strict=True):
-        entry = by_name[binding.reference]
-        inputs.append(
-            InputContract(
-                tensor=TensorSpec(
-                    name=binding.reference,
-                    shape=port.tensor.shape,
-                    dtype=port.tensor.dtype,
-                    layout=_layout(entry.tensor.layout, binding.permutation),
-                ),
-                preprocess=entry.preprocess,
-                assumed=entry.assumed,
+    def make(self, schemes: Sequence[Scheme], setting: Setting) -> Batch:
+        """Quantize by a setting, compare, time and judge."""
+        folder = self.work / f"files-{self._batches}"
+        folder.mkdir()
+        self._batches += 1
+        result = self._quantize(schemes, setting, folder)
+        mixed = told_by(result["mixed_ranges"])
+        advice = self._advice(result["advice"], mixed)
+        made, errors = [], dict(result["failures"])
+        for scheme in schemes:
+            if scheme in errors:
+                continue
+            try:
+                made.append(self._finish(scheme, folder, mixed))
+            except ConversionError as error:
+                errors[scheme] = error.cause
+        latencies: Sequence[LatencyReport] = []
+        if made:
+            latencies = candidates.benchmark(
+                [one.path for one in made],
+                self.workshop,
+                threads=self.plan.request.threads,
+                title="Measuring latency",
             )
+        results = {
+            one.scheme: self._judge(one, latency, result["left"])
+            for one, latency in zip(made, latencies, strict=True)
+        }
+        results |= {scheme: self._failed(scheme, why) for scheme, why in errors.items()}
+        prepared = folder / PREPARED_NAME
+        return Batch(
+            files=tuple(results[scheme] for scheme in schemes),
+            advice=advice,
+            prepared=prepared if prepared.exists() else None,
         )
-    return Contract(inputs=tuple(inputs), outputs=_file_outputs(contract, output_bindings, summary))
 
-
-def _file_outputs(
-    contract: Contract, bindings: Sequence[Binding], summary: Summary
-) -> tuple[OutputContract, ...]:
-    """The outputs in the file's order; one that the framework does not have keeps its own name."""
-    stated = {entry.tensor.name: entry for entry in contract.outputs}
-    bound = {binding.index: binding for binding in bindings}
-    outputs = []
-    for index, port in enumerate(summary.outputs):
-        binding = bound.get(index)
-        entry = stated.get(binding.reference) if binding else None
-        tensor = replace(
-            port.tensor,
-            name=binding.reference if binding else port.tensor.name,
-            layout=_layout(entry.tensor.layout, binding.permutation) if binding and entry else None,
+    def rank(self, setting: Setting) -> tuple[KeptLayer, ...]:
+        """The layers worth taking out of 8 bits, the best bargain first."""
+        result, _ = self.workshop.call(
+            QUANTIZER,
+            "rank",
+            {**self._ground(), "effort": setting.effort, "ranges": setting.ranges},
+            title="Looking for the layers that int8 hurts",
         )
-        outputs.append(replace(entry, tensor=tensor) if entry else OutputContract(tensor=tensor))
-    return tuple(outputs)
+        return tuple(
+            KeptLayer(**{**layer, "members": tuple(layer["members"])}) for layer in result["layers"]
+        )
 
+    def _ground(self) -> dict[str, Any]:
+        """What every request to the quantizer says, so that it finds what it knows already."""
+        bindings = self.floating.bindings
+        return {
+            "artifact": str(self.floating.path),
+            "feeds": candidates.feeds(self.reference, bindings, "calibration"),
+            "parity": candidates.feeds(self.reference, bindings, "parity"),
+            "work": str(self.work),
+        }
 
-def _layout(layout: Layout | None, permutation: tuple[int, ...]) -> Layout | None:
-    if permutation == (0, 2, 3, 1):
-        return "NHWC"
-    if permutation == (0, 3, 1, 2):
-        return "NCHW"
-    return layout
+    def _quantize(
+        self, schemes: Sequence[Scheme], setting: Setting, folder: Path
+    ) -> dict[str, Any]:
+        calibration, kept = self.reference.data.calibration, as_tables(setting.kept)
+        keep = self.plan.request.keep_prepared
+        result, _ = self.workshop.call(
+            QUANTIZER,
+            "quantize",
+            {
+                **self._ground(),
+                "outputs": {scheme: str(folder / f"{scheme}.raw") for scheme in schemes},
+                "effort": setting.effort,
+                "ranges": setting.ranges,
+                "kept": kept,
+                "keep_prepared": str(folder / PREPARED_NAME) if keep else None,
+            },
+            title="Quantizing",
+            options={
+                "schemes": list(schemes),
+                "data": calibration.digest,
+                "samples": calibration.count,
+                "effort": setting.effort,
+                "ranges": setting.ranges,
+                "kept": kept,
+            },
+        )
+        return result
 
+    def _advice(self, found: list[dict[str, Any]], mixed: Mixed) -> tuple[Advice, ...]:
+        """The engine's advice with the samples' names; what was not told yet is told."""
+        # Of random inputs there is nothing to say that the word synthetic does not say.
+        tables = [] if self.plan.request.synthetic else found
+        advice = tuple(_named(one, self.reference.data.calibration.ids) for one in tables)
+        notes = [f"{one.code}: {one.message}" for one in advice if one.warning]
+        for note in (*notes, *mixed.notes()):
+            if note not in self._told:
+                self._told.add(note)
+                self.workshop.progress.note(note)
+        return advice
 
-def _judge(
-    plan: Plan,
-    made: _Made,
-    latency: LatencyReport,
-    floating: FloatFile,
-    reference: Reference,
-    workshop: Workshop,
-) -> FileResult:
-    task = reference.contract.task
-    measured = gates.metrics(
-        made.parity,
-        latency,
-        size_bytes=made.path.stat().st_size,
-        integer_share=made.summary.integer_share,
-    )
-    return FileResult(
-        scheme=made.scheme,
-        artifact=Artifact(
-            path=made.path,
-            sha256=sources.digest(made.path),
-            kind="tflite",
-            scheme=made.scheme,
+    def _finish(self, scheme: Scheme, folder: Path, mixed: Mixed) -> _Made:
+        floating = self.floating
+        raw, path = folder / f"{scheme}.raw", folder / self.plan.file(scheme).name
+        contract = file_contract(
+            self.reference.contract,
+            floating.bindings,
+            floating.parity.bindings,
+            summarize(raw),
+            mixed.cut_in(scheme),
+        )
+        embed_contract(raw, path, contract)
+        raw.unlink()
+        # Measured with the contract inside: what is measured is byte for byte what is delivered.
+        parity, _ = candidates.measure(
+            path,
+            self.reference,
+            self.workshop,
+            name=scheme,
+            work=folder / f"outputs-{scheme}",
+            told=[
+                {"source": binding.reference, "permutation": binding.permutation}
+                for binding in floating.bindings
+            ],
+            parts=of_reference(mixed.outputs, floating.parity.bindings),
+        )
+        return _Made(scheme=scheme, path=path, summary=summarize(path), parity=parity)
+
+    def _judge(
+        self, made: _Made, latency: LatencyReport, left: dict[str, list[dict[str, Any]]]
+    ) -> FileResult:
+        kept = tuple(KeptFloat(**one) for one in left.get(made.scheme, ()))
+        measured = gates.metrics(
+            made.parity,
+            latency,
             size_bytes=made.path.stat().st_size,
-            lineage=_lineage(floating, workshop),
-        ),
-        parity=made.parity,
-        latency=latency,
-        verdict=gates.judge(gates.for_file(made.scheme, task, plan.gates), measured),
-        metrics=measured,
-        integer_share=made.summary.integer_share,
-        float_ops=tuple(sorted({op.op for op in made.summary.float_ops})),
-    )
+            integer_share=made.summary.integer_share,
+        )
+        return FileResult(
+            scheme=made.scheme,
+            artifact=Artifact(
+                path=made.path,
+                sha256=sources.digest(made.path),
+                kind="tflite",
+                scheme=made.scheme,
+                size_bytes=made.path.stat().st_size,
+                lineage=self._lineage(),
+            ),
+            parity=made.parity,
+            latency=latency,
+            verdict=gates.judge(
+                self.plan.gates_of(made.scheme, self.reference.contract.task),
+                measured,
+                reasons={"integer_share": _in_float(kept)} if kept else {},
+            ),
+            metrics=measured,
+            integer_share=made.summary.integer_share,
+            float_ops=tuple(sorted({op.op for op in made.summary.float_ops})),
+            kept_float=kept,
+        )
+
+    def _lineage(self) -> tuple[Step, ...]:
+        """The conversion, and the quantization that made the file: the last one so far."""
+        quantizing = [step for step in self.workshop.steps if step.tool == QUANTIZER.name]
+        return *self.floating.attempt.steps, *quantizing[-1:]
+
+    def _failed(self, scheme: Scheme, why: str) -> FileResult:
+        plan = self.plan
+        wanted = plan.gates_of(scheme, self.reference.contract.task)
+        unmet = gates.judge(wanted, {gate.metric: float("nan") for gate in wanted})
+        return FileResult(
+            scheme=scheme,
+            artifact=Artifact(path=plan.file(scheme), sha256="", kind="tflite", scheme=scheme),
+            parity=None,
+            latency=None,
+            verdict=Verdict(gates=unmet.gates),
+            metrics={},
+            error=why,
+        )
 
 
-def _lineage(floating: FloatFile, workshop: Workshop) -> tuple[Step, ...]:
-    quantizing = [step for step in workshop.steps if step.tool == QUANTIZER.name]
-    return *floating.attempt.steps, *quantizing
+def _named(found: dict[str, Any], ids: Sequence[str]) -> Advice:
+    """Advice of the engine, which knows samples by their number only, with their ids."""
+    names = tuple(ids[index] for index in found["samples"])
+    message = found["message"].replace("{samples}", listing(names))
+    return Advice(**{**found, "message": message, "samples": names})
 
 
-def _failed(plan: Plan, scheme: Scheme, why: str, reference: Reference) -> FileResult:
-    wanted = gates.for_file(scheme, reference.contract.task, plan.gates)
-    unmet = gates.judge(wanted, {gate.metric: float("nan") for gate in wanted})
-    return FileResult(
-        scheme=scheme,
-        artifact=Artifact(path=plan.file(scheme), sha256="", kind="tflite", scheme=scheme),
-        parity=None,
-        latency=None,
-        verdict=Verdict(gates=unmet.gates),
-        metrics={},
-        error=why,
-    )
+def _in_float(kept: Sequence[KeptFloat]) -> str:
+    """The first operators that compute in float, with their reasons."""
+    named = [f"{one.op} {one.output} computes in float: {one.reason}" for one in kept[:4]]
+    more = len(kept) - len(named)
+    return "; ".join([*named, *([f"and {more} more"] if more else [])])

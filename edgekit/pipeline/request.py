@@ -9,7 +9,7 @@ from typing import Any
 
 from edgekit.contract import Task
 from edgekit.toolchain.workshop import Limits
-from edgekit.types import Effort, Scheme, TensorSpec
+from edgekit.types import Effort, IoDtype, Scheme, TensorSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,9 +25,15 @@ class ConversionRequest:
         samples: at most so many calibration samples.
         synthetic: use random inputs, and say so in the report.
         schemes: which files to make.
+        io_dtype: of ``int8``: which of the all-integer schemes is made in its place.
         effort: how carefully the model is prepared for int8, see `edgekit.types.Effort`.
         ranges: how activation ranges are chosen: auto, minmax, mse, entropy, percentile:99.99.
         keep_prepared: also write the prepared float model.
+        keep_float, keep_int16: operators of the int8 schemes, by the names of their first outputs,
+            that compute in float, or with 16-bit activations.
+        max_drop, min_sqnr, min_agreement: the accuracy budget of the int8 schemes, see
+            `edgekit.pipeline.ladder`; shares from 0 to 1, decibels.
+        allow_float_ops: an int8 file may have operators that compute in float.
         route: force this one instead of the first (or fastest) that is right.
         gates: conditions such as ``int8:top1_agreement >= 95%``.
         force: replace existing outputs.
@@ -48,9 +54,16 @@ class ConversionRequest:
     seed: int = 0
     synthetic: bool = False
     schemes: tuple[Scheme, ...] = ()
+    io_dtype: IoDtype | None = None
     effort: Effort = "balanced"
     ranges: str = "auto"
     keep_prepared: bool = False
+    keep_float: tuple[str, ...] = ()
+    keep_int16: tuple[str, ...] = ()
+    max_drop: float | None = None
+    min_sqnr: float | None = None
+    min_agreement: float | None = None
+    allow_float_ops: bool = False
     route: str | None = None
     output: Path | None = None
     config: Path | None = None

@@ -10,7 +10,7 @@ from typing import cast
 from edgekit import sources
 from edgekit.errors import ConversionError, ModelError
 from edgekit.pipeline.floats import make_float
-from edgekit.pipeline.plan import PREPARED_NAME, Plan
+from edgekit.pipeline.plan import Plan
 from edgekit.pipeline.publish import publish, work_folder
 from edgekit.pipeline.quantized import QUANTIZER, make_files
 from edgekit.pipeline.reference import data_report, make_reference
@@ -49,7 +49,8 @@ def run(plan: Plan, progress: Progress | None = None) -> ConversionResult:
                 "The file keeps state from one call to the next: the app must reset its variables "
                 "before each new sequence (compared here with a reset before each sample)."
             )
-        files = make_files(plan, floating, reference, workshop, work)
+        quantized = make_files(plan, floating, reference, workshop, work)
+        files = quantized.files
         if _source_digest(plan) != before:
             raise ConversionError(
                 f"{plan.source.location} changed while it was converted.",
@@ -64,6 +65,8 @@ def run(plan: Plan, progress: Progress | None = None) -> ConversionResult:
             files=tuple(_in_place(plan, file) for file in files),
             steps=tuple(workshop.steps),
             notes=tuple(notes.kept),
+            advice=quantized.advice,
+            ladder=quantized.ladder,
             output=plan.output,
             report=plan.report,
             seconds=round(time.monotonic() - started, 3),
@@ -73,8 +76,7 @@ def run(plan: Plan, progress: Progress | None = None) -> ConversionResult:
                 f"No scheme could be written. {files[0].scheme}: {files[0].error}",
                 cure="Choose other schemes with --scheme.",
             )
-        prepared = work / PREPARED_NAME
-        publish(plan, files, to_json(result), prepared if prepared.exists() else None)
+        publish(plan, files, to_json(result), quantized.prepared)
     return result
 
 

@@ -9,9 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
 from edgekit.errors import ConversionError
+from edgekit.quantize.bias_room import make_room
+from edgekit.quantize.grids import (
+    DYNAMIC_INT4_OPERATORS,
+    WEIGHT_ONLY_INT4_OPERATORS,
+    grid_of,
+)
+from edgekit.quantize.integer_ops.emitted import IntegerResult, make_integer
+from edgekit.quantize.integer_ops.rewrites import rewrite, tied
+from edgekit.quantize.layers import find_layers
 from edgekit.quantize.observe import Ranges
 from edgekit.tflite.model import Model, read, write
-from edgekit.types import CALIBRATED_SCHEMES, Scheme
+from edgekit.types import CALIBRATED_SCHEMES, INT4_SCHEMES, INT8_SCHEMES, Scheme
 
 if TYPE_CHECKING:
     from typing import Any
@@ -34,6 +43,12 @@ class Exceptions:
     sixteen: frozenset[str] = frozenset()
     only: frozenset[str] | None = None
 
+    def hold(self, name: str) -> bool:
+        """Whether the operator with this first output does not compute in 8 bits."""
+        if self.only is not None:
+            return name not in self.only
+        return name in self.floating or name in self.sixteen
+
 
 NO_EXCEPTIONS = Exceptions()
 
@@ -44,7 +59,7 @@ def emit(
     scheme: Scheme,
     ranges: Ranges | None = None,
     exceptions: Exceptions = NO_EXCEPTIONS,
-) -> None:
+) -> IntegerResult:
     """Quantize ``model`` into ``output``.
 
     Args:
@@ -54,26 +69,40 @@ def emit(
         ranges: of every float tensor; needed by the calibrated schemes.
         exceptions: operators that are computed with more than 8 bits.
 
+    Returns:
+        For the int8 schemes, which operators compute in float and why; else nothing.
+
     Raises:
         ConversionError: litert-quantizer refuses the model.
     """
+    import numpy as np
     from litert_quantizer import quantizer
 
     loaded = read(model)
     _refuse_what_cannot_be_right(loaded, scheme)
-    if scheme == "int16x8" or exceptions.sixteen:
+    integer = scheme in INT8_SCHEMES.values()
+    changes = rewrite(loaded) if integer else []
+    bits = 16 if scheme == "int16x8" or exceptions.sixteen else 8
+    raised = make_room(loaded, _usable(ranges or {}), bits=bits)
+    if bits == 16 or changes or raised:
         model = output.with_suffix(".float")
         _allow_any_scale(loaded)
         write(loaded, model)
     engine = quantizer.Quantizer(str(model))
     _set_recipe(engine, scheme)
+    if scheme == "dynamic-int4-block32":
+        _set_blocks(engine, loaded)
     if exceptions != NO_EXCEPTIONS:
         _set_exceptions(engine, loaded, scheme, exceptions)
     statistics = None
     if scheme in CALIBRATED_SCHEMES:
         if ranges is None:
             raise ValueError(f"{scheme} needs ranges")
-        statistics = {name: _statistics(low, high) for name, (low, high) in ranges.items()}
+        ranges = tied(loaded, ranges) if integer else ranges
+        statistics = {
+            name: {"min": np.array([[low]], np.float32), "max": np.array([[high]], np.float32)}
+            for name, (low, high) in _usable(ranges).items()
+        }
     try:
         result = engine.quantize(
             statistics, enable_progress_bar=False, enable_progress_report=False
@@ -84,13 +113,79 @@ def emit(
             cure="Leave this scheme out with --scheme, or try another --route.",
         ) from error
     output.write_bytes(result.quantized_model)
+    outcome = IntegerResult()
+    if integer and ranges is not None:
+        quantized = read(output)
+        outcome = make_integer(quantized, _usable(ranges), exceptions.hold)
+        if outcome.touched:
+            write(quantized, output)
+    if exceptions == NO_EXCEPTIONS and not outcome.touched:
+        _refuse_untouched(output, scheme)
+    outcome.changed[:0] = changes
+    return outcome
 
 
-def _refuse_what_cannot_be_right(model: Model, scheme: Scheme) -> None:
+def refuse_bad_source(model: Model) -> None:
+    """Look at a model before anything is done with it.
+
+    Raises:
+        ConversionError: it is quantized already, a tensor is never written, or weights are NaN or
+            infinite.
+    """
+    import numpy as np
+
     if any(t.quantization is not None and t.dtype != "float32" for t in model.main.tensors):
         raise ConversionError(
             "The file is quantized already.", cure="Start from the float file of the model."
         )
+    if unwritten := _unwritten(model):
+        raise ConversionError(
+            f"The tensor {unwritten} is used, but no operator writes it and it is no input.",
+            cure="The file is damaged or half edited; convert the model again.",
+        )
+    for layer in find_layers(model):
+        for tensor in filter(None, (layer.weights, layer.bias)):
+            if not np.isfinite(tensor.data()).all():
+                raise ConversionError(
+                    f"The weights {tensor.name} of {layer.name} hold NaN or infinite values.",
+                    cure="Look at the trained weights: the training has diverged, or the export "
+                    "has damaged them.",
+                )
+
+
+def _unwritten(model: Model) -> str | None:
+    """The name of a tensor of the main graph that is read before anything has written it."""
+    graph = model.main
+    written = {tensor.index for tensor in graph.inputs}
+    for operator in graph.operators:
+        for tensor in filter(None, operator.inputs):
+            has_values = tensor.is_constant or tensor.raw.isVariable or 0 in tensor.shape
+            if not has_values and tensor.index not in written:
+                return tensor.name
+        written |= {tensor.index for tensor in operator.outputs}
+    left = (t for t in graph.outputs if not t.is_constant and t.index not in written)
+    return next((tensor.name for tensor in left), None)
+
+
+def _refuse_untouched(path: Path, scheme: Scheme) -> None:
+    """A file in which nothing is quantized but perhaps its ends must not bear a scheme's name."""
+    written = read(path)
+    inner = [op for op in written.main.operators if op.name not in ("QUANTIZE", "DEQUANTIZE")]
+    if scheme in CALIBRATED_SCHEMES:
+        found = any(t and t.quantization is not None for op in inner for t in op.inputs)
+    else:
+        constants = (t for graph in written.subgraphs for t in graph.tensors if t.is_constant)
+        found = any(t.dtype == "float16" or t.quantization is not None for t in constants)
+    if not found:
+        raise ConversionError(
+            f"No operator of this model can be quantized to {scheme}: the file would be the float "
+            "model.",
+            cure="Use the fp32 file; leave this scheme out with --scheme.",
+        )
+
+
+def _refuse_what_cannot_be_right(model: Model, scheme: Scheme) -> None:
+    refuse_bad_source(model)
     if scheme in CALIBRATED_SCHEMES and len(model.subgraphs) > 1:
         raise ConversionError(
             f"The graph has a loop or a branch (WHILE, IF), which {scheme} cannot cross.",
@@ -121,24 +216,37 @@ def _set_recipe(engine: Any, scheme: Scheme) -> None:
                 num_bits=16,
                 algorithm_key=algorithm.FLOAT_CASTING,
             )
-        case "dynamic-int8":
-            engine.load_quantization_recipe(recipe.dynamic_wi8_afp32())
-        case "weight-only-int8":
-            engine.load_quantization_recipe(recipe.weight_only_wi8_afp32())
+        case (
+            "dynamic-int8"
+            | "dynamic-int4"
+            | "dynamic-int4-block32"
+            | "weight-only-int8"
+            | "weight-only-int4"
+        ):
+            _set_weight_recipe(engine, scheme)
         case "int16x8":
             engine.load_quantization_recipe(recipe.static_wi8_ai16())
-        case "int8":
+        case "int8" | "int8-uint8-io" | "int8-float-io":
             engine.load_quantization_recipe(recipe.static_wi8_ai8())
-        case "int8-float-io":
-            engine.load_quantization_recipe(recipe.static_wi8_ai8())
-            for border in (operation.INPUT, operation.OUTPUT):
-                engine.update_quantization_recipe(
-                    regex=".*", operation_name=border, algorithm_key=algorithm.NO_QUANTIZE
-                )
+            _set_borders(engine, scheme, ".*")
         case "fp32":
             raise ValueError("fp32 is the float file itself")
         case _:
             assert_never(scheme)
+
+
+def _set_weight_recipe(engine: Any, scheme: Scheme) -> None:
+    """Integer weights and float activations: 8 bits everywhere, then 4 where there are kernels."""
+    from litert_quantizer import qtyping, recipe
+
+    dynamic = scheme.startswith("dynamic")
+    base = recipe.dynamic_wi8_afp32 if dynamic else recipe.weight_only_wi8_afp32
+    engine.load_quantization_recipe(base())
+    if scheme not in INT4_SCHEMES:
+        return
+    add = engine.add_dynamic_config if dynamic else engine.add_weight_only_config
+    for name in DYNAMIC_INT4_OPERATORS if dynamic else WEIGHT_ONLY_INT4_OPERATORS:
+        add(".*", qtyping.TFLOperationName(name), 4)
 
 
 def _set_exceptions(engine: Any, model: Model, scheme: Scheme, exceptions: Exceptions) -> None:
@@ -146,7 +254,13 @@ def _set_exceptions(engine: Any, model: Model, scheme: Scheme, exceptions: Excep
     from litert_quantizer import algorithm_manager, qtyping
 
     everything = qtyping.TFLOperationName.ALL_SUPPORTED
-    floating = exceptions.floating
+    floating, sixteen = exceptions.floating, exceptions.sixteen
+    if scheme == "int8-uint8-io":
+        # No kernel turns 16 bits into uint8, so what touches the ends is left in float there.
+        floating, sixteen = (
+            floating | (sixteen & _at_the_ends(model)),
+            sixteen - _at_the_ends(model),
+        )
     if exceptions.only is not None:
         floating = frozenset(op.outputs[0].name for op in model.main.operators) - exceptions.only
     if floating:
@@ -155,22 +269,73 @@ def _set_exceptions(engine: Any, model: Model, scheme: Scheme, exceptions: Excep
             operation_name=everything,
             algorithm_key=algorithm_manager.AlgorithmName.NO_QUANTIZE,
         )
-    if exceptions.sixteen and exceptions.only is None:
+    if sixteen and exceptions.only is None:
         engine.add_static_config(
-            regex=_any_of(exceptions.sixteen),
+            regex=_any_of(sixteen),
             operation_name=everything,
             activation_num_bits=16,
             weight_num_bits=8,
         )
-    if scheme == "int8-float-io":
-        return
+    # The graph's ends go by the names of their tensors too, and must stay what the scheme says.
+    _set_borders(engine, scheme, "^")
+
+
+def _at_the_ends(model: Model) -> frozenset[str]:
+    """The operators, by their first outputs, that read an input of the graph or make an output."""
+    graph = model.main
+    ends = {tensor.index for tensor in (*graph.inputs, *graph.outputs)}
+    return frozenset(
+        op.outputs[0].name
+        for op in graph.operators
+        if ends & {tensor.index for tensor in (*op.inputs, *op.outputs) if tensor is not None}
+    )
+
+
+def _set_borders(engine: Any, scheme: Scheme, regex: str) -> None:
+    """Give the graph's inputs and outputs the type that the scheme states."""
+    from litert_quantizer import algorithm_manager, qtyping
+
+    bits = 16 if scheme == "int16x8" else 8
+    unsigned = scheme == "int8-uint8-io"
+    config = qtyping.OpQuantizationConfig(
+        activation_tensor_config=qtyping.TensorQuantizationConfig(
+            num_bits=bits,
+            symmetric=bits == 16,
+            dtype=qtyping.TensorDataType.UINT if unsigned else qtyping.TensorDataType.INT,
+        ),
+        # Borders have no weights; the configuration is only valid with both.
+        weight_tensor_config=qtyping.TensorQuantizationConfig(
+            num_bits=8, symmetric=True, granularity=qtyping.QuantGranularity.CHANNELWISE
+        ),
+        compute_precision=qtyping.ComputePrecision.INTEGER,
+        explicit_dequantize=False,
+    )
+    algorithm = algorithm_manager.AlgorithmName
+    key = algorithm.NO_QUANTIZE if scheme == "int8-float-io" else algorithm.MIN_MAX_UNIFORM_QUANT
     for border in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
-        # The graph's ends go by the names of their tensors too, and must stay integer.
-        engine.add_static_config(
-            regex="^",
+        engine.update_quantization_recipe(
+            regex=regex,
             operation_name=border,
-            activation_num_bits=16 if scheme == "int16x8" else 8,
-            weight_num_bits=8,
+            op_config=None if scheme == "int8-float-io" else config,
+            algorithm_key=key,
+        )
+
+
+def _set_blocks(engine: Any, model: Model) -> None:
+    """Blocks for those FULLY_CONNECTED whose rows divide into several of them."""
+    from litert_quantizer import qtyping
+
+    names = [
+        layer.name
+        for layer in find_layers(model)
+        if grid_of(layer, "dynamic-int4-block32").block is not None
+    ]
+    if names:
+        engine.add_dynamic_config(
+            _any_of(names),
+            qtyping.TFLOperationName.FULLY_CONNECTED,
+            4,
+            qtyping.QuantGranularity.BLOCKWISE_32,
         )
 
 
@@ -179,14 +344,13 @@ def _any_of(names: Collection[str]) -> str:
     return "^(" + "|".join(re.escape(name) for name in sorted(names)) + ");"
 
 
-def _statistics(low: float, high: float) -> dict[str, Any]:
-    """A range for litert-quantizer.
+def _usable(ranges: Ranges) -> Ranges:
+    """Ranges for litert-quantizer.
 
     A tensor that was always zero gets the range 0…1: any would do for what was seen, but a tiny
     step there makes biases, which are counted in steps, run over their 32 bits.
     """
-    import numpy as np
-
-    if max(-low, high) < _NOTHING:
-        low, high = 0.0, 1.0
-    return {"min": np.array([[low]], np.float32), "max": np.array([[high]], np.float32)}
+    return {
+        name: (0.0, 1.0) if max(-low, high) < _NOTHING else (low, high)
+        for name, (low, high) in ranges.items()
+    }

@@ -4,24 +4,42 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from pathlib import Path
 
-from edgekit.errors import ConversionError
-from edgekit.quantize.emit import emit
-from edgekit.quantize.observe import Feed
-from edgekit.quantize.prepare import PassResult, Prepared, prepare
-from edgekit.types import CALIBRATED_SCHEMES, Effort, Scheme
+from edgekit.errors import ConversionError, UsageError
+from edgekit.quantize import heads, mixed_precision, ranges
+from edgekit.quantize.advice import Advice, Screened, screen, unlike
+from edgekit.quantize.emit import NO_EXCEPTIONS, Exceptions, emit, refuse_bad_source
+from edgekit.quantize.integer_ops.emitted import Left
+from edgekit.quantize.observe import Feed, count_samples, observe
+from edgekit.quantize.prepare import PassResult, Prepared, prepare, split_feeds
+from edgekit.quantize.settling import settling
+from edgekit.quantize.weight_schemes import WeightResult, prepare_weights
+from edgekit.tflite.model import read
+from edgekit.types import CALIBRATED_SCHEMES, INT8_SCHEMES, WEIGHT_SCHEMES, Effort, Scheme
 
-_INTEGER_WEIGHTS: frozenset[Scheme] = CALIBRATED_SCHEMES | {"dynamic-int8", "weight-only-int8"}
+_INTEGER_WEIGHTS: frozenset[Scheme] = CALIBRATED_SCHEMES | WEIGHT_SCHEMES
+_WITH_EXACT_ACTIVATIONS: frozenset[Scheme] = WEIGHT_SCHEMES | {"int16x8"}
+_INT8: frozenset[Scheme] = frozenset(INT8_SCHEMES.values())
 
 
 @dataclass(kw_only=True)
 class Outcome:
-    """Which schemes could not be written and why, and what the passes did."""
+    """Which schemes could not be written and why, what the passes did, advice on the data."""
 
     failures: dict[Scheme, str] = field(default_factory=dict)
     passes: tuple[PassResult, ...] = ()
+    advice: tuple[Advice, ...] = ()
+    weights: tuple[WeightResult, ...] = ()
+    mixed: tuple[heads.Mixed, ...] = ()
+    cut: tuple[Scheme, ...] = ()
+    """Schemes whose files have the parts of mixed outputs as their outputs."""
+    left: dict[Scheme, tuple[Left, ...]] = field(default_factory=dict)
+    """What computes in float in the int8 schemes, and why."""
+    joined: dict[Scheme, str] = field(default_factory=dict)
+    """Schemes whose files have mixed outputs joined in float, and how."""
 
 
 def quantize(
@@ -33,53 +51,247 @@ def quantize(
     effort: Effort = "balanced",
     method: str = "auto",
     keep_prepared: Path | None = None,
+    parity: Sequence[Feed] = (),
     progress: Callable[[float, str], None],
 ) -> Outcome:
-    """Write one file per scheme.
+    """Write one file per scheme; see `Engine` and `Engine.write`."""
+    engine = Engine(model, feeds, work=work, parity=parity)
+    return engine.write(
+        outputs, effort=effort, method=method, keep_prepared=keep_prepared, progress=progress
+    )
+
+
+class Engine:
+    """A float model and its calibration samples; what was found out about them is kept.
 
     Args:
         model: the float `.tflite`.
-        outputs: where to write each scheme.
         feeds: calibration samples, one feed per input.
         work: a folder for intermediate files.
-        effort: how carefully the model is prepared, see `edgekit.types.Effort`.
-        method: how ranges are chosen, see `edgekit.quantize.ranges`.
-        keep_prepared: where to put the prepared float model.
-        progress: told the fraction done.
+        parity: samples that the files will be compared on; only for a look whether the
+            calibration samples are like them.
 
     Raises:
-        DataError: the calibration samples lead to NaN or infinite values.
-        UsageError: an unknown method.
+        ModelError: the file is quantized already.
     """
-    outcome = Outcome()
-    prepared = Prepared(model=model, ranges={})
-    if _INTEGER_WEIGHTS & set(outputs):
-        prepared = prepare(
+
+    def __init__(
+        self, model: Path, feeds: Sequence[Feed], *, work: Path, parity: Sequence[Feed] = ()
+    ) -> None:
+        refuse_bad_source(read(model))
+        self.model = model
+        self._feeds, self._work, self._parity = feeds, work, parity
+        self._cuts: dict[bool, heads.Split] = {}
+        self._screened: dict[bool, Screened] = {}
+        self._prepared: dict[tuple[Effort, str], Prepared] = {}
+
+    def write(
+        self,
+        outputs: Mapping[Scheme, Path],
+        *,
+        effort: Effort = "balanced",
+        method: str = "auto",
+        exceptions: Exceptions = NO_EXCEPTIONS,
+        keep_prepared: Path | None = None,
+        progress: Callable[[float, str], None],
+    ) -> Outcome:
+        """Write one file per scheme.
+
+        Args:
+            outputs: where to write each scheme.
+            effort: how carefully the model is prepared, see `edgekit.types.Effort`.
+            method: how ranges are chosen, see `edgekit.quantize.ranges`.
+            exceptions: operators of the int8 schemes that compute with more than 8 bits.
+            keep_prepared: where to put the prepared float model.
+            progress: told the fraction done.
+
+        Raises:
+            DataError: the calibration samples lead to NaN or infinite values.
+            UsageError: an unknown method.
+        """
+        outcome = Outcome()
+        integer = bool(_INT8 & set(outputs))
+        prepared, cut, feeds = Prepared(model=self.model, ranges={}), None, self._feeds
+        if _INTEGER_WEIGHTS & set(outputs):
+            care: Effort = effort if integer else "none"
+            cut, screened = self._screen(care, progress)
+            prepared = self._prepare(
+                care, method, lambda fraction, message: progress(0.6 * fraction, message)
+            )
+            feeds = screened.feeds
+            outcome.mixed, outcome.passes = cut.mixed, tuple(prepared.passes)
+            outcome.advice = self._advise(cut, screened, prepared, effort)
+        outcome.weights = _prepare_weights(self.model, outputs, feeds, self._work, effort, progress)
+        cut = cut or heads.Split(model=self.model)
+        if keep_prepared is not None:
+            _keep(keep_prepared, prepared, cut, outcome.weights, integer=integer)
+        if "int16x8" in outputs and cut.model != self.model:
+            # From the whole model: 16 bits have steps enough, and apps keep their one output.
+            histograms = observe(self.model, feeds, work=self._work, progress=progress)
+            prepared = replace(prepared, widest=ranges.choose(histograms, "minmax"))
+        prepared = replace(prepared, model=self._restored(prepared, exceptions))
+        for number, (scheme, output) in enumerate(outputs.items()):
+            progress(0.9 + 0.1 * number / len(outputs), scheme)
+            try:
+                _write(self.model, prepared, cut, scheme, output, outcome, exceptions)
+            except ConversionError as error:
+                outcome.failures[scheme] = f"{error.cause} {error.cure}".strip()
+        return outcome
+
+    def rank(
+        self, *, effort: Effort, method: str, progress: Callable[[float, str], None]
+    ) -> list[mixed_precision.Relief]:
+        """The layers worth taking out of 8 bits; empty where nothing can be measured."""
+        prepared = self._prepare(effort, method, progress)
+        if prepared.judge is None:
+            return []
+        return mixed_precision.rank(
+            prepared.model,
+            prepared.ranges,
+            prepared.judge,
+            self._work,
+            unrounded=prepared.unrounded,
+            progress=progress,
+        )
+
+    def _screen(
+        self, effort: Effort, progress: Callable[[float, str], None]
+    ) -> tuple[heads.Split, Screened]:
+        """Cut mixed outputs apart, and look at the samples; with effort none nothing is mended."""
+        mend = effort != "none"
+        if mend not in self._screened:
+            cut = heads.cut(self.model, self._feeds, work=self._work, mend=mend)
+            # Samples are left out only where it can be measured what that does.
+            measurable = mend and len(read(cut.model).subgraphs) == 1
+            self._cuts[mend] = cut
+            self._screened[mend] = screen(
+                cut.model,
+                self._feeds,
+                work=self._work,
+                held_out=(lambda clean: split_feeds(clean)[1]) if measurable else None,
+                progress=lambda fraction, message: progress(0.18 * fraction, message),
+            )
+        return self._cuts[mend], self._screened[mend]
+
+    def _prepare(
+        self, effort: Effort, method: str, progress: Callable[[float, str], None]
+    ) -> Prepared:
+        if (effort, method) not in self._prepared:
+            cut, screened = self._screen(effort, progress)
+            folder = self._work / f"prepared-{len(self._prepared)}"
+            folder.mkdir()
+            self._prepared[effort, method] = prepare(
+                cut.model,
+                feeds=screened.feeds,
+                work=folder,
+                effort=effort,
+                method=method,
+                observed=screened.histograms,
+                progress=progress,
+            )
+        return self._prepared[effort, method]
+
+    def _advise(
+        self, cut: heads.Split, screened: Screened, prepared: Prepared, effort: Effort
+    ) -> tuple[Advice, ...]:
+        """Everything that is to be said about the calibration samples."""
+        advice = [*screened.advice]
+        if not screened.degenerate:
+            learn, held = map(count_samples, split_feeds(screened.feeds))
+            found = settling(
+                prepared.histograms,
+                model=prepared.model,
+                chosen=prepared.ranges,
+                # Measuring the curve costs three int8 files and their runs: not for a fast look.
+                judge=prepared.judge if effort in ("balanced", "thorough") else None,
+                learned=learn,
+                held=held,
+            )
+            advice.append(found)
+        if self._parity:
+            advice += unlike(cut.model, screened.histograms, self._parity, work=self._work)
+        return tuple(advice)
+
+    def _restored(self, prepared: Prepared, exceptions: Exceptions) -> Path:
+        """The prepared model, with the original weights of what computes in float.
+
+        Raises:
+            UsageError: an exception names no operator.
+        """
+        known = {operator.outputs[0].name for operator in read(prepared.model).main.operators}
+        for name in sorted((exceptions.floating | exceptions.sixteen) - known):
+            raise UsageError(
+                f"No operator of the model makes a tensor named {name!r}."
+                + "".join(f" Did you mean {near!r}?" for near in get_close_matches(name, known, 1)),
+                cure="The names are in the report's ladder and in: edgekit sensitivity",
+            )
+        output = self._work / "restored.tflite"
+        return mixed_precision.restore(prepared.model, prepared.unrounded, exceptions, output)
+
+
+def _keep(
+    path: Path,
+    prepared: Prepared,
+    cut: heads.Split,
+    weights: Sequence[WeightResult],
+    *,
+    integer: bool,
+) -> None:
+    """Put the prepared float model where the user finds it."""
+    others = [result.model for result in weights]
+    if integer or not others or others[0] == prepared.model:
+        heads.join(prepared.model, cut, path)
+    else:
+        shutil.copyfile(others[0], path)
+
+
+def _prepare_weights(
+    model: Path,
+    outputs: Mapping[Scheme, Path],
+    feeds: Sequence[Feed],
+    work: Path,
+    effort: Effort,
+    progress: Callable[[float, str], None],
+) -> tuple[WeightResult, ...]:
+    """The schemes with float or nearly exact activations, where there is enough to learn from."""
+    wanted = [scheme for scheme in outputs if scheme in _WITH_EXACT_ACTIVATIONS]
+    if not wanted or len(read(model).subgraphs) > 1 or count_samples(feeds) < 4:
+        return ()
+    learn, judged = split_feeds(feeds)
+    return tuple(
+        prepare_weights(
             model,
-            feeds=feeds,
+            wanted,
+            learn=learn,
+            judged=judged,
             work=work,
             effort=effort,
-            method=method,
-            progress=lambda fraction, message: progress(0.9 * fraction, message),
+            progress=lambda fraction, message: progress(0.6 + 0.3 * fraction, message),
         )
-        outcome.passes = tuple(prepared.passes)
-    if keep_prepared is not None:
-        shutil.copyfile(prepared.model, keep_prepared)
-    for number, (scheme, output) in enumerate(outputs.items()):
-        progress(0.9 + 0.1 * number / len(outputs), scheme)
-        try:
-            _write(model, prepared, scheme, output)
-        except ConversionError as error:
-            outcome.failures[scheme] = f"{error.cause} {error.cure}".strip()
-    return outcome
+    )
 
 
-def _write(model: Path, prepared: Prepared, scheme: Scheme, output: Path) -> None:
-    if scheme == "fp32":
+def _write(
+    model: Path,
+    prepared: Prepared,
+    cut: heads.Split,
+    scheme: Scheme,
+    output: Path,
+    outcome: Outcome,
+    exceptions: Exceptions,
+) -> None:
+    """Write a scheme and note in the outcome what is to be said about the file."""
+    if scheme == "int8-float-io" and cut.joins:
+        joined, made = heads.emit_joined(prepared, cut, output, exceptions)
+        outcome.joined[scheme], outcome.left[scheme] = joined, tuple(made.left)
+    elif scheme in _INT8:
+        made = emit(prepared.model, output, scheme, prepared.ranges, exceptions)
+        outcome.left[scheme] = tuple(made.left)
+        if cut.joins:
+            outcome.cut = (*outcome.cut, scheme)
+    elif scheme == "fp32":
         shutil.copyfile(model, output)
-    elif scheme == "fp16":
-        emit(model, output, scheme)
     else:
+        sources = {result.scheme: result.model for result in outcome.weights}
         # Clipping pays where steps are coarse; 16 bits have steps enough for the whole range.
-        ranges = prepared.widest if scheme == "int16x8" else prepared.ranges
-        emit(prepared.model, output, scheme, ranges)
+        emit(sources.get(scheme, model), output, scheme, prepared.widest)

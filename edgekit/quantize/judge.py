@@ -2,19 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from edgekit.quantize.emit import emit
+from edgekit.quantize.emit import NO_EXCEPTIONS, Exceptions, emit
 from edgekit.quantize.observe import Feed, Ranges, samples
 from edgekit.quantize.twins import Watched
 from edgekit.tflite.model import read
+from edgekit.types import Scheme
 
 if TYPE_CHECKING:
     import numpy as np
 
     Array = np.ndarray[Any, np.dtype[Any]]
+
+_EMITTING = Lock()
+"""litert-quantizer keeps state of its own: two threads at once spoil each other's files."""
+EQUAL_DB = 200.0
+"""What equal outputs are given instead of infinity, and with a minus NaN and infinite ones."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """How close a file's outputs are to the float model's on the held-out samples.
+
+    Attributes:
+        output_db: the SQNR of each output in decibels, by name, within ±`EQUAL_DB`.
+        top1_agreement: the share of samples (0 to 1) on which the largest value of the first output
+            stays at its place; ``None`` where that output is no vector of at least three.
+    """
+
+    output_db: Mapping[str, float]
+    top1_agreement: float | None = None
+
+    @property
+    def worst_db(self) -> float:
+        """The SQNR of the worst output."""
+        return min(self.output_db.values())
 
 
 class Judge:
@@ -33,28 +61,62 @@ class Judge:
 
     def float_db(self, model: Path) -> float:
         """The SQNR of another float model's worst output, in decibels."""
-        return self._compare(self._outputs(model))
+        return self._compare(self._outputs(model)).worst_db
 
-    def int8_db(self, model: Path, ranges: Ranges) -> float:
+    def int8_db(self, model: Path, ranges: Ranges, exceptions: Exceptions = NO_EXCEPTIONS) -> float:
         """The SQNR of the worst output after quantizing a float model to int8, in decibels."""
-        quantized = self._work / "judged.tflite"
-        emit(model, quantized, "int8", ranges)
-        return self._compare(self._outputs(quantized))
+        return self.int8(model, ranges, exceptions).worst_db
 
-    def _outputs(self, path: Path) -> dict[str, Array]:
+    def int8(
+        self,
+        model: Path,
+        ranges: Ranges,
+        exceptions: Exceptions = NO_EXCEPTIONS,
+        *,
+        scheme: Scheme = "int8",
+    ) -> Judgement:
+        """Quantize a float model and compare its outputs; several threads may do so at once.
+
+        Raises:
+            ConversionError: litert-quantizer refuses the model.
+        """
+        with TemporaryDirectory(dir=self._work) as folder:
+            quantized = Path(folder, "judged.tflite")
+            with _EMITTING:
+                emit(model, quantized, scheme, ranges, exceptions)
+            return self._compare(self._outputs(quantized, work=Path(folder)))
+
+    def _outputs(self, path: Path, work: Path | None = None) -> dict[str, Array]:
         import numpy as np
 
-        graph = Watched(path, self._names, work=self._work, threads=2)
+        graph = Watched(path, self._names, work=work or self._work, threads=2)
         runs = [graph.run(values) for values in samples(self._feeds)]
         return {name: np.stack([run[name] for run in runs]) for name in self._names}
 
-    def _compare(self, got: dict[str, Array]) -> float:
-        import numpy as np
+    def _compare(self, got: dict[str, Array]) -> Judgement:
+        first = self._names[0]
+        return Judgement(
+            output_db={name: _sqnr_db(wanted, got[name]) for name, wanted in self._wanted.items()},
+            top1_agreement=_top1_agreement(self._wanted[first], got[first]),
+        )
 
-        worst = np.inf
-        for name, wanted in self._wanted.items():
-            signal = np.sum(np.square(wanted, dtype=np.float64))
-            # Outputs may be unsigned or Boolean, which must not be subtracted as they are.
-            noise = np.sum(np.square(wanted.astype(np.float64) - got[name]))
-            worst = min(worst, float(10 * np.log10((signal + 1e-30) / (noise + 1e-30))))
-        return worst
+
+def _sqnr_db(wanted: Array, got: Array) -> float:
+    import numpy as np
+
+    signal = np.sum(np.square(wanted, dtype=np.float64))
+    # Outputs may be unsigned or Boolean, which must not be subtracted as they are.
+    noise = np.sum(np.square(wanted.astype(np.float64) - got))
+    if not np.isfinite(noise):
+        return -EQUAL_DB
+    decibels = 10 * np.log10((signal + 1e-30) / (noise + 1e-30))
+    return float(np.clip(decibels, -EQUAL_DB, EQUAL_DB))
+
+
+def _top1_agreement(wanted: Array, got: Array) -> float | None:
+    """Of stacks (samples, …) of vectors."""
+    size = max(wanted.shape[1:], default=0)
+    if size < 3 or wanted[0].size != size:
+        return None
+    places = [stack.reshape(len(stack), -1).argmax(axis=1) for stack in (wanted, got)]
+    return float((places[0] == places[1]).mean())

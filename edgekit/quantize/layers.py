@@ -79,6 +79,12 @@ class Layer:
             matrix = matrix.T
         self.weights.set_data(matrix.reshape(shape).astype("float32"))
 
+    def copy_from(self, other: Layer) -> None:
+        """Take the weights and the bias of the same layer in another model."""
+        self.weights.set_data(other.weights.data())
+        if self.bias is not None and other.bias is not None:
+            self.bias.set_data(other.bias.data())
+
     def scales(self, limit: int = 127) -> Array:
         """The step of each row's grid: the largest magnitude of its channel over ``limit``.
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.quantize.layers import Layer, patches, position_count
-from edgekit.quantize.observe import Feed, samples
+from edgekit.quantize.observe import Feed, count_samples, samples
 from edgekit.quantize.twins import Watched
 
 if TYPE_CHECKING:
@@ -17,10 +18,12 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, np.dtype[Any]]
 
-POSITIONS = 64
-"""Patches per sample and layer; more change nothing that could be measured."""
-DEPTHWISE_POSITIONS = 16
+POSITIONS = 4096
+"""Patches per layer over all samples: many samples with few patches each tell more than the other
+way round, since patches of one picture are alike. More change nothing that could be measured."""
+DEPTHWISE_POSITIONS = 1024
 """Fewer do where a matrix is kernel by kernel small, and each costs as much."""
+_LEAST_POSITIONS = 8
 MOST_COLUMNS = 4096
 """Layers with longer rows are not rounded with a Hessian: it would take over 128 MB and minutes."""
 _MEMORY = 512 << 20
@@ -93,12 +96,13 @@ def columns(layer: Layer) -> int:
 
 
 def in_groups(layers: Sequence[Layer]) -> Iterator[list[Layer]]:
-    """The layers in groups whose second moments fit into memory together."""
+    """The layers in groups whose second moments and inputs fit into memory together."""
     group: list[Layer] = []
     used = 0
     for layer in layers:
         rows = layer.weights.shape[-1] if layer.is_depthwise else 1
         size = 8 * rows * min(columns(layer), MOST_COLUMNS) ** 2
+        size += 4 * prod(layer.input.shape)  # which stays readable after each run
         if group and used + size > _MEMORY:
             yield group
             group, used = [], 0
@@ -133,11 +137,13 @@ def collect(
     graph = Watched(quantized, names, work=work, threads=2)
     generator = np.random.default_rng(seed)
     moments = [Moments() for _ in layers]
+    count = count_samples(feeds)
     wide = [columns(layer) > MOST_COLUMNS for layer in layers]
     for values in samples(feeds):
         graph.invoke(values)
         for layer, sums, too_wide in zip(layers, moments, wide, strict=True):
-            most = DEPTHWISE_POSITIONS if layer.is_depthwise else POSITIONS
+            in_all = DEPTHWISE_POSITIONS if layer.is_depthwise else POSITIONS
+            most = max(_LEAST_POSITIONS, in_all // count)
             positions = generator.permutation(position_count(layer))[:most]
             taken = patches(layer, positions, partial(graph.read, layer.input.name))
             sums.add(taken, second=second and not too_wide)

@@ -4,19 +4,22 @@ Interpreters hide intermediate tensors once a delegate has taken the graph over,
 delegate they are several times slower. So the observed copy of the model declares every operator's
 result as an output: the fast kernels then leave each of them readable.
 
-Everything is streamed: memory does not grow with the number of samples.
+Everything is streamed: memory does not grow with the number of samples, and a graph whose results
+would take gigabytes is run several times, with a part of them readable each time.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from edgekit.errors import DataError
-from edgekit.tflite.model import read, write
+from edgekit.tflite.model import Model, Subgraph, read, write
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 Ranges: TypeAlias = Mapping[str, tuple[float, float]]
 """The lowest and highest value of each float tensor, by name."""
 
+_MEMORY = 1 << 30
+"""So many bytes of results are kept readable at once; a graph with more of them runs repeatedly."""
 _VALUES_PER_SAMPLE = 8192
 """So many values of a tensor go into its histogram per sample, evenly spread over the tensor."""
 
@@ -57,11 +62,15 @@ class Feed:
 
 @dataclass(frozen=True, kw_only=True)
 class Histogram:
-    """How often values fall into equal bins between ``low`` and ``high``."""
+    """How often values fall into equal bins between ``low`` and ``high``.
+
+    ``extremes`` are the minimum and maximum of each sample, of shape (N, 2).
+    """
 
     low: float
     high: float
     counts: Array
+    extremes: Array | None = None
 
     def centres(self) -> Array:
         """The middle of each bin."""
@@ -113,10 +122,35 @@ def observe(
     Raises:
         DataError: a tensor became NaN or infinite on a sample.
     """
+    groups = in_memory_groups(read(model).main)
+    histograms: dict[str, Histogram] = {}
+    for number, names in enumerate(groups):
+        done = partial(_part, progress, number, len(groups))
+        some = names if len(groups) > 1 else None
+        histograms |= _observe_group(model, some, feeds, work, threads, bins, done)
+    return histograms
+
+
+def _part(
+    progress: Callable[[float, str], None], number: int, count: int, share: float, message: str
+) -> None:
+    progress((number + share) / count, message)
+
+
+def _observe_group(
+    model: Path,
+    names: Sequence[str] | None,
+    feeds: Sequence[Feed],
+    work: Path,
+    threads: int,
+    bins: int,
+    progress: Callable[[float, str], None],
+) -> dict[str, Histogram]:
+    """The histograms of the inputs and of some results, or of all."""
     import numpy as np
 
     observed = work / f"{model.stem}-observed.tflite"
-    expose_all_results(model, observed)
+    expose_results(model, observed, names)
     interpreter = _open(observed, threads)
     inputs = interpreter.get_input_details()
     watched = [
@@ -124,6 +158,7 @@ def observe(
         for detail in [*inputs, *interpreter.get_output_details()]
         if detail["dtype"] is np.float32
     ]
+    given = {detail["name"] for detail in inputs}
     histograms: dict[str, _Growing] = {name: _Growing(bins) for name, _ in watched}
     count = count_samples(feeds)
     for number, values in enumerate(samples(feeds)):
@@ -133,12 +168,21 @@ def observe(
         interpreter.invoke()
         for name, tensor in watched:
             if not histograms[name].add(tensor()):
-                raise DataError(
-                    f"The tensor {name} becomes NaN or infinite on calibration sample {number}.",
-                    cure="Look at that sample, and at the preprocessing.",
-                )
+                raise _not_finite(name, number, is_input=name in given)
         progress((number + 1) / count, f"{number + 1} of {count} samples")
     return {name: growing.finished() for name, growing in histograms.items()}
+
+
+def _not_finite(name: str, number: int, *, is_input: bool) -> DataError:
+    if is_input:
+        return DataError(
+            f"Calibration sample {number} holds NaN or infinite values for the input {name}.",
+            cure="Take the sample out, or repair what makes it.",
+        )
+    return DataError(
+        f"The tensor {name} becomes NaN or infinite on calibration sample {number}.",
+        cure="Look at that sample, and at the preprocessing.",
+    )
 
 
 class _Growing:
@@ -149,6 +193,7 @@ class _Growing:
 
         self._low, self._high = np.inf, -np.inf
         self._counts = np.zeros(bins)
+        self._extremes = array("d")  # 16 bytes a sample
 
     def add(self, values: Array) -> bool:
         """Count values; false if one of them is NaN or infinite."""
@@ -159,12 +204,20 @@ class _Growing:
             return False
         if low < self._low or high > self._high:
             self._widen(min(low, self._low), max(high, self._high))
+        self._extremes.extend((low, high))
         self._count(values.reshape(-1)[:: _stride(values.shape)], 1.0)
         return True
 
     def finished(self) -> Histogram:
         """What was counted."""
-        return Histogram(low=float(self._low), high=float(self._high), counts=self._counts)
+        import numpy as np
+
+        return Histogram(
+            low=float(self._low),
+            high=float(self._high),
+            counts=self._counts,
+            extremes=np.array(self._extremes).reshape(-1, 2),
+        )
 
     def _widen(self, low: float, high: float) -> None:
         import numpy as np
@@ -193,15 +246,62 @@ def _stride(shape: tuple[int, ...]) -> int:
     return stride
 
 
-def expose_all_results(model: Path, path: Path) -> None:
-    """Write a copy of a model in which every operator's result is also an output of the model."""
+def expose_results(model: Path, path: Path, names: Sequence[str] | None = None) -> None:
+    """Write a copy of a model in which operators' results are also outputs of the model.
+
+    With ``names``, only these are outputs, and what comes after the last of them is left out.
+    """
     loaded = read(model)
     graph = loaded.main
     outputs = [tensor.index for tensor in graph.outputs]
     results = [tensor.index for operator in graph.operators for tensor in operator.outputs]
     # In the order of execution, so that of several bad tensors the first is found.
     graph.raw.outputs = list(dict.fromkeys([*results, *outputs]))
+    if names is not None:
+        keep_readable(loaded, names)
     write(loaded, path)
+
+
+def keep_readable(model: Model, names: Sequence[str]) -> None:
+    """Make the named tensors the graph's only outputs, and drop what comes after the last of them.
+
+    Signatures name the old outputs and are dropped with them.
+    """
+    wanted = set(names)
+    operators = model.main.operators
+    made = {
+        tensor.name: (operator.index, tensor.index)
+        for operator in operators
+        for tensor in operator.outputs
+        if tensor.name in wanted
+    }
+    last = max((index for index, _ in made.values()), default=-1)
+    model.main.raw.operators = model.main.raw.operators[: last + 1]
+    model.main.raw.outputs = [index for _, index in made.values()]
+    model.raw.signatureDefs = None
+
+
+def in_memory_groups(graph: Subgraph, among: Collection[str] | None = None) -> list[list[str]]:
+    """The results of operators, in groups that fit into memory while all of a group are kept.
+
+    A tensor that can be read later cannot lend its memory to others.
+
+    Args:
+        graph: whose results.
+        among: only those of these names; all by default.
+    """
+    groups: list[list[str]] = [[]]
+    used = 0
+    for tensor in (tensor for operator in graph.operators for tensor in operator.outputs):
+        if among is not None and tensor.name not in among:
+            continue
+        size = 4 * math.prod(max(1, length) for length in tensor.shape)
+        if groups[-1] and used + size > _MEMORY:
+            groups.append([])
+            used = 0
+        groups[-1].append(tensor.name)
+        used += size
+    return groups
 
 
 def _open(path: Path, threads: int) -> Any:

@@ -13,16 +13,22 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.quantize import equalize, rounding
 from edgekit.quantize.emit import emit
+from edgekit.quantize.grids import INT8, Grid, steps
 from edgekit.quantize.layers import Layer, find_layers
 from edgekit.quantize.moments import Moments, collect, in_groups
-from edgekit.quantize.observe import Feed, Ranges, samples
+from edgekit.quantize.observe import Feed, Ranges, in_memory_groups, samples
 from edgekit.quantize.twins import Watched, side_by_side
 from edgekit.tflite.model import Model, read, write
+from edgekit.types import Scheme
 
 if TYPE_CHECKING:
     import numpy as np
 
     Array = np.ndarray[Any, np.dtype[Any]]
+
+
+_STAGES = 8
+"""More stages cost as many runs of the graph and gained nothing that stood out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +59,13 @@ def equalize_channels(model: Path, output: Path, bench: Bench) -> str:
     if not streams:
         return ""
     names = [tensor.name for stream in streams for tensor in stream.tensors]
-    graph = Watched(model, names, work=bench.work, threads=2)
     magnitudes: dict[str, Array] = {}
-    for values in samples(bench.feeds):
-        for name, value in graph.run(values).items():
-            largest = np.abs(value).reshape(-1, value.shape[-1]).max(axis=0)
-            magnitudes[name] = np.maximum(magnitudes.get(name, 0), largest)
+    for group in in_memory_groups(loaded.main, set(names)):
+        graph = Watched(model, group, work=bench.work, threads=2)
+        for values in samples(bench.feeds):
+            for name, value in graph.run(values).items():
+                largest = np.abs(value).reshape(-1, value.shape[-1]).max(axis=0)
+                magnitudes[name] = np.maximum(magnitudes.get(name, 0), largest)
     changed = equalize.equalize(streams, magnitudes)
     write(loaded, output)
     return f"{changed} channels in {len(streams)} streams"
@@ -77,9 +84,42 @@ def round_weights(model: Path, output: Path, bench: Bench, ranges: Ranges) -> st
     for group in in_groups(layers):
         moments = collect(twin, group, bench.feeds, work=bench.work, second=True, seed=bench.seed)
         for layer, sums in zip(group, moments, strict=True):
-            rounded += _round_layer(layer, sums)
+            rounded += round_layer(layer, sums)
     write(loaded, output)
     return f"{rounded} of {len(layers)} layers"
+
+
+def round_in_sequence(
+    model: Path, output: Path, bench: Bench, ranges: Ranges, *, unrounded: Path
+) -> str:
+    """The same stage by stage: each is rounded for what the stages before it really make.
+
+    `round_weights` looks at a graph with all weights rounded to the nearest; here each stage looks
+    at the graph in which everything before it has its final weights.
+
+    Args:
+        model: rounded already; its weights stand in where the sequence has not come yet.
+        output: the file to write.
+        bench: the samples to learn from.
+        ranges: of the activations.
+        unrounded: the same model with the weights that are to be rounded.
+    """
+    originals, loaded = find_layers(read(unrounded)), read(model)
+    layers = find_layers(loaded)
+    twin = bench.work / "twin.tflite"
+    rounded = 0
+    size = max(1, -(-len(layers) // _STAGES))
+    for start in range(0, len(layers), size):
+        write(loaded, output)
+        emit(output, twin, "int8", ranges)
+        stage = layers[start : start + size]
+        for group in in_groups(stage):
+            found = collect(twin, group, bench.feeds, work=bench.work, second=True, seed=bench.seed)
+            for layer, sums in zip(group, found, strict=True):
+                layer.copy_from(originals[layers.index(layer)])
+                rounded += round_layer(layer, sums)
+    write(loaded, output)
+    return f"{rounded} of {len(layers)} layers in {-(-len(layers) // size)} stages"
 
 
 def correct_bias(model: Path, output: Path, bench: Bench, ranges: Ranges) -> str:
@@ -98,14 +138,19 @@ def correct_bias(model: Path, output: Path, bench: Bench, ranges: Ranges) -> str
     for layer, sums in zip(layers, moments, strict=True):
         weights, scales = layer.matrix().astype(np.float64), layer.scales()
         nearest = np.rint(weights / scales[:, None]) * scales[:, None]
-        layer.set_matrix(nearest)
-        _add_to_bias(layer, weights - nearest, sums)
+        replace_weights(layer, nearest, sums)
     write(loaded, output)
     return f"{len(layers)} layers"
 
 
 def correct_drift(
-    model: Path, output: Path, bench: Bench, ranges: Ranges, *, original: Path
+    model: Path,
+    output: Path,
+    bench: Bench,
+    ranges: Ranges,
+    *,
+    original: Path,
+    scheme: Scheme = "int8",
 ) -> str:
     """The mean by which the quantized graph drifts off, taken back where layers make the outputs.
 
@@ -126,7 +171,7 @@ def correct_drift(
     if not layers:
         return ""
     twin = bench.work / "twin.tflite"
-    emit(model, twin, "int8", ranges)
+    emit(model, twin, scheme, ranges)
     names = [layer.name for layer in layers]
     floating = Watched(original, names, work=bench.work)
     quantized = Watched(twin, names, work=bench.work)
@@ -150,29 +195,38 @@ def _is_linear(model: Model, layer: Layer) -> bool:
     return int(operator.options.fusedActivationFunction) == 0
 
 
-def _round_layer(layer: Layer, sums: Moments) -> bool:
+def round_layer(layer: Layer, sums: Moments, grid: Grid = INT8) -> bool:
     """New weights on the grid; false where the layer has too long rows and is left alone."""
     import numpy as np
 
     if not np.any(sums.products):
         return False
-    weights, scales = layer.matrix().astype(np.float64), layer.scales()
     hessian = rounding.damped(sums.second(centred=_takes_bias(layer)))
+    energy = None if layer.is_depthwise else np.diagonal(hessian)
+    weights, scales = layer.matrix().astype(np.float64), steps(layer, grid, energy)
     solve = rounding.round_channels if layer.is_depthwise else rounding.round_rows
     try:
-        index = solve(weights, hessian, scales)
+        index = solve(weights, hessian, scales, grid.limit)
     except np.linalg.LinAlgError:
         return False  # one layer that reads nearly nothing must not cost the others
     # A transposed convolution has several rows to a channel, which share one step.
     channels = layer.weights.shape[0] if layer.kind == "TRANSPOSE_CONV" else len(weights)
+    cells = (-1, grid.block) if grid.block else (channels, -1)
     index = rounding.keep_extremes(
-        index.reshape(channels, -1), weights.reshape(channels, -1)
+        index.reshape(cells), weights.reshape(cells), grid.limit
     ).reshape(weights.shape)
-    rounded = index * scales[:, None]
-    layer.set_matrix(rounded)
-    if _takes_bias(layer):
-        _add_to_bias(layer, weights - rounded, sums)
+    replace_weights(layer, index * (scales if scales.ndim == 2 else scales[:, None]), sums)
     return True
+
+
+def replace_weights(layer: Layer, matrix: Array, sums: Moments) -> None:
+    """Other weights, and in the bias what that changes in the mean of each output channel."""
+    import numpy as np
+
+    lost = layer.matrix().astype(np.float64) - matrix
+    layer.set_matrix(matrix)
+    if _takes_bias(layer):
+        _add_to_bias(layer, lost, sums)
 
 
 def _takes_bias(layer: Layer) -> bool:

@@ -7,7 +7,7 @@ helps. So the prepared model is never worse than the original there.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,8 @@ from edgekit.tflite.model import read
 from edgekit.types import Effort
 
 _HELD_OUT = 0.25
-_MOST_TO_LEARN, _MOST_TO_JUDGE = 64, 32
+_MOST_TO_LEARN, _MOST_TO_JUDGE = 128, 32
+_MOST_TO_LEARN_THOROUGHLY = 512
 _EQUAL_DB = 70.0
 """An equalized float model must equal the original at least this well."""
 _FAILURES = (ConversionError, KeyError, RuntimeError, ValueError)
@@ -29,6 +30,12 @@ _FAILURES = (ConversionError, KeyError, RuntimeError, ValueError)
 ValueError, the interpreter raises RuntimeError): it is left out, and the report says so."""
 _NOISE_DB = 0.02
 """Less than this is no gain."""
+_CANDIDATES: dict[Effort, tuple[str, ...]] = {
+    "fast": ("mse",),
+    "balanced": ("mse",),
+    "thorough": ("mse", "percentile:99.99", "percentile:99.9", "entropy"),
+}
+"""What is tried besides minmax where the user states no way to choose ranges."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +59,12 @@ class Prepared:
     """True minimum and maximum, whatever was chosen for 8 bits."""
     int8_db: float | None = None
     passes: list[PassResult] = field(default_factory=list)
+    histograms: Mapping[str, Histogram] = field(default_factory=dict)
+    """What the ranges were chosen from."""
+    unrounded: Path | None = None
+    """The model before its weights were moved onto their grid."""
+    judge: Judge | None = None
+    """Measures on the held-out samples, where anything was measured."""
 
 
 def prepare(
@@ -61,6 +74,7 @@ def prepare(
     work: Path,
     effort: Effort,
     method: str = "auto",
+    observed: dict[str, Histogram] | None = None,
     progress: Callable[[float, str], None],
 ) -> Prepared:
     """Find the float model and the ranges whose int8 file is closest to the original.
@@ -72,6 +86,7 @@ def prepare(
         work: a folder for intermediate files.
         effort: see `edgekit.types.Effort`.
         method: see `edgekit.quantize.ranges.parse_method`; ``auto`` measures minmax and mse.
+        observed: histograms of the samples in the model, where it has run on them before.
         progress: told the fraction done.
 
     Raises:
@@ -79,31 +94,38 @@ def prepare(
         UsageError: an unknown method.
     """
     chosen, percentile = ranges.parse_method(method)
-    histograms = observe(model, feeds, work=work, progress=_part(progress, 0.0, 0.3))
+    histograms = observed or observe(model, feeds, work=work, progress=_part(progress, 0.0, 0.3))
     widest = ranges.choose(histograms, "minmax")
     stated = widest if chosen == "auto" else ranges.choose(histograms, chosen, percentile)
-    plain = Prepared(model=model, ranges=stated, widest=widest)
+    plain = Prepared(model=model, ranges=stated, widest=widest, histograms=histograms)
     if effort == "none" or len(read(model).subgraphs) > 1 or count_samples(feeds) < 4:
         return plain
-    learn, judged = _split(feeds)
+    learn, judged = split_feeds(feeds, effort)
     try:
-        judge = Judge(model, judged, work=work)
+        plain.judge = judge = Judge(model, judged, work=work)
         plain.int8_db = judge.int8_db(model, plain.ranges)
     except _FAILURES as error:  # not even the plain int8 file can be made; other schemes still can
         plain.passes.append(_result("as it comes", f"gave up: {error}", None, True, 0.0))
         return plain
     plain.passes.append(_result("as it comes", f"ranges {_name(chosen)}", plain.int8_db, True, 0.0))
     run = _Run(judge, Bench(feeds=learn, work=work), chosen, percentile, plain)
-    if effort == "balanced":
+    if effort in ("balanced", "thorough"):
         progress(0.35, "equalizing channels")
         run.equalize(feeds, _part(progress, 0.35, 0.5))
         progress(0.55, "rounding weights")
+        run.best.unrounded = unrounded = run.best.model
         run.try_pass("error-compensated rounding", passes.round_weights)
+        if effort == "thorough":
+            progress(0.7, "rounding in stages")
+            run.try_pass(
+                "rounding in stages", partial(passes.round_in_sequence, unrounded=unrounded)
+            )
     else:
         progress(0.55, "correcting biases")
+        run.best.unrounded = run.best.model
         run.try_pass("bias correction", passes.correct_bias)
     progress(0.9, "choosing ranges")
-    run.choose_ranges(run.histograms or histograms)
+    run.choose_ranges(run.histograms or histograms, _CANDIDATES[effort])
     progress(0.95, "correcting drift")
     run.try_pass("drift correction", partial(passes.correct_drift, original=model))
     return _never_worse(run.best, plain)
@@ -155,24 +177,30 @@ class _Run:
                 limits = ranges.choose(self.histograms, self._method, self._percentile)
             value = self._judge.int8_db(output, limits)
             self.best = replace(
-                self.best, model=output, ranges=limits, widest=widest, int8_db=value
+                self.best,
+                model=output,
+                ranges=limits,
+                widest=widest,
+                int8_db=value,
+                histograms=self.histograms,
             )
         seconds = time.monotonic() - started
         result = _result("channel equalization", did, self.best.int8_db, equal, seconds)
         self.best.passes.append(result)
 
-    def choose_ranges(self, histograms: dict[str, Histogram]) -> None:
-        """Where no method was stated: mse, if that measures better than minmax."""
+    def choose_ranges(self, histograms: dict[str, Histogram], methods: Sequence[str]) -> None:
+        """Where no method was stated: each of some, if it measures better than those before."""
         if self._method != "auto":
             return
-        started = time.monotonic()
-        limits = ranges.choose(histograms, "mse")
-        value = self._judge.int8_db(self.best.model, limits)
-        better = self._gains(value)
-        if better:
-            self.best = replace(self.best, ranges=limits, int8_db=value)
-        seconds = time.monotonic() - started
-        self.best.passes.append(_result("ranges", "mse", value, better, seconds))
+        for method in methods:
+            started = time.monotonic()
+            limits = ranges.choose(histograms, *ranges.parse_method(method))
+            value = self._judge.int8_db(self.best.model, limits)
+            better = self._gains(value)
+            if better:
+                self.best = replace(self.best, ranges=limits, int8_db=value)
+            seconds = time.monotonic() - started
+            self.best.passes.append(_result("ranges", method, value, better, seconds))
 
     def try_pass(self, name: str, function: Callable[[Path, Path, Bench, Ranges], str]) -> None:
         """Run a pass that needs ranges; keep its model if that measures better."""
@@ -195,11 +223,14 @@ class _Run:
         return self.best.int8_db is None or value > self.best.int8_db + _NOISE_DB
 
 
-def _split(feeds: Sequence[Feed]) -> tuple[list[Feed], list[Feed]]:
+def split_feeds(
+    feeds: Sequence[Feed], effort: Effort = "balanced"
+) -> tuple[list[Feed], list[Feed]]:
     """The samples to learn from and the held-out ones, both bounded so that time is."""
     count = count_samples(feeds)
     held = max(2, min(_MOST_TO_JUDGE, round(count * _HELD_OUT)))
-    learn = min(_MOST_TO_LEARN, count - held)
+    most = _MOST_TO_LEARN_THOROUGHLY if effort == "thorough" else _MOST_TO_LEARN
+    learn = min(most, count - held)
     return (
         [replace(feed, first=0, last=learn) for feed in feeds],
         [replace(feed, first=count - held, last=count) for feed in feeds],

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from edgekit.errors import UsageError
 from edgekit.quantize.observe import Histogram, Ranges
+from edgekit.tflite.model import Model
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 Method: TypeAlias = Literal["auto", "minmax", "percentile", "mse", "entropy"]
 
 _STEPS = 255
+_HARD_SWISH_ZERO = -3.0
 _SHRINKS = 29
 """How many widths are tried at each end, from 30 % of the observed range to all of it."""
 
@@ -67,6 +69,32 @@ def choose(
     return {name: pick(histogram) for name, histogram in histograms.items()}
 
 
+def without_ignored(limits: Ranges, model: Model) -> Ranges:
+    """The ranges without what all readers of a tensor map to the same value.
+
+    HARD_SWISH makes zero of everything below −3, so steps that cover values down there are lost.
+    Tensors with other readers too, and outputs of the model, keep their ranges.
+    """
+    graph = model.main
+    kept = {tensor.index for tensor in graph.outputs}
+    ignored: set[str] = set()
+    for operator in graph.operators:
+        for tensor in operator.inputs:
+            if tensor is None or tensor.index in kept:
+                continue
+            if operator.name == "HARD_SWISH":
+                ignored.add(tensor.name)
+            else:
+                kept.add(tensor.index)
+    kept_names = {tensor.name for tensor in graph.tensors if tensor.index in kept}
+    return {
+        name: (max(low, _HARD_SWISH_ZERO), high)
+        if name in ignored - kept_names and high > _HARD_SWISH_ZERO
+        else (low, high)
+        for name, (low, high) in limits.items()
+    }
+
+
 def _minmax(histogram: Histogram) -> tuple[float, float]:
     return histogram.low, histogram.high
 
@@ -99,35 +127,59 @@ def _least_squares(histogram: Histogram) -> tuple[float, float]:
 
 
 def _least_divergence(histogram: Histogram) -> tuple[float, float]:
+    """One threshold for both ends, as in TensorRT: the end nearer to zero is cut later."""
     import numpy as np
 
     best, chosen = np.inf, _minmax(histogram)
-    lows, highs = _ends(histogram)
-    # Both ends shrink together: a search over pairs gains nothing. The widest come last.
-    for back in range(max(len(lows), len(highs))):
-        low, high = (
-            float(lows[max(-1 - back, -len(lows))]),
-            float(highs[max(-1 - back, -len(highs))]),
-        )
-        divergence = _divergence(histogram, low, high)
+    farthest = max(-histogram.low, histogram.high)
+    for threshold in farthest * np.linspace(1.0, 0.3, _SHRINKS):
+        low, high = max(histogram.low, -threshold), min(histogram.high, threshold)
+        divergence = _divergence(histogram, low, high) if low < high else np.inf
         if divergence < best:
-            best, chosen = divergence, (low, high)
+            best, chosen = divergence, (float(low), float(high))
     return chosen
 
 
 def _divergence(histogram: Histogram, low: float, high: float) -> float:
-    """KL(true ‖ quantized) of the histogram clipped to a range and merged into 256 levels."""
+    """KL(true ‖ quantized) of the histogram clipped to a range and merged into 256 levels.
+
+    What is clipped lies in the edge bins of the true distribution, where clipping puts it, but not
+    in those of the quantized one: so it costs the more, the less there was at the edge before.
+    """
     import numpy as np
 
-    values = np.clip(histogram.centres(), low, high)
-    level = np.rint((values - low) / max((high - low) / _STEPS, 1e-12)).astype(int)
-    true = histogram.counts
-    inside = (histogram.centres() >= low) & (histogram.centres() <= high)
-    mass = np.bincount(level, weights=true, minlength=_STEPS + 1)
-    wide = np.bincount(level, weights=(true > 0) & inside, minlength=_STEPS + 1)
-    spread = np.where((true > 0) & inside, mass[level] / np.maximum(wide[level], 1), 0)
+    centres, counts = histogram.centres(), _without_zeros(histogram)
+    inside = np.flatnonzero((centres >= low) & (centres <= high))
+    if not len(inside):
+        return float("inf")
+    first, end = int(inside[0]), int(inside[-1]) + 1
+    kept, true = counts[first:end], counts[first:end].copy()
+    true[0] += counts[:first].sum()
+    true[-1] += counts[end:].sum()
+    step = max((high - low) / _STEPS, 1e-12)
+    level = np.rint((centres[first:end] - low) / step).astype(int)
+    mass = np.bincount(level, weights=kept, minlength=_STEPS + 1)
+    wide = np.bincount(level, weights=kept > 0, minlength=_STEPS + 1)
+    spread = np.where(kept > 0, mass[level] / np.maximum(wide[level], 1), 0)
     p, q = true / max(true.sum(), 1), spread / max(spread.sum(), 1)
     return float(np.sum(np.where(p > 0, p * np.log(np.maximum(p, 1e-12) / np.maximum(q, 1e-9)), 0)))
+
+
+def _without_zeros(histogram: Histogram) -> Array:
+    """The counts, and in the bin that holds zero no more than beside it.
+
+    int8 stores zero exactly, in any range. If the many zeros that RELU makes took part, merging
+    their bin with others would seem a loss, and the range with the fewest bins per level would
+    win.
+    """
+    counts = histogram.counts.copy()
+    if histogram.low <= 0 <= histogram.high and histogram.low < histogram.high:
+        share = -histogram.low / (histogram.high - histogram.low)
+        place = min(int(share * len(counts)), len(counts) - 1)
+        beside = counts[max(place - 1, 0) : place + 2].copy()
+        beside[min(place, 1)] = 0
+        counts[place] = min(counts[place], beside.max())
+    return counts
 
 
 def _ends(histogram: Histogram) -> tuple[Array, Array]:

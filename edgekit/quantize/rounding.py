@@ -42,7 +42,7 @@ def round_rows(weights: Array, hessian: Array, scales: Array, limit: int = 127) 
     Args:
         weights: (rows, K).
         hessian: (K, K), damped.
-        scales: the grid step of each row, (rows,).
+        scales: the grid step of each row, (rows,), or of each element, (rows, K).
         limit: the largest grid index, 127 for 8 bits.
 
     Returns:
@@ -56,14 +56,16 @@ def round_rows(weights: Array, hessian: Array, scales: Array, limit: int = 127) 
     free = weights[:, order].astype(np.float64)
     rounded = np.empty_like(free)
     size = free.shape[1]
+    steps = scales[:, order] if scales.ndim == 2 else np.broadcast_to(scales[:, None], free.shape)
     for start in range(0, size, _BLOCK):
         end = min(start + _BLOCK, size)
         block, factor = free[:, start:end].copy(), upper[start:end, start:end]
         errors = np.empty_like(block)
         for column in range(end - start):
-            index = np.clip(np.rint(block[:, column] / scales), -limit, limit)
+            step = steps[:, start + column]
+            index = np.clip(np.rint(block[:, column] / step), -limit, limit)
             rounded[:, start + column] = index
-            errors[:, column] = (block[:, column] - index * scales) / factor[column, column]
+            errors[:, column] = (block[:, column] - index * step) / factor[column, column]
             block[:, column:] -= np.outer(errors[:, column], factor[column, column:])
         free[:, end:] -= errors @ upper[start:end, end:]
     result = np.empty_like(rounded)

@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.quantize.observe import Feed, samples
-from edgekit.tflite.model import Model, read, write
+from edgekit.quantize.observe import Feed, keep_readable, samples
+from edgekit.tflite.model import read, write
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,25 +82,6 @@ def side_by_side(
         for values in samples(feeds):
             waiting = pool.submit(quantized.run, values)
             yield floating.run(values), waiting.result()
-
-
-def keep_readable(model: Model, names: Sequence[str]) -> None:
-    """Make the named tensors the graph's only outputs, and drop what comes after the last of them.
-
-    Signatures name the old outputs and are dropped with them.
-    """
-    wanted = set(names)
-    operators = model.main.operators
-    made = {
-        tensor.name: (operator.index, tensor.index)
-        for operator in operators
-        for tensor in operator.outputs
-        if tensor.name in wanted
-    }
-    last = max((index for index, _ in made.values()), default=-1)
-    model.main.raw.operators = model.main.raw.operators[: last + 1]
-    model.main.raw.outputs = [index for _, index in made.values()]
-    model.raw.signatureDefs = None
 
 
 def _stored(value: Array, detail: dict[str, Any]) -> Array:

@@ -1,42 +1,132 @@
-"""The quantization engine as a worker. Verb: ``quantize``."""
+"""The quantization engine as a worker. Verbs: ``quantize``, ``rank``, ``sensitivity``."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from edgekit.errors import EdgekitError
-from edgekit.quantize.engine import quantize as run_engine
+from edgekit.quantize.engine import Engine
+from edgekit.quantize.judge import Judge
+from edgekit.quantize.mixed_precision import excepting
 from edgekit.quantize.observe import Feed
+from edgekit.quantize.prepare import prepare
+from edgekit.quantize.sensitivity import measure
 from edgekit_worker import WorkerError
+
+_engines: dict[str, Engine] = {}
+"""By what they were made from: the rungs of the ladder go on with what is known."""
 
 
 def quantize(request: dict[str, Any], progress: Callable[[float, str], None]) -> dict[str, Any]:
-    """See `edgekit.quantize.engine.quantize`; paths are strings, feeds are tables."""
-    feeds = [
-        Feed(
-            stack=Path(feed["path"]),
-            shape=tuple(feed["shape"]),
-            permutation=tuple(feed["permutation"]),
-        )
-        for feed in request["feeds"]
-    ]
+    """See `edgekit.quantize.engine.Engine.write`; paths are strings, feeds are tables.
+
+    ``kept`` has the operators that do not compute in 8 bits, as tables of ``members`` and
+    ``precision``.
+    """
     outputs = {scheme: Path(path) for scheme, path in request["outputs"].items()}
     keep = request.get("keep_prepared")
     try:
-        outcome = run_engine(
-            Path(request["artifact"]),
+        outcome = _engine(request).write(
             outputs,
-            feeds=feeds,
-            work=Path(request["work"]),
             effort=request.get("effort", "balanced"),
             method=request.get("ranges", "auto"),
+            exceptions=excepting(
+                (layer["members"], layer["precision"]) for layer in request.get("kept", ())
+            ),
             keep_prepared=Path(keep) if keep else None,
             progress=progress,
         )
     except EdgekitError as error:
         raise WorkerError(error.cause, cure=error.cure, kind=error.kind) from error
     passes = [asdict(result) for result in outcome.passes]
-    return {"failures": outcome.failures, "options": {"passes": passes}}
+    # Files are left unnamed: the report must not differ from run to run by a work folder.
+    weights = [
+        {name: value for name, value in asdict(result).items() if name != "model"}
+        for result in outcome.weights
+    ]
+    mixed = {
+        "tensors": [asdict(one) for one in outcome.mixed],
+        "cut": outcome.cut,
+        "joined": outcome.joined,
+    }
+    options = {"passes": passes, "weights": weights, "mixed_ranges": mixed}
+    advice = [asdict(one) for one in outcome.advice]
+    left = {scheme: [asdict(one) for one in kept] for scheme, kept in outcome.left.items()}
+    return {
+        "failures": outcome.failures,
+        "advice": advice,
+        "left": left,
+        "mixed_ranges": mixed,
+        "options": options,
+    }
+
+
+def rank(request: dict[str, Any], progress: Callable[[float, str], None]) -> dict[str, Any]:
+    """See `edgekit.quantize.engine.Engine.rank`; returns the layers under ``layers``."""
+    try:
+        found = _engine(request).rank(
+            effort=request["effort"], method=request["ranges"], progress=progress
+        )
+    except EdgekitError as error:
+        raise WorkerError(error.cause, cure=error.cure, kind=error.kind) from error
+    return {"layers": [asdict(layer) for layer in found]}
+
+
+def _engine(request: dict[str, Any]) -> Engine:
+    """The engine of a model and its samples; a session has one, made on the first request."""
+    made_from = json.dumps([request["artifact"], request["feeds"], request["work"]])
+    if made_from not in _engines:
+        _engines[made_from] = Engine(
+            Path(request["artifact"]),
+            _feeds(request["feeds"]),
+            work=Path(request["work"]),
+            parity=_feeds(request.get("parity", [])),
+        )
+    return _engines[made_from]
+
+
+def sensitivity(request: dict[str, Any], progress: Callable[[float, str], None]) -> dict[str, Any]:
+    """Prepare as `quantize` would, then see `edgekit.quantize.sensitivity.measure`.
+
+    ``judged`` has the feeds to compare on. Returns the rows under ``layers``, and under ``whole``
+    how good the file is with every layer in int8.
+    """
+    model, work = Path(request["artifact"]), Path(request["work"])
+    share = 0.1 if request["effort"] == "none" else 0.3
+    try:
+        prepared = prepare(
+            model,
+            feeds=_feeds(request["feeds"]),
+            work=work,
+            effort=request["effort"],
+            method=request["ranges"],
+            progress=lambda fraction, message: progress(share * fraction, message),
+        )
+        judge = Judge(model, _feeds(request["judged"]), work=work)
+        whole = judge.int8(prepared.model, prepared.ranges)
+        layers = measure(
+            prepared.model,
+            prepared.ranges,
+            judge,
+            work,
+            mode=request["mode"],
+            progress=lambda fraction, message: progress(share + (1 - share) * fraction, message),
+        )
+    except EdgekitError as error:
+        raise WorkerError(error.cause, cure=error.cure, kind=error.kind) from error
+    return {"whole": asdict(whole), "layers": [asdict(layer) for layer in layers]}
+
+
+def _feeds(tables: list[dict[str, Any]]) -> list[Feed]:
+    return [
+        Feed(
+            stack=Path(table["path"]),
+            shape=tuple(table["shape"]),
+            permutation=tuple(table["permutation"]),
+        )
+        for table in tables
+    ]

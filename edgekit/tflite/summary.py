@@ -128,7 +128,7 @@ def summarize(path: Path) -> Summary:
         problem = error.cause
     operators = [op for subgraph in model.subgraphs for op in subgraph.operators]
     counted = [op for op in operators if not _is_border(op)]
-    floats = [op for op in counted if _computes_in_float(op)]
+    floats = [op for op in counted if computes_in_float(op)]
     custom = sorted({op.name for op in operators if op.is_custom})
     by_dtype = _parameters(model)
     size = path.stat().st_size
@@ -198,7 +198,7 @@ def _is_border(op: Operator) -> bool:
     graph = op.subgraph.raw
     match op.name:
         case "QUANTIZE":  # from float; one from int8 to int8 rescales, and that is computing
-            ends, used = graph.inputs, op.raw.inputs if _computes_in_float(op) else ()
+            ends, used = graph.inputs, op.raw.inputs if computes_in_float(op) else ()
         case "DEQUANTIZE":
             ends, used = graph.outputs, op.raw.outputs
         case _:
@@ -206,7 +206,8 @@ def _is_border(op: Operator) -> bool:
     return not set(ends or ()).isdisjoint(used or ())
 
 
-def _computes_in_float(op: Operator) -> bool:
+def computes_in_float(op: Operator) -> bool:
+    """Whether an operator reads or writes a float, constants aside."""
     tensors = [*op.inputs, *op.outputs]
     return any(
         tensor is not None and tensor.dtype in FLOAT_TYPES and not tensor.is_constant

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.types import Binding, OutputParity, ParityReport
+from edgekit.types import Binding, OutputParity, ParityReport, PartParity
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,6 +40,7 @@ def compare(
     candidate_files: Sequence[Path],
     bindings: Sequence[Binding],
     labels: Sequence[int | None] = (),
+    parts: Mapping[str, Sequence[tuple[int, int, int]]] | None = None,
 ) -> ParityReport:
     """Compare stacked outputs (N, …) of a reference and a candidate, sample by sample.
 
@@ -51,6 +53,7 @@ def compare(
         candidate_files: one `.npy` stack per candidate output.
         bindings: one per reference output, from `edgekit.validation.align`.
         labels: true class indices, where the data has them.
+        parts: for reference outputs that mix ranges the (axis, start, size) of each part.
     """
     import numpy as np
 
@@ -59,7 +62,10 @@ def compare(
     for number, binding in enumerate(bindings):
         mine = np.load(reference_files[number], mmap_mode="r")
         theirs = np.load(candidate_files[binding.index], mmap_mode="r")
-        outputs.append(_compare_output(binding, mine, theirs, samples))
+        output = _compare_output(binding, mine, theirs, samples)
+        mixed = (parts or {}).get(binding.reference, ())
+        found = tuple(_compare_part(binding, mine, theirs, samples, part) for part in mixed)
+        outputs.append(replace(output, parts=found))
         if number == 0 and labels and outputs[0].top1_agreement is not None:
             accuracy = _accuracy(mine, labels), _accuracy(theirs, labels)
     return ParityReport(
@@ -115,6 +121,42 @@ def _compare_output(
         per_sample_sqnr_db=tuple(per_sample),
         top1_agreement=agreed / len(samples) if is_vector else None,
         nonfinite=nonfinite,
+    )
+
+
+def _compare_part(
+    binding: Binding,
+    mine: Array,
+    theirs: Array,
+    samples: Sequence[str],
+    part: tuple[int, int, int],
+) -> PartParity:
+    """As `_compare_output`, for the entries ``start … start + size`` of a reference's axis."""
+    import numpy as np
+
+    axis, start, size = part
+    signal, noise = np.zeros(len(samples)), np.zeros(len(samples))
+    place = binding.permutation.index(axis)
+    for index in range(len(samples)):
+        wanted = _turn(mine[index], binding.permutation).astype(np.float64)
+        got = np.asarray(theirs[index], np.float64).reshape(wanted.shape)
+        # Counted from the last axis: the stacks may or may not have a batch axis.
+        last = place - len(binding.permutation)
+        wanted, got = (
+            np.take(value, range(start, start + size), axis=last) for value in (wanted, got)
+        )
+        difference = _difference(wanted, got)
+        noise[index] = np.sum(difference * difference)
+        signal[index] = np.sum(np.square(np.where(np.isfinite(wanted), wanted, 0.0)))
+    per_sample = [sqnr_db(s, n) for s, n in zip(signal, noise, strict=True)]
+    worst = int(np.argmin(per_sample))
+    return PartParity(
+        axis=axis,
+        start=start,
+        size=size,
+        worst_sample=samples[worst],
+        worst_sqnr_db=per_sample[worst],
+        sqnr_db=sqnr_db(float(signal.sum()), float(noise.sum())),
     )
 
 

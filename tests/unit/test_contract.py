@@ -16,6 +16,7 @@ from edgekit.contract import (
     Contract,
     InputContract,
     OutputContract,
+    OutputPart,
     Preprocess,
     image_axes,
     preprocess_from_table,
@@ -70,6 +71,14 @@ contracts = st.builds(
             tensor=tensors,
             task=st.sampled_from([None, "classification", "embedding"]),
             labels=st.lists(st.text(max_size=5), max_size=3).map(tuple),
+            part=st.none()
+            | st.builds(
+                OutputPart,
+                of=st.text(max_size=5),
+                axis=st.integers(0, 4),
+                start=sizes,
+                size=sizes,
+            ),
         ),
         max_size=3,
     ).map(tuple),

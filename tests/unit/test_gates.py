@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import math
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgekit.contract import Task
 from edgekit.errors import UsageError
-from edgekit.types import SCHEMES, Gate, LatencyReport, OutputParity, ParityReport
-from edgekit.validation.gates import METRICS, defaults, for_file, judge, metrics, parse
+from edgekit.types import SCHEMES, Gate, Interval, LatencyReport, OutputParity, ParityReport
+from edgekit.validation.gates import (
+    FILE_METRICS,
+    METRICS,
+    defaults,
+    for_file,
+    judge,
+    metrics,
+    parse,
+    task_defaults,
+)
 
 
 def gate(text: str) -> Gate:
@@ -44,8 +55,10 @@ def test_parse(text, scheme, metric, comparison, limit):
     st.integers(-(10**6), 10**6).map(lambda number: number / 100),
 )
 def test_a_gate_written_out_is_read_back(scheme, metric, comparison, limit):
-    wanted = Gate(metric=metric, comparison=comparison, limit=float(f"{limit:g}"))
-    assert parse(f"{scheme}:{wanted}" if scheme else str(wanted)) == (scheme, wanted)
+    for bound in (None, "lower", "upper"):
+        number = float(f"{limit:g}")
+        wanted = Gate(metric=metric, comparison=comparison, limit=number, bound=bound)
+        assert parse(f"{scheme}:{wanted}" if scheme else str(wanted)) == (scheme, wanted)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +105,7 @@ def written(scheme, task, *texts: str) -> set[str]:
 
 def test_defaults():
     assert written("fp32", "classification") == {"sqnr_db >= 60", "nonfinite <= 0"}
-    assert written("int8", None) == {"sqnr_db >= 10", "nonfinite <= 0"}
+    assert written("int8", None) == {"sqnr_db >= 10", "nonfinite <= 0", "integer_share >= 1"}
     assert "top1_agreement >= 0.8" in written("int8", "classification")
     assert "top1_agreement >= 0.95" in written("fp16", "classification")
     for scheme in SCHEMES:
@@ -118,7 +131,12 @@ def test_a_scheme_s_gate_is_for_that_scheme():
 @pytest.mark.parametrize("order", [1, -1])
 def test_the_gate_of_a_scheme_wins_over_the_one_for_all(order):
     texts = ("sqnr_db >= 50", "int8:sqnr_db >= 20")[::order]
-    assert written("int8", None, *texts) == {"sqnr_db >= 20", "nonfinite <= 0"}
+    assert written("int8-float-io", None, "int8-float-io:sqnr_db >= 20", "sqnr_db >= 50") == {
+        "sqnr_db >= 20",
+        "nonfinite <= 0",
+    }
+    assert "sqnr_db >= 20" in written("int8", None, *texts)
+    assert "sqnr_db >= 50" not in written("int8", None, *texts)
     assert written("fp16", None, *texts) == {"sqnr_db >= 50", "nonfinite <= 0"}
 
 
@@ -133,7 +151,29 @@ def test_both_sides_of_a_metric_can_be_bounded():
     assert {"size_mb >= 1", "size_mb <= 5"} <= written("fp32", None, "size_mb >= 1", "size_mb <= 5")
 
 
+@pytest.mark.parametrize("scheme", ["int8", "int8-uint8-io"])
+def test_integer_means_integer_unless_float_is_allowed(scheme):
+    assert "integer_share >= 1" in written(scheme, None)
+    assert Gate(metric="integer_share", comparison=">=", limit=1) not in for_file(
+        scheme, None, [], allow_float=True
+    )
+    assert "integer_share >= 1" not in written(scheme, None, "integer_share >= 0.9")
+
+
+def test_schemes_that_do_not_promise_integers_may_have_floats():
+    for scheme in set(SCHEMES) - {"int8", "int8-uint8-io"}:
+        assert "integer_share >= 1" not in written(scheme, None)
+
+
 # ------------------------------------------------------------------------- judging
+
+
+def test_a_failed_gate_says_why_the_figure_is_what_it_is():
+    gates = [gate("integer_share >= 1"), gate("size_mb <= 5")]
+    reasons = {"integer_share": "SIN wave computes in float", "size_mb": "large"}
+    share, size = judge(gates, {"integer_share": 0.9, "size_mb": 4}, reasons=reasons).gates
+    assert (share.state, share.why) == ("fail", "SIN wave computes in float")
+    assert (size.state, size.why) == ("pass", "")
 
 
 @pytest.mark.parametrize(
@@ -229,7 +269,7 @@ def test_all_metrics_have_a_description_and_what_is_unknown_is_left_out():
         size_bytes=1,
         integer_share=1.0,
     )
-    assert set(full) == set(METRICS)
+    assert set(full) == set(FILE_METRICS)
     assert full["top1_drop"] == pytest.approx(0.1)
     assert [full[f"latency_p{p}_ms"] for p in (50, 90, 99)] == [50, 90, 99]
     assert set(metrics(None, None, size_bytes=1, integer_share=None)) == {"size_mb"}
@@ -244,3 +284,53 @@ def test_percentiles_are_numpys(samples, q):
 
     latency = LatencyReport(samples_ms=tuple(samples), threads=1, load_ms=0, first_ms=0)
     assert latency.percentile(q) == pytest.approx(float(np.percentile(samples, q)), rel=1e-9)
+
+
+# ------------------------------------------------------------------------- bounds and tasks
+
+
+@pytest.mark.parametrize(
+    ("text", "state"),
+    [
+        ("top1_drop <= 1%", "pass"),
+        ("top1_drop <= 1% (upper)", "fail"),
+        ("top1_drop <= 2 % ( upper )", "pass"),
+        ("top1_drop <= 1%(lower)", "pass"),
+        ("top1_drop > 0 (lower)", "fail"),
+    ],
+)
+def test_a_gate_on_a_bound(text, state):
+    interval = Interval(low=-0.001, high=0.015)
+    verdict = judge([gate(text)], {"top1_drop": 0.004}, {"top1_drop": interval})
+    assert verdict.gates[0].state == state
+    assert verdict.gates[0].measured == 0.004
+    assert verdict.gates[0].interval == interval
+
+
+def test_a_bound_without_an_interval_is_not_measured():
+    verdict = judge([gate("top1_drop <= 1% (upper)")], {"top1_drop": 0.0})
+    assert verdict.gates[0].state == "not measured"
+    assert "interval" in verdict.gates[0].why
+    assert verdict.passed
+    assert not verdict.passed_strictly
+    assert judge([gate("ece <= 1 (upper)")], {"ece": math.nan}).gates[0].state == "fail"
+
+
+def test_the_figure_and_its_bound_can_both_be_asked_for():
+    texts = ("top1_drop <= 1%", "top1_drop <= 2% (upper)")
+    assert {"top1_drop <= 0.01", "top1_drop <= 0.02 (upper)"} <= written("int8", None, *texts)
+
+
+def test_a_users_own_metric_can_be_a_gate():
+    assert parse("far <= 1", own=["far"])[1].metric == "far"
+    with pytest.raises(UsageError, match="no known metric"):
+        parse("far <= 1")
+
+
+def test_every_task_has_defaults_of_known_metrics():
+    for task in get_args(Task):
+        wanted = task_defaults("int8", task)
+        assert {one.metric for one in wanted} <= set(METRICS)
+        assert bool(wanted) == (task != "regression")
+    loose, tight = (task_defaults(scheme, "classification")[0] for scheme in ("int8", "fp32"))
+    assert loose.limit > tight.limit

@@ -14,7 +14,13 @@ from tflite_builder import invoke
 
 from edgekit.errors import DataError, UsageError
 from edgekit.quantize.observe import Histogram, _Growing, count_samples, observe, samples
-from edgekit.quantize.ranges import Method, choose, parse_method
+from edgekit.quantize.ranges import (
+    Method,
+    _divergence,
+    choose,
+    parse_method,
+    without_ignored,
+)
 from edgekit.tflite.model import read
 
 _VALUES = st.lists(
@@ -171,6 +177,53 @@ def test_mse_cuts_a_lonely_outlier_off():
     assert got < 0.9 * _error(values, values.min(), values.max())
     by_hand = [_error(values, low, end) for end in np.linspace(4, 12, 60)]
     assert got < 1.05 * min(by_hand)
+
+
+def test_divergence_of_merged_bins_by_hand():
+    # 510 bins of width 1, steps of 2: bins 1 and 2 share a level, 3 and 4 do, and so on.
+    counts = np.ones(510)
+    counts[1] = 3
+    got = _divergence(Histogram(low=0, high=510, counts=counts), 0, 510)
+    assert got == pytest.approx((3 * np.log(3 / 2) + np.log(1 / 2)) / 512)
+
+
+def test_divergence_of_clipped_values_by_hand():
+    # Fewer bins than levels: nothing is merged. Ten of a hundred values move into the last bin.
+    histogram = Histogram(low=0, high=100, counts=np.ones(100))
+    got = _divergence(histogram, 0, 90)
+    assert got == pytest.approx(0.89 * np.log(0.01 * 90) + 0.11 * np.log(0.11 * 90))
+    assert _divergence(histogram, 0, 100) == pytest.approx(0)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_entropy_does_not_clip_because_there_are_many_zeros(sign: int):
+    rng = np.random.default_rng(0)
+    values = np.clip(rng.normal(0, 2, 400_000), 0, 6)  # RELU6: zeros, a bulk, and some sixes
+    low, high = sorted(sign * end for end in _one(_histogram(sign * values), "entropy"))
+    assert low == 0
+    assert high > 5
+
+
+def test_entropy_clips_a_lonely_outlier():
+    values = np.random.default_rng(0).normal(size=200_000)
+    values[0] = 40
+    low, high = _one(_histogram(values), "entropy")
+    assert 3 < high < 20
+    assert low == values.min()
+    assert _error(values[1:], low, high) < 0.3 * _error(values[1:], low, 40)
+
+
+def test_what_hard_swish_ignores_is_cut_and_nothing_else(tmp_path: Path):
+    net = Net(1, 4, 4, 3)
+    alone, shared, last = (net.conv(net.image, name, 4) for name in ("alone", "shared", "last"))
+    swished = [net.relu(t, f"swish_{t.name}", "HARD_SWISH") for t in (alone, shared, last)]
+    ends = [*swished, net.add(shared, shared, "sum"), last]
+    path = net.save(tmp_path / "net.tflite", *ends)
+    limits = dict.fromkeys(("image", "alone", "shared", "last", "swish_alone"), (-9.0, 5.0))
+    got = without_ignored(limits, read(path))
+    assert got == {**limits, "alone": (-3.0, 5.0)}
+    assert without_ignored({"alone": (-2.0, 5.0)}, read(path)) == {"alone": (-2.0, 5.0)}
+    assert without_ignored({"alone": (-9.0, -4.0)}, read(path)) == {"alone": (-9.0, -4.0)}
 
 
 @pytest.mark.parametrize("method", ["mse", "entropy", "minmax"])

@@ -1,0 +1,41 @@
+"""A folder per class: ImageNet, Imagenette, CIFAR exported as folders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from edgekit.datasets.classes import class_numbers
+from edgekit.datasets.files import pictures
+from edgekit.datasets.samples import LabelledData, LabelledSample, picture_sample
+from edgekit.errors import DataError
+
+
+def open_folders(
+    folder: Path, classes: Sequence[str] = (), *, outputs: int | None = None
+) -> LabelledData:
+    """Pictures whose topmost folder is their class. Arguments as of `class_numbers`.
+
+    Raises:
+        DataError: no picture, one without a class, or classes that are none of the model's.
+    """
+    files = pictures(folder)
+    tops = [PurePosixPath(file).parts[0] if "/" in file else None for file in files]
+    if None in tops:
+        raise DataError(
+            f"{folder / files[tops.index(None)]} lies in no class folder.",
+            cure=f"Move it to {folder}/CLASS/, or say which layout the data has.",
+        )
+    numbers = class_numbers(sorted({top for top in tops if top}), classes, outputs=outputs)
+
+    def get(index: int) -> LabelledSample:
+        return picture_sample(folder, files[index], numbers[tops[index] or ""])
+
+    return LabelledData(
+        layout="folders",
+        ids=tuple(files),
+        get=get,
+        notes=()
+        if classes
+        else (f"the {len(numbers)} class folders are numbered without class names",),
+    )

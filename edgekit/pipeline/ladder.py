@@ -1,0 +1,145 @@
+"""The accuracy budget: from the cheapest setting up, until the int8 files hold their gates.
+
+The rungs are always the same: the efforts in turn, then at the last of them more and more of the
+most damaging layers out of 8 bits, the best bargains first. What holds first is taken. If nothing
+does, the best of all rungs is, and its verdict says what it misses.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from edgekit.errors import UsageError
+from edgekit.results import Advice, FileResult, KeptLayer, Rung
+from edgekit.types import Effort
+
+_EFFORTS: tuple[Effort, ...] = ("fast", "balanced", "thorough")
+_KEPT = (1, 2, 4, 8, 16)
+"""So many layers out of 8 bits; each rung twice the last, so that the way up is short."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What the engine is told on a rung."""
+
+    effort: Effort
+    ranges: str = "auto"
+    kept: tuple[KeptLayer, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """The files of a setting, compared, timed and judged."""
+
+    files: tuple[FileResult, ...]
+    advice: tuple[Advice, ...] = ()
+    prepared: Path | None = None
+
+
+def climb(
+    make: Callable[[Setting], Batch],
+    rank: Callable[[Setting], Sequence[KeptLayer]],
+    *,
+    ranges: str,
+    stated: tuple[KeptLayer, ...] = (),
+    note: Callable[[str], None],
+) -> tuple[Batch, tuple[Rung, ...]]:
+    """Climb until every file passes its verdict, or to the end.
+
+    Args:
+        make: the files of a setting.
+        rank: the layers worth taking out of 8 bits after the efforts alone did not do.
+        ranges: how activation ranges are chosen, on every rung.
+        stated: layers that are out of 8 bits on every rung.
+        note: told about each rung.
+
+    Returns:
+        The files of the first rung that holds, or of the best one, and all rungs.
+
+    Raises:
+        UsageError: the budget is about something that cannot be measured here.
+    """
+    rungs: list[Rung] = []
+    tried: list[Batch] = []
+    for number, setting in enumerate(_settings(rank, ranges, stated), 1):
+        started = time.monotonic()
+        batch = make(setting)
+        _refuse_unmeasured(batch.files)
+        tried.append(batch)
+        rungs.append(_rung(number, setting, batch.files, time.monotonic() - started))
+        note(_told(rungs[-1]))
+        if rungs[-1].passed:
+            return batch, tuple(rungs)
+        if all(file.error for file in batch.files):
+            break  # the scheme itself is impossible: no setting will change that
+    best = max(range(len(tried)), key=lambda index: (_merit(tried[index].files), -index))
+    note(f"The budget does not hold on any rung: rung {best + 1} is the best.")
+    return tried[best], tuple(rungs)
+
+
+def _rung(number: int, setting: Setting, files: Sequence[FileResult], seconds: float) -> Rung:
+    return Rung(
+        number=number,
+        effort=setting.effort,
+        ranges=setting.ranges,
+        kept=setting.kept,
+        metrics={file.scheme: file.metrics for file in files},
+        passed=all(file.verdict.passed for file in files),
+        misses=tuple(_misses(files)),
+        seconds=round(seconds, 2),
+    )
+
+
+def _settings(
+    rank: Callable[[Setting], Sequence[KeptLayer]], ranges: str, stated: tuple[KeptLayer, ...]
+) -> Iterator[Setting]:
+    last = Setting(effort=_EFFORTS[-1], ranges=ranges, kept=stated)
+    for effort in _EFFORTS:
+        yield replace(last, effort=effort)
+    layers = tuple(rank(last))
+    counts = [count for count in _KEPT if count < len(layers)]
+    for count in [*counts, *([len(layers)] if layers else [])]:
+        yield replace(last, kept=(*stated, *layers[:count]))
+
+
+def _refuse_unmeasured(files: Sequence[FileResult]) -> None:
+    """A gate on what cannot be measured would send the climb to the end for nothing."""
+    for file in files:
+        for result in file.verdict.gates:
+            if result.gate.metric == "drop" and result.state == "not measured":
+                raise UsageError(
+                    "--max-drop needs a model whose first output is scores of classes.",
+                    cure="State the budget as --min-sqnr instead.",
+                )
+
+
+def _misses(files: Sequence[FileResult]) -> Iterator[str]:
+    for file in files:
+        if file.error:
+            yield f"{file.scheme}: {file.error}"
+        for result in file.verdict.gates:
+            if result.state == "fail" and not file.error:
+                yield f"{file.scheme}: {result.gate}, measured {result.measured:.4g}"
+
+
+def _merit(files: Sequence[FileResult]) -> tuple[int, float]:
+    """Fewer missed gates first, then the SQNR of the worst file."""
+    missed = sum(result.state == "fail" for file in files for result in file.verdict.gates)
+    return -missed, min((file.metrics.get("sqnr_db", -math.inf) for file in files), default=0.0)
+
+
+def _told(rung: Rung) -> str:
+    """The rung in a line."""
+    kept = f", {len(rung.kept)} layers not in 8 bits" if rung.kept else ""
+    state = "holds" if rung.passed else f"misses {'; '.join(rung.misses)}"
+    return f"rung {rung.number}: effort {rung.effort}{kept}: {state}"
+
+
+def as_tables(kept: Sequence[KeptLayer]) -> list[dict[str, Any]]:
+    """The kept layers as the quantization worker takes them."""
+    return [{"members": list(layer.members), "precision": layer.precision} for layer in kept]

@@ -1,0 +1,134 @@
+"""``edgekit sensitivity``: from a float file and data to a report of what each layer costs."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from edgekit.errors import SetupError, UsageError
+from edgekit.pipeline.plan import plan
+from edgekit.pipeline.publish import disk_errors
+from edgekit.pipeline.quantized import QUANTIZER
+from edgekit.pipeline.reference import Reference, make_reference
+from edgekit.pipeline.request import ConversionRequest
+from edgekit.quantize.judge import Judgement
+from edgekit.quantize.sensitivity import LayerSensitivity, Mode
+from edgekit.report.sensitivity import SensitivityReport, to_html
+from edgekit.runners.litert import LITERT
+from edgekit.toolchain.workshop import Workshop
+from edgekit.types import Progress
+
+
+def analyse(
+    request: ConversionRequest, *, mode: Mode, page: Path, progress: Progress
+) -> SensitivityReport:
+    """Measure every layer of a float `.tflite` and write the page.
+
+    Args:
+        request: ``model``, data, preprocessing, ``effort``, ``ranges``, ``force`` and limits count.
+        mode: layers one at a time, as prefixes, or both.
+        page: the HTML file to write.
+        progress: told what happens.
+
+    Raises:
+        UsageError: the page exists and ``force`` is not set, or an option makes no sense.
+        ModelError: the file is quantized already, or no `.tflite`.
+        ConversionError: int8 is impossible for the model, or changes nothing in it.
+        DataError, SetupError: see the classes.
+    """
+    _require_free(page, force=request.force)
+    planned = plan(replace(request, schemes=("int8",)))
+    # Random inputs must not steer anything: their statistics are nobody's.
+    effort = "none" if request.synthetic else request.effort
+    notes = _Notes(progress)
+    started = time.monotonic()
+    with (
+        TemporaryDirectory(prefix="edgekit-") as folder,
+        Workshop(name=planned.source.name, progress=notes, limits=request.limits) as workshop,
+    ):
+        work = Path(folder)
+        workshop.warm([LITERT, QUANTIZER])
+        reference = make_reference(planned, workshop, work)
+        workshop.release(LITERT)
+        result, _ = workshop.call(
+            QUANTIZER,
+            "sensitivity",
+            {
+                "artifact": planned.source.location,
+                "feeds": _feeds(reference, reference.data.calibration.files),
+                "judged": _feeds(reference, reference.data.parity.files),
+                "work": folder,
+                "effort": effort,
+                "ranges": request.ranges,
+                "mode": mode,
+            },
+            title="Quantizing layer by layer",
+        )
+    report = SensitivityReport(
+        model=Path(planned.source.location).name,
+        mode=mode,
+        effort=effort,
+        ranges=request.ranges,
+        data="synthetic" if request.synthetic else str(planned.calibration),
+        synthetic=request.synthetic,
+        calibration_samples=reference.data.calibration.count,
+        samples=reference.data.parity.count,
+        whole=Judgement(**result["whole"]),
+        layers=tuple(map(_layer, result["layers"])),
+        notes=tuple(notes.kept),
+        seconds=round(time.monotonic() - started, 1),
+    )
+    _write(page, to_html(report))
+    return report
+
+
+class _Notes:
+    """Passes progress on and keeps the notes for the report."""
+
+    def __init__(self, inner: Progress) -> None:
+        self.step, self.update, self._inner = inner.step, inner.update, inner
+        self.kept: list[str] = []
+
+    def note(self, message: str) -> None:
+        self.kept.append(message)
+        self._inner.note(message)
+
+
+def _feeds(reference: Reference, files: Any) -> list[dict[str, Any]]:
+    """One feed per input; the samples lie as the file wants them."""
+    return [
+        {
+            "path": str(files[spec.name]),
+            "shape": spec.shape,
+            "permutation": list(range(len(spec.shape))),
+        }
+        for spec in reference.inputs
+    ]
+
+
+def _layer(table: dict[str, Any]) -> LayerSensitivity:
+    judged = {name: Judgement(**table[name]) for name in ("each", "prefix") if table[name]}
+    return LayerSensitivity(**{**table, **judged, "members": tuple(table["members"])})
+
+
+def _require_free(page: Path, *, force: bool) -> None:
+    if page.is_dir():
+        raise UsageError(f"{page} is a folder.", cure="Name a file: --output FILE.html")
+    if page.exists() and not force:
+        raise UsageError(
+            f"{page} exists already.",
+            cure="Choose another --output file, or replace it with --force.",
+        )
+    if not page.parent.is_dir():
+        raise SetupError(f"There is no folder {page.parent}.", cure="Make it, or check the path.")
+
+
+def _write(page: Path, text: str) -> None:
+    """The page appears whole or not at all."""
+    with disk_errors(page.parent), TemporaryDirectory(dir=page.parent, prefix=".edgekit-") as new:
+        waiting = Path(new, page.name)
+        waiting.write_text(text, encoding="utf-8")
+        waiting.replace(page)

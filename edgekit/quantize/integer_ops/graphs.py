@@ -1,0 +1,148 @@
+"""Surgery on the quantized graph: scales, and QUANTIZE and DEQUANTIZE that cancel out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from edgekit.quantize.integer_ops.kernels import Grid
+from edgekit.tflite.graph import Operator, Subgraph, Tensor
+from edgekit.tflite.model import Model
+
+_STORED = ("int8", "uint8", "int16")
+"""Types that QUANTIZE reads and writes besides floats."""
+
+
+def place_of(operator: Operator) -> int:
+    """Where an operator is now, after others have been inserted."""
+    operators = operator.subgraph.raw.operators
+    return next(place for place, raw in enumerate(operators) if raw is operator.raw)
+
+
+def stored_as(tensor: Tensor) -> Tensor | None:
+    """The integer tensor that a float one was dequantized from."""
+    producer = tensor.subgraph.producer(tensor)
+    if producer is None or producer.name != "DEQUANTIZE":
+        return None
+    source = producer.inputs[0]
+    return source if source is not None and source.dtype in _STORED else None
+
+
+def grid_of(tensor: Tensor) -> Grid | None:
+    """The scale of a stored tensor as it is, or would be, in int8."""
+    if tensor.quantization is None:
+        return None
+    zero = tensor.quantization.zero_points[0]
+    if tensor.dtype == "uint8":
+        zero -= 128
+    return (tensor.quantization.scales[0], zero) if tensor.dtype in ("int8", "uint8") else None
+
+
+def add_like(graph: Subgraph, name: str, shape: Sequence[int], grid: Grid) -> Tensor:
+    """A new int8 tensor."""
+    from ai_edge_litert.schema_py_generated import QuantizationParametersT
+
+    added = graph.add_tensor(name, shape, "int8")
+    added.raw.quantization = QuantizationParametersT(scale=[grid[0]], zeroPoint=[grid[1]])
+    return added
+
+
+def fuse(model: Model) -> None:
+    """Remove each DEQUANTIZE → QUANTIZE, or make it one QUANTIZE where the scales differ."""
+    graph = model.main
+    for operator in graph.operators:
+        if operator.name != "QUANTIZE":
+            continue
+        (read,), (made,) = operator.inputs, operator.outputs
+        stored = stored_as(read) if read is not None else None
+        if stored is None:
+            continue
+        operator.raw.inputs = [stored.index]
+        ends = {*graph.raw.inputs, *graph.raw.outputs}
+        if not same_grid(stored, made) or ends >= {stored.index, made.index}:
+            continue
+        _remove(graph, [operator])
+        if made.index in ends:
+            made.raw.name, made.raw.quantization = stored.raw.name, stored.raw.quantization
+            _redirect(graph, stored.index, made.index)
+        else:
+            _redirect(graph, made.index, stored.index)
+
+
+def merge_twins(model: Model) -> None:
+    """Where a tensor is quantized twice to the same scale, do it once."""
+    graph, first = model.main, list[Operator]()
+    for operator in graph.operators:
+        if operator.name != "QUANTIZE":
+            continue
+        made = operator.outputs[0]
+        twins = (
+            known.outputs[0]
+            for known in first
+            if known.raw.inputs == operator.raw.inputs and same_grid(known.outputs[0], made)
+        )
+        twin = next(twins, None)
+        if twin is None or made.index in graph.raw.outputs:
+            first.append(operator)
+        else:
+            _remove(graph, [operator])
+            _redirect(graph, made.index, twin.index)
+
+
+def same_grid(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors store the same values in the same way, but for rounding of the scale."""
+    grids = grid_of(one), grid_of(other)
+    if one.dtype != other.dtype or grids[0] is None or grids[1] is None:
+        return False
+    return grids[0][1] == grids[1][1] and abs(grids[0][0] / grids[1][0] - 1) < 1e-5
+
+
+def _redirect(graph: Subgraph, old: int, new: int) -> None:
+    """Let every operator read and write ``new`` instead of ``old``."""
+    for raw in graph.raw.operators:
+        raw.inputs = [new if index == old else index for index in raw.inputs]
+        raw.outputs = [new if index == old else index for index in raw.outputs]
+
+
+def _remove(graph: Subgraph, operators: Sequence[Operator]) -> None:
+    gone = {id(operator.raw) for operator in operators}
+    graph.raw.operators = [raw for raw in graph.raw.operators if id(raw) not in gone]
+
+
+def sweep(model: Model) -> None:
+    """Remove QUANTIZE and DEQUANTIZE whose result nobody reads, then tensors of nobody."""
+    graph = model.main
+    while True:
+        read = {*graph.raw.outputs, *(i for raw in graph.raw.operators for i in raw.inputs)}
+        idle = [
+            operator
+            for operator in graph.operators
+            if operator.name in ("QUANTIZE", "DEQUANTIZE") and operator.raw.outputs[0] not in read
+        ]
+        if not idle:
+            break
+        _remove(graph, idle)
+    _drop_tensors(model, {*read, *graph.raw.inputs, *_written(graph)})
+
+
+def _written(graph: Subgraph) -> Iterator[int]:
+    for raw in graph.raw.operators:
+        yield from [*raw.outputs, *(() if raw.intermediates is None else raw.intermediates)]
+
+
+def _drop_tensors(model: Model, kept: set[int]) -> None:
+    """Remove all tensors but these, renumber the others, and empty buffers of nobody."""
+    graph = model.main.raw
+    number = {old: new for new, old in enumerate(sorted(kept - {-1}))} | {-1: -1}
+    graph.tensors = [graph.tensors[old] for old in number if old >= 0]
+    for holder in (graph, *graph.operators):
+        holder.inputs = [number[index] for index in holder.inputs]
+        holder.outputs = [number[index] for index in holder.outputs]
+    for raw in graph.operators:
+        if raw.intermediates is not None:
+            raw.intermediates = [number[index] for index in raw.intermediates]
+    for signature in model.raw.signatureDefs or ():
+        for entry in [*(signature.inputs or ()), *(signature.outputs or ())]:
+            entry.tensorIndex = number[entry.tensorIndex]
+    for index, buffer in enumerate(model.raw.buffers):
+        if buffer.data is not None and model.buffer_users(index) == 0:
+            buffer.data = None

@@ -1,0 +1,278 @@
+"""Outputs that mix ranges: found, cut into parts, and joined again, in files that run."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from quantize_nets import Net, feed, photos, quiet
+
+from edgekit.quantize import heads, ranges
+from edgekit.quantize.emit import emit
+from edgekit.quantize.engine import quantize
+from edgekit.quantize.observe import observe
+from edgekit.quantize.slices import Slicer, boundaries
+from edgekit.tflite.model import Tensor, read, write
+
+
+def _constant(net: Net, name: str, values: list[int]) -> Tensor:
+    return net.constant(name, np.array(values, np.int32))
+
+
+def _concat(net: Net, tensors: list[Tensor], name: str, axis: int) -> Tensor:
+    shape = list(tensors[0].shape)
+    shape[axis] = sum(tensor.shape[axis] for tensor in tensors)
+    return net.operator(
+        "CONCATENATION", tensors, name, shape, schema.ConcatenationOptionsT(axis=axis)
+    )
+
+
+def _flat(net: Net, source: Tensor, name: str) -> Tensor:
+    """NHWC to (1, channels, positions), as converters write PyTorch's ``flatten(2)``."""
+    _, height, width, channels = source.shape
+    order = _constant(net, f"{name}_order", [0, 3, 1, 2])
+    turned = net.operator(
+        "TRANSPOSE", [source, order], f"{name}_nchw", (1, channels, height, width)
+    )
+    shape = [1, channels, height * width]
+    return net.operator("RESHAPE", [turned, _constant(net, f"{name}_shape", shape)], name, shape)
+
+
+def _scaled(net: Net, source: Tensor, name: str, factor: float) -> Tensor:
+    value = net.constant(f"{name}_factor", np.array([factor], np.float32))
+    return net.operator("MUL", [source, value], name, source.shape, schema.MulOptionsT())
+
+
+def detector(path: Path, *, box: float = 300.0) -> Path:
+    """Two levels, each with boxes beside scores; joined, taken apart, decoded, joined again."""
+    net = Net(1, 8, 8, 3)
+    maps = [net.conv(net.image, "level0", 6), net.conv(net.image, "level1", 6, stride=2)]
+    flat = []
+    for number, level in enumerate(maps):
+        boxes = net.conv(level, f"boxes{number}", 4, kernel=1)
+        scores = _scaled(
+            net, net.conv(level, f"scores{number}", 3, kernel=1), f"logits{number}", 20
+        )
+        flat.append(_flat(net, _concat(net, [boxes, scores], f"joined{number}", 3), f"f{number}"))
+    levels = _concat(net, flat, "levels", 2)
+    parts = []
+    for name, start, size in (("box", 0, 4), ("score", 4, 3)):
+        begin = _constant(net, f"{name}_begin", [0, start, 0])
+        sizes = _constant(net, f"{name}_size", [1, size, levels.shape[2]])
+        shape = (1, size, levels.shape[2])
+        parts.append(net.operator("SLICE", [levels, begin, sizes], name, shape))
+    boxes = _scaled(net, parts[0], "pixels", box)
+    sigmoid = net.operator("LOGISTIC", [parts[1]], "sigmoid", parts[1].shape)
+    return net.save(path, _concat(net, [boxes, sigmoid], "output", 1))
+
+
+def _run(path: Path, stack: np.ndarray) -> list[np.ndarray]:
+    """Real values of all outputs, by the interpreter."""
+    interpreter = Interpreter(str(path))
+    interpreter.allocate_tensors()
+    (given,), wanted = interpreter.get_input_details(), interpreter.get_output_details()
+    runs: list[list[np.ndarray]] = [[] for _ in wanted]
+    for value in stack:
+        scale, zero = given["quantization"]
+        stored = np.clip(np.rint(value / scale) + zero, -128, 127) if scale else value
+        interpreter.set_tensor(given["index"], stored[None].astype(given["dtype"]))
+        interpreter.invoke()
+        for run, detail in zip(runs, wanted, strict=True):
+            result = interpreter.get_tensor(detail["index"]).astype(np.float64)
+            scale, zero = detail["quantization"]
+            run.append((result - zero) * scale if scale else result)
+    return [np.concatenate(run) for run in runs]
+
+
+def _db(wanted: np.ndarray, got: np.ndarray) -> float:
+    return float(10 * np.log10(np.sum(wanted**2) / np.sum((wanted - got) ** 2)))
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> SimpleNamespace:
+    stack = photos(8, 8, 8, 3)
+    path = detector(tmp_path / "float.tflite")
+    feeds = feed(tmp_path / "photos.npy", stack)
+    return SimpleNamespace(path=path, stack=stack, feeds=feeds, work=tmp_path)
+
+
+def test_boxes_beside_scores_are_found_with_their_ranges(made: SimpleNamespace) -> None:
+    found = {one.tensor: one for one in heads.find(made.path, made.feeds, work=made.work)}
+    assert set(found) == {"output", "levels"}
+    output = found["output"]
+    (wanted,) = _run(made.path, made.stack)
+    assert (output.output, output.axis) == (0, 1)
+    assert [(part.start, part.size) for part in output.parts] == [(0, 4), (4, 3)]
+    for part, values in zip(output.parts, (wanted[:, :4], wanted[:, 4:]), strict=True):
+        assert (part.low, part.high) == pytest.approx((values.min(), values.max()), rel=1e-5)
+    # The oracle for the scores with the boxes' scale: quantize by hand.
+    step = (wanted.max() - wanted.min()) / 255
+    scores = wanted[:, 4:]
+    assert output.parts[1].shared_db == pytest.approx(
+        _db(scores, np.rint(scores / step) * step) if np.rint(scores / step).any() else 0, abs=0.1
+    )
+    assert output.parts[1].own_db > output.parts[1].shared_db + 30
+    assert output.parts[0].own_db == pytest.approx(output.parts[0].shared_db, abs=1)
+    assert found["levels"].output is None
+
+
+def test_outputs_of_one_magnitude_are_left_alone(made: SimpleNamespace) -> None:
+    alike = detector(made.work / "alike.tflite", box=1 / 4)
+    found = heads.find(alike, made.feeds, work=made.work)
+    assert "output" not in {one.tensor for one in found}
+
+
+def test_the_cut_model_computes_the_same_bit_for_bit(made: SimpleNamespace) -> None:
+    cut = heads.cut(made.path, made.feeds, work=made.work, mend=True)
+    assert {one.tensor: one.did for one in cut.mixed} == {
+        "output": "cut into 2 parts",
+        "levels": "2 slices moved to the parts",
+    }
+    (wanted,) = _run(made.path, made.stack)
+    parts = _run(cut.model, made.stack)
+    assert [part.shape[1] for part in parts] == [4, 3]
+    np.testing.assert_array_equal(np.concatenate(parts, axis=1), wanted)
+    kinds = [op.name for op in read(cut.model).main.operators]
+    assert "SLICE" not in kinds
+    names = [entry.name for entry in read(cut.model).raw.signatureDefs[0].outputs]
+    assert names == [b"output/0", b"output/1"]
+
+    whole = made.work / "whole.tflite"
+    heads.join(cut.model, cut, whole)
+    (joined,) = _run(whole, made.stack)
+    np.testing.assert_array_equal(joined, wanted)
+    assert [e.name for e in read(whole).raw.signatureDefs[0].outputs] == [b"output"]
+
+
+def test_integer_files_keep_their_scores(made: SimpleNamespace) -> None:
+    (wanted,) = _run(made.path, made.stack)
+    stock = made.work / "stock.tflite"
+    histograms = observe(made.path, made.feeds, work=made.work, progress=quiet)
+    emit(made.path, stock, "int8", ranges.choose(histograms, "minmax"))
+    (plain,) = _run(stock, made.stack)
+    outputs = {name: made.work / f"{name}.tflite" for name in ("int8", "int8-float-io", "int16x8")}
+    outcome = quantize(
+        made.path, outputs, feeds=made.feeds, work=made.work, effort="fast", progress=quiet
+    )
+    assert outcome.failures == {}
+    assert outcome.cut == ("int8",)
+    assert set(outcome.joined) == {"int8-float-io"}
+    boxes, scores = _run(outputs["int8"], made.stack)
+    (floating,) = _run(outputs["int8-float-io"], made.stack)
+    (sixteen,) = _run(outputs["int16x8"], made.stack)
+    assert _db(wanted[:, 4:], plain[:, 4:]) < 10
+    assert _db(wanted[:, 4:], scores) > 25
+    assert _db(wanted[:, :4], boxes) > _db(wanted[:, :4], plain[:, :4]) - 1
+    assert _db(wanted[:, 4:], floating[:, 4:]) > 25
+    assert sixteen.shape == wanted.shape
+    graph = read(outputs["int8-float-io"]).main
+    assert [t.dtype for t in (*graph.inputs, *graph.outputs)] == ["float32", "float32"]
+    graph = read(outputs["int8"]).main
+    assert {t.dtype for t in (*graph.inputs, *graph.outputs)} == {"int8"}
+
+
+def test_effort_none_only_tells(made: SimpleNamespace) -> None:
+    outputs = {"int8": made.work / "int8.tflite"}
+    outcome = quantize(
+        made.path, outputs, feeds=made.feeds, work=made.work, effort="none", progress=quiet
+    )
+    assert len(_run(outputs["int8"], made.stack)) == 1
+    assert {one.did for one in outcome.mixed} == {"nothing: found only"}
+    assert outcome.cut == ()
+
+
+def test_the_prepared_model_has_its_whole_output(made: SimpleNamespace) -> None:
+    kept = made.work / "kept.tflite"
+    quantize(
+        made.path,
+        {"int8": made.work / "int8.tflite"},
+        feeds=made.feeds,
+        work=made.work,
+        effort="fast",
+        keep_prepared=kept,
+        progress=quiet,
+    )
+    (wanted,), (got,) = _run(made.path, made.stack), _run(kept, made.stack)
+    assert got.shape == wanted.shape
+    assert _db(wanted, got) > 20
+
+
+def test_an_output_that_arithmetic_follows_is_left_whole(tmp_path: Path) -> None:
+    net = Net(1, 4, 4, 3)
+    big = _scaled(net, net.conv(net.image, "big", 2), "bigger", 500)
+    both = _concat(net, [big, net.conv(net.image, "small", 2)], "both", 3)
+    path = net.save(tmp_path / "float.tflite", _scaled(net, both, "out", 2))
+    feeds = feed(tmp_path / "photos.npy", photos(4, 4, 4, 3))
+    assert heads.find(path, feeds, work=tmp_path) == ()
+
+
+def test_an_output_that_others_read_is_told_and_left_whole(tmp_path: Path) -> None:
+    net = Net(1, 4, 4, 3)
+    big = _scaled(net, net.conv(net.image, "big", 2), "bigger", 500)
+    both = _concat(net, [big, net.conv(net.image, "small", 2)], "both", 3)
+    path = net.save(tmp_path / "float.tflite", both, net.relu(both, "relu"))
+    feeds = feed(tmp_path / "photos.npy", photos(4, 4, 4, 3))
+    cut = heads.cut(path, feeds, work=tmp_path, mend=True)
+    assert [one.did for one in cut.mixed] == ["nothing: cannot be cut"]
+    assert cut.joins == {}
+    np.testing.assert_array_equal(
+        _run(cut.model, photos(4, 4, 4, 3))[0], _run(path, photos(4, 4, 4, 3))[0]
+    )
+
+
+def test_an_open_batch_stays_open(made: SimpleNamespace) -> None:
+    model = read(made.path)
+    for tensor in model.main.tensors:
+        if not tensor.is_constant and tensor.shape:
+            tensor.raw.shapeSignature = [-1, *tensor.shape[1:]]
+        if tensor.name in ("f0_shape", "f1_shape", "box_size", "score_size"):
+            tensor.set_data(np.array([-1, *tensor.data()[1:]], np.int32))
+    write(model, made.path)
+    cut = heads.cut(made.path, made.feeds, work=made.work, mend=True)
+    interpreter = Interpreter(str(cut.model))
+    interpreter.resize_tensor_input(interpreter.get_input_details()[0]["index"], (2, 8, 8, 3))
+    interpreter.allocate_tensors()
+    shapes = [interpreter.get_tensor(d["index"]).shape for d in interpreter.get_output_details()]
+    assert shapes == [(2, 4, 80), (2, 3, 80)]
+    signatures = [tensor.shape_signature for tensor in read(cut.model).main.outputs]
+    assert signatures == [(None, 4, 80), (None, 3, 80)]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_a_slice_that_was_moved_up_has_the_values_of_the_slice(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """Nested CONCATENATIONs on any axes below TRANSPOSE and RESHAPE; NumPy slices the result."""
+    folder = tmp_path_factory.mktemp("slices")
+    net = Net(1, 2, 3, 2)
+    leaf = [net.conv(net.image, f"leaf{number}", 2, kernel=1) for number in range(4)]
+    axes = [data.draw(st.integers(1, 3)) for _ in range(2)]
+    pairs = [_concat(net, leaf[n : n + 2], f"pair{n}", axes[0]) for n in (0, 2)]
+    both = _concat(net, pairs, "both", axes[1])
+    result = _flat(net, both, "flat") if data.draw(st.booleans()) else both
+    cuts = {axis: boundaries(result, axis) for axis in range(len(result.shape))}
+    joined = [axis for axis, places in cuts.items() if len(places) > 2]
+    if not joined:  # height or width alone, which RESHAPE has merged with the other
+        assert result is not both
+        return
+    axis = data.draw(st.sampled_from(joined))
+    start, end = data.draw(
+        st.sampled_from([p for p in combinations(cuts[axis], 2) if p != (0, cuts[axis][-1])])
+    )
+    size = end - start
+    plain = net.save(folder / "plain.tflite", result)
+    taken = Slicer(net.model).take(result, axis, start, size)
+    assert taken is not None
+    assert taken.shape[axis] == size
+    sliced = net.save(folder / "sliced.tflite", taken)
+    stack = photos(1, 2, 3, 2)
+    (wanted,), (got,) = _run(plain, stack), _run(sliced, stack)
+    np.testing.assert_array_equal(got, np.take(wanted, range(start, start + size), axis=axis))
