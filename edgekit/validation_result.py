@@ -1,0 +1,141 @@
+"""What a validation returns, and what its reports are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgekit.contract import Contract
+from edgekit.runners.protocol import Timing
+from edgekit.types import Interval, ParityReport, Scheme, Verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A task metric of one candidate.
+
+    ``reference`` is the same metric of the reference, where it has labels to be measured on.
+    """
+
+    name: str
+    value: float
+    interval: Interval | None = None
+    reference: float | None = None
+    samples: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorstSample:
+    """A sample on which a candidate is far from the reference.
+
+    Attributes:
+        id: of the sample in the data set.
+        path: its picture, where it is one.
+        sqnr_db: of the worst output on this sample alone.
+        label: the truth in words, empty where unknown.
+        reference, candidate: what each says, in words: the first classes with their scores, how
+            many boxes of which classes, which classes cover the picture.
+    """
+
+    id: str
+    path: Path | None
+    sqnr_db: float
+    label: str = ""
+    reference: str = ""
+    candidate: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorDrift:
+    """How an input or output range differs between the data here and the calibration.
+
+    ``calibrated`` is what the file's scale can represent, ``seen`` what the reference had here,
+    ``clipped`` the share of values (0 to 1) that lie outside.
+    """
+
+    name: str
+    calibrated: tuple[float, float]
+    seen: tuple[float, float]
+    clipped: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CandidateResult:
+    """One `.tflite` with its proof. Where ``error`` is not empty, nothing else is known."""
+
+    name: str
+    path: Path
+    sha256: str
+    size_bytes: int
+    scheme: Scheme | None = None
+    contract: Contract | None = None
+    parity: ParityReport | None = None
+    figures: tuple[Figure, ...] = ()
+    details: dict[str, Any] = field(default_factory=dict)
+    timing: Timing | None = None
+    worst: tuple[WorstSample, ...] = ()
+    drift: tuple[TensorDrift, ...] = ()
+    integer_share: float | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    verdict: Verdict = field(default_factory=lambda: Verdict(gates=()))
+    notes: tuple[str, ...] = ()
+    error: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferenceResult:
+    """What the candidates were compared with.
+
+    ``kind`` is that of the model source, ``bundle`` or ``http``; ``digest`` of the file where there
+    is one.
+    """
+
+    name: str
+    kind: str
+    device: str
+    digest: str | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+    timing: Timing | None = None
+    figures: tuple[Figure, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationData:
+    """The samples that were compared on."""
+
+    path: str
+    layout: str
+    samples: int
+    digest: str
+    labelled: int = 0
+    skipped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationResult:
+    """Everything about one run of ``edgekit validate``.
+
+    ``command`` makes the same result again; ``complete`` is false where it was interrupted.
+    """
+
+    title: str
+    reference: ReferenceResult
+    data: ValidationData
+    candidates: tuple[CandidateResult, ...]
+    environment: dict[str, str]
+    command: str
+    seconds: float
+    complete: bool = True
+    strict: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether every gate of every candidate held; with ``strict`` it must be measured too."""
+        return all(
+            not one.error
+            and (one.verdict.passed_strictly if self.strict else one.verdict.passed)
+            for one in self.candidates
+        )
