@@ -22,7 +22,14 @@ from typing import TYPE_CHECKING, Any
 from edgekit.errors import ConversionError, DataError
 from edgekit.quantize import extremes, ranges
 from edgekit.quantize.judge import Judge
-from edgekit.quantize.observe import Feed, Histogram, count_samples, observe, samples
+from edgekit.quantize.observe import (
+    Feed,
+    Histogram,
+    choose_samples,
+    count_samples,
+    observe,
+    samples,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -100,7 +107,7 @@ def screen(
     )
     if held_out is None or count_samples(feeds) - len(outliers) < extremes.FEWEST:
         return found
-    clean = without(feeds, [outlier.index for outlier in outliers], work)
+    clean = without(feeds, [outlier.index for outlier in outliers])
     try:
         judge = Judge(model, held_out(clean), work=work)
         kept, gone = _with_and_without(model, judge, histograms, outliers)
@@ -171,23 +178,10 @@ def _outlier_advice(
     )
 
 
-def without(feeds: Sequence[Feed], indices: Sequence[int], work: Path) -> list[Feed]:
-    """The same feeds with copies of their stacks that lack some samples."""
-    import numpy as np
-
-    left = []
-    for number, feed in enumerate(feeds):
-        stack = feed.load()
-        rows = np.setdiff1d(np.arange(len(stack)), indices)
-        path = work / f"calibration-without-outliers-{number}.npy"
-        copy = np.lib.format.open_memmap(
-            path, mode="w+", dtype=stack.dtype, shape=(len(rows), *stack.shape[1:])
-        )
-        for place, row in enumerate(rows):  # one at a time: stacks may be larger than memory
-            copy[place] = stack[row]
-        copy.flush()
-        left.append(replace(feed, stack=path, first=0, last=None))
-    return left
+def without(feeds: Sequence[Feed], places: Sequence[int]) -> list[Feed]:
+    """The same feeds without some samples."""
+    left = set(range(count_samples(feeds))) - set(places)
+    return choose_samples(feeds, sorted(left))
 
 
 def _degenerate(feeds: Sequence[Feed], histograms: Mapping[str, Histogram]) -> tuple[Advice, ...]:
@@ -245,7 +239,7 @@ def unlike(
             them but this advice.
         work: a folder for intermediate files.
     """
-    few = [replace(feed, last=feed.first + _MOST_TO_COMPARE) for feed in parity]
+    few = choose_samples(parity, range(min(_MOST_TO_COMPARE, count_samples(parity))))
     try:
         seen = observe(model, few, work=work, bins=16, progress=lambda *_: None)
     except DataError:  # NaN or infinite values: the comparison itself will tell

@@ -7,12 +7,12 @@ tensors that slices take apart again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.quantize.observe import Feed, count_samples, samples
+from edgekit.quantize.observe import Feed, choose_samples, count_samples, samples
 from edgekit.quantize.slices import boundaries, slice_of
 from edgekit.quantize.twins import Watched
 from edgekit.tflite.model import Model, Tensor, read
@@ -82,7 +82,7 @@ def find(model: Path, feeds: Sequence[Feed], *, work: Path) -> tuple[Mixed, ...]
         return ()
     names = list(dict.fromkeys(tensor.name for _, tensor, _, _ in wanted))
     graph = Watched(model, names, work=work, threads=2)
-    few = [replace(feed, last=feed.first + min(_LOOK_AT, count_samples(feeds))) for feed in feeds]
+    few = choose_samples(feeds, range(min(_LOOK_AT, count_samples(feeds))))
     runs = [run for inputs in samples(few) if _is_finite(run := graph.run(inputs))]
     if not runs:
         return ()

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -43,21 +43,24 @@ class Feed:
         stack: a `.npy` of shape (N, …).
         shape: of one sample as the reference sees it.
         permutation: from the reference's axes to the model's.
-        first, last: which of the N samples, as a slice.
+        rows: which of the N samples, in this order; all where it is ``None``.
     """
 
     stack: Path
     shape: tuple[int, ...]
     permutation: tuple[int, ...]
-    first: int = 0
-    last: int | None = None
+    rows: tuple[int, ...] | None = None
 
     def load(self) -> Array:
-        """The chosen samples, mapped and not read."""
+        """The whole stack, mapped and not read."""
         import numpy as np
 
-        stack: Array = np.load(self.stack, mmap_mode="r")[self.first : self.last]
+        stack: Array = np.load(self.stack, mmap_mode="r")
         return stack
+
+    def indices(self) -> Sequence[int]:
+        """The rows of the stack that are the samples."""
+        return range(len(self.load())) if self.rows is None else self.rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +86,16 @@ class Histogram:
 
 def count_samples(feeds: Sequence[Feed]) -> int:
     """How many samples the feeds hold."""
-    return len(feeds[0].load())
+    return len(feeds[0].indices())
+
+
+def choose_samples(feeds: Sequence[Feed], places: Sequence[int]) -> list[Feed]:
+    """The same feeds with some of their samples only, by their places from 0."""
+    chosen = []
+    for feed in feeds:
+        rows = feed.indices()
+        chosen.append(replace(feed, rows=tuple(rows[place] for place in places)))
+    return chosen
 
 
 def samples(feeds: Sequence[Feed]) -> Iterator[list[Array]]:
@@ -91,12 +103,12 @@ def samples(feeds: Sequence[Feed]) -> Iterator[list[Array]]:
     import numpy as np
 
     stacks = [feed.load() for feed in feeds]
-    for index in range(len(stacks[0])):
+    for rows in zip(*(feed.indices() for feed in feeds), strict=True):
         yield [
             np.ascontiguousarray(
-                np.array(stack[index]).reshape(feed.shape).transpose(feed.permutation)
+                np.array(stack[row]).reshape(feed.shape).transpose(feed.permutation)
             )
-            for stack, feed in zip(stacks, feeds, strict=True)
+            for stack, feed, row in zip(stacks, feeds, rows, strict=True)
         ]
 
 

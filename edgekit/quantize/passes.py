@@ -39,11 +39,13 @@ class Bench:
         feeds: the samples to learn from.
         work: a folder for intermediate files.
         seed: of everything that is drawn.
+        damping: of rounding, see `edgekit.quantize.rounding.damped`.
     """
 
     feeds: Sequence[Feed]
     work: Path
     seed: int = 0
+    damping: float = rounding.DAMPING
 
 
 def equalize_channels(model: Path, output: Path, bench: Bench) -> str:
@@ -84,7 +86,7 @@ def round_weights(model: Path, output: Path, bench: Bench, ranges: Ranges) -> st
     for group in in_groups(layers):
         moments = collect(twin, group, bench.feeds, work=bench.work, second=True, seed=bench.seed)
         for layer, sums in zip(group, moments, strict=True):
-            rounded += round_layer(layer, sums)
+            rounded += round_layer(layer, sums, damping=bench.damping)
     write(loaded, output)
     return f"{rounded} of {len(layers)} layers"
 
@@ -117,7 +119,7 @@ def round_in_sequence(
             found = collect(twin, group, bench.feeds, work=bench.work, second=True, seed=bench.seed)
             for layer, sums in zip(group, found, strict=True):
                 layer.copy_from(originals[layers.index(layer)])
-                rounded += round_layer(layer, sums)
+                rounded += round_layer(layer, sums, damping=bench.damping)
     write(loaded, output)
     return f"{rounded} of {len(layers)} layers in {-(-len(layers) // size)} stages"
 
@@ -195,13 +197,15 @@ def _is_linear(model: Model, layer: Layer) -> bool:
     return int(operator.options.fusedActivationFunction) == 0
 
 
-def round_layer(layer: Layer, sums: Moments, grid: Grid = INT8) -> bool:
+def round_layer(
+    layer: Layer, sums: Moments, grid: Grid = INT8, damping: float = rounding.DAMPING
+) -> bool:
     """New weights on the grid; false where the layer has too long rows and is left alone."""
     import numpy as np
 
     if not np.any(sums.products):
         return False
-    hessian = rounding.damped(sums.second(centred=_takes_bias(layer)))
+    hessian = rounding.damped(sums.second(centred=_takes_bias(layer)), damping)
     energy = None if layer.is_depthwise else np.diagonal(hessian)
     weights, scales = layer.matrix().astype(np.float64), steps(layer, grid, energy)
     solve = rounding.round_channels if layer.is_depthwise else rounding.round_rows

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from edgekit.errors import ConversionError
 from edgekit.quantize import passes, ranges
+from edgekit.quantize.emit import Exceptions
 from edgekit.quantize.judge import Judge
-from edgekit.quantize.observe import Feed, Histogram, Ranges, count_samples, observe
+from edgekit.quantize.observe import Feed, Histogram, Ranges, choose_samples, count_samples, observe
 from edgekit.quantize.passes import Bench
 from edgekit.tflite.model import read
 from edgekit.types import Effort
@@ -30,6 +31,10 @@ _FAILURES = (ConversionError, KeyError, RuntimeError, ValueError)
 ValueError, the interpreter raises RuntimeError): it is left out, and the report says so."""
 _NOISE_DB = 0.02
 """Less than this is no gain."""
+_SHRINKS = [(down, up) for down in (1.0, 0.97, 0.94) for up in (1.0, 0.97, 0.94, 0.9)]
+"""Of the lower and upper end of an input's range."""
+_DRAWS = (1, 0.03), (2, 0.1), (3, 0.2), (4, 0.1)
+"""Seed and damping of what thorough tries besides the first draw."""
 _CANDIDATES: dict[Effort, tuple[str, ...]] = {
     "fast": ("mse",),
     "balanced": ("mse",),
@@ -96,7 +101,7 @@ def prepare(
     chosen, percentile = ranges.parse_method(method)
     histograms = observed or observe(model, feeds, work=work, progress=_part(progress, 0.0, 0.3))
     widest = ranges.choose(histograms, "minmax")
-    stated = widest if chosen == "auto" else ranges.choose(histograms, chosen, percentile)
+    stated = _limits(model, histograms, chosen, percentile)
     plain = Prepared(model=model, ranges=stated, widest=widest, histograms=histograms)
     if effort == "none" or len(read(model).subgraphs) > 1 or count_samples(feeds) < 4:
         return plain
@@ -111,15 +116,13 @@ def prepare(
     run = _Run(judge, Bench(feeds=learn, work=work), chosen, percentile, plain)
     if effort in ("balanced", "thorough"):
         progress(0.35, "equalizing channels")
-        run.equalize(feeds, _part(progress, 0.35, 0.5))
+        run.equalize(feeds, _part(progress, 0.35, 0.45))
+        run.settle_inputs(_part(progress, 0.45, 0.55))
         progress(0.55, "rounding weights")
         run.best.unrounded = unrounded = run.best.model
         run.try_pass("error-compensated rounding", passes.round_weights)
         if effort == "thorough":
-            progress(0.7, "rounding in stages")
-            run.try_pass(
-                "rounding in stages", partial(passes.round_in_sequence, unrounded=unrounded)
-            )
+            run.draw_again(unrounded, _part(progress, 0.6, 0.9))
     else:
         progress(0.55, "correcting biases")
         run.best.unrounded = run.best.model
@@ -131,7 +134,15 @@ def prepare(
     return _never_worse(run.best, plain)
 
 
-def _name(method: ranges.Method) -> str:
+def _limits(
+    model: Path, histograms: Mapping[str, Histogram], method: ranges.Method, percentile: float
+) -> Ranges:
+    """The ranges by a method, minmax where it is not stated yet."""
+    found = ranges.choose(histograms, _name(method), percentile)
+    return ranges.without_ignored(found, read(model))
+
+
+def _name(method: ranges.Method) -> ranges.Method:
     return "minmax" if method == "auto" else method
 
 
@@ -153,6 +164,9 @@ class _Run:
         self.histograms: dict[str, Histogram] | None = None
         self._judge, self._bench = judge, bench
         self._method, self._percentile = method, percentile
+        self._settled: dict[str, tuple[float, float]] = {}
+        self._learned = count_samples(bench.feeds)
+        self._compared = min(_MOST_TO_JUDGE, self._learned)
 
     def equalize(self, feeds: Sequence[Feed], progress: Callable[[float, str], None]) -> None:
         """Equalize; kept where the float model stays what it was, whatever int8 says yet.
@@ -172,9 +186,7 @@ class _Run:
         if equal:
             self.histograms = observe(output, feeds, work=self._bench.work, progress=progress)
             widest = ranges.choose(self.histograms, "minmax")
-            limits = widest
-            if self._method != "auto":
-                limits = ranges.choose(self.histograms, self._method, self._percentile)
+            limits = self._limits(output, self.histograms, self._method, self._percentile)
             value = self._judge.int8_db(output, limits)
             self.best = replace(
                 self.best,
@@ -188,13 +200,82 @@ class _Run:
         result = _result("channel equalization", did, self.best.int8_db, equal, seconds)
         self.best.passes.append(result)
 
+    def settle_inputs(self, progress: Callable[[float, str], None]) -> None:
+        """Narrow the inputs' ranges where the outputs gain by it, everything else in float.
+
+        8-bit pictures lie on grids of their own, one per channel after normalization. Rounding them
+        to the grid of the file shifts whole areas of like colour, and no later layer averages that
+        out. Which range has the luckiest grid cannot be told from histograms: it is measured.
+        """
+        if self._method != "auto":
+            return
+        started = time.monotonic()
+        few = choose_samples(self._bench.feeds, _spread(range(self._learned), self._compared))
+        try:
+            judge = Judge(self.best.model, few, work=self._bench.work)
+            found = self._narrowest(judge, progress)
+            exact = Exceptions(only=frozenset())
+            before, after = (
+                self._judge.int8_db(self.best.model, limits, exact)
+                for limits in (self.best.ranges, found)
+            )
+        except _FAILURES as error:
+            did, kept = f"gave up: {error}", False
+        else:
+            changed = [name for name in found if found[name] != self.best.ranges[name]]
+            if not changed:
+                return
+            did = f"{len(changed)} inputs, alone {before:.1f} dB before and {after:.1f} dB now"
+            kept = after > before + _NOISE_DB
+        if kept:
+            self._settled = {name: found[name] for name in changed}
+            value = self._judge.int8_db(self.best.model, found)
+            self.best = replace(self.best, ranges=found, int8_db=value)
+        seconds = time.monotonic() - started
+        self.best.passes.append(_result("input ranges", did, self.best.int8_db, kept, seconds))
+
+    def _narrowest(self, judge: Judge, progress: Callable[[float, str], None]) -> Ranges:
+        """The ranges with the best of some shrinks of each input's two ends."""
+        exact = Exceptions(only=frozenset())
+        best = dict(self.best.ranges)
+        best_db = judge.int8_db(self.best.model, best, exact)
+        names = [t.name for t in read(self.best.model).main.inputs if t.name in best]
+        for number, name in enumerate(names):
+            low, high = best[name]
+            for place, (down, up) in enumerate(_SHRINKS):
+                done = (number + place / len(_SHRINKS)) / len(names)
+                progress(done, "settling the inputs' ranges")
+                tried = {**best, name: (low * down, high * up)}
+                value = judge.int8_db(self.best.model, tried, exact)
+                if value > best_db + _NOISE_DB:
+                    best, best_db = tried, value
+        return best
+
+    def draw_again(self, unrounded: Path, progress: Callable[[float, str], None]) -> None:
+        """Round with other draws and dampings, then in stages.
+
+        Which patches are drawn decides thousands of roundings, and by chance some draws are better
+        than others; how good a draw is on held-out samples tells how good it is on new ones.
+        """
+        for number, (seed, damping) in enumerate(_DRAWS):
+            progress(number / len(_DRAWS), f"rounding weights, draw {number + 2}")
+            bench = replace(self._bench, seed=seed, damping=damping)
+            self.try_pass(
+                f"rounding with seed {seed}, damping {damping}",
+                passes.round_weights,
+                source=unrounded,
+                bench=bench,
+            )
+        progress(0.9, "rounding weights in stages")
+        self.try_pass("rounding in stages", partial(passes.round_in_sequence, unrounded=unrounded))
+
     def choose_ranges(self, histograms: dict[str, Histogram], methods: Sequence[str]) -> None:
         """Where no method was stated: each of some, if it measures better than those before."""
         if self._method != "auto":
             return
         for method in methods:
             started = time.monotonic()
-            limits = ranges.choose(histograms, *ranges.parse_method(method))
+            limits = self._limits(self.best.model, histograms, *ranges.parse_method(method))
             value = self._judge.int8_db(self.best.model, limits)
             better = self._gains(value)
             if better:
@@ -202,12 +283,23 @@ class _Run:
             seconds = time.monotonic() - started
             self.best.passes.append(_result("ranges", method, value, better, seconds))
 
-    def try_pass(self, name: str, function: Callable[[Path, Path, Bench, Ranges], str]) -> None:
-        """Run a pass that needs ranges; keep its model if that measures better."""
+    def try_pass(
+        self,
+        name: str,
+        function: Callable[[Path, Path, Bench, Ranges], str],
+        *,
+        source: Path | None = None,
+        bench: Bench | None = None,
+    ) -> None:
+        """Run a pass that needs ranges; keep its model if that measures better.
+
+        It starts from the best model so far, or from ``source``.
+        """
         started = time.monotonic()
         output = self._bench.work / f"{name.replace(' ', '-')}.tflite"
         try:
-            did = function(self.best.model, output, self._bench, self.best.ranges)
+            model = source or self.best.model
+            did = function(model, output, bench or self._bench, self.best.ranges)
             if not did:
                 return
             value = self._judge.int8_db(output, self.best.ranges)
@@ -218,6 +310,15 @@ class _Run:
             self.best = replace(self.best, model=output, int8_db=value)
         seconds = time.monotonic() - started
         self.best.passes.append(_result(name, did, value, kept, seconds))
+
+    def _limits(
+        self,
+        model: Path,
+        histograms: Mapping[str, Histogram],
+        method: ranges.Method,
+        percentile: float,
+    ) -> Ranges:
+        return {**_limits(model, histograms, method, percentile), **self._settled}
 
     def _gains(self, value: float) -> bool:
         return self.best.int8_db is None or value > self.best.int8_db + _NOISE_DB
@@ -230,11 +331,15 @@ def split_feeds(
     count = count_samples(feeds)
     held = max(2, min(_MOST_TO_JUDGE, round(count * _HELD_OUT)))
     most = _MOST_TO_LEARN_THOROUGHLY if effort == "thorough" else _MOST_TO_LEARN
-    learn = min(most, count - held)
-    return (
-        [replace(feed, first=0, last=learn) for feed in feeds],
-        [replace(feed, first=count - held, last=count) for feed in feeds],
-    )
+    judged = _spread(range(count), held)
+    left = sorted(set(range(count)) - set(judged))
+    learn = _spread(left, min(most, len(left)))
+    return choose_samples(feeds, learn), choose_samples(feeds, judged)
+
+
+def _spread(places: Sequence[int], count: int) -> list[int]:
+    """So many of the places, evenly: samples often come sorted by class or by time."""
+    return [places[(2 * number + 1) * len(places) // (2 * count)] for number in range(count)]
 
 
 def _result(name: str, did: str, value: float | None, kept: bool, seconds: float) -> PassResult:

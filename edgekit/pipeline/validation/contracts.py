@@ -1,0 +1,144 @@
+"""One contract for the reference and all candidates: what goes in, and what the outputs mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+
+from edgekit.config import Config, read_labels
+from edgekit.contract import Contract, InputContract, OutputContract, Preprocess
+from edgekit.errors import UsageError
+from edgekit.pipeline.validation.request import ValidationRequest
+from edgekit.resolve import resolve
+from edgekit.runners.protocol import Described
+from edgekit.tflite.summary import Summary
+from edgekit.types import Scheme, TensorSpec
+
+
+def agreed(contracts: Mapping[str, Contract | None], stated: Sequence[str] = ()) -> Contract | None:
+    """What the candidates' embedded contracts say, with outputs that are cut put together again.
+
+    Args:
+        contracts: of each candidate, by its name.
+        stated: keys of the preprocessing that the user states, in which files may differ.
+
+    Raises:
+        UsageError: two files want other inputs, or mean something else by their outputs.
+    """
+    known = {name: whole(one) for name, one in contracts.items() if one is not None}
+    if not known:
+        return None
+    (first, contract), *others = known.items()
+    for name, other in others:
+        if difference := _difference(contract, other, stated):
+            raise UsageError(
+                f"{first} and {name} cannot be validated together: {difference}.",
+                cure="Validate them apart, or state what holds for both, such as --mean and --std.",
+            )
+    return contract
+
+
+def whole(contract: Contract) -> Contract:
+    """The contract with the model's own outputs in place of a file's parts of them."""
+    outputs: dict[str, OutputContract] = {}
+    for entry in contract.outputs:
+        part = entry.part
+        if part is None:
+            outputs[entry.tensor.name] = entry
+            continue
+        before = outputs.get(part.of)
+        size = (before.tensor.shape[part.axis] or 0) if before else 0
+        shape = list(entry.tensor.shape)
+        shape[part.axis] = size + part.size
+        tensor = replace(entry.tensor, name=part.of, shape=tuple(shape))
+        outputs[part.of] = replace(before or entry, tensor=tensor, part=None)
+    return Contract(inputs=contract.inputs, outputs=tuple(outputs.values()))
+
+
+def on_reference(
+    request: ValidationRequest, config: Config, described: Described, embedded: Contract | None
+) -> Contract:
+    """The contract on the reference's own tensors: what samples are made into.
+
+    Raises:
+        UsageError: what was stated contradicts the reference.
+    """
+    return resolve(
+        described.inputs,
+        described.outputs,
+        config=config,
+        inputs=request.inputs,
+        preprocess=request.preprocess,
+        task=request.task,
+        labels=read_labels(request.labels) if request.labels else (),
+        embedded=embedded,
+    )
+
+
+def framework_inputs(contract: Contract | None) -> tuple[TensorSpec, ...]:
+    """How PyTorch takes the inputs of converted files: pictures with the channels first.
+
+    A PyTorch model does not tell its inputs; the contract in a file made from it has their names.
+    """
+    found = []
+    for entry in contract.inputs if contract else ():
+        tensor = entry.tensor
+        shape, dtype = tensor.shape, tensor.dtype
+        if entry.preprocess is not None:
+            dtype = "float32"
+            if tensor.layout == "NHWC":
+                shape = (shape[0], shape[3], shape[1], shape[2])
+        found.append(replace(tensor, shape=shape, dtype=dtype, layout=None))
+    return tuple(found)
+
+
+def scheme_of(summary: Summary) -> Scheme | None:
+    """The scheme that a file looks like; ``None`` where two look the same."""
+    types = set(summary.parameters_by_dtype)
+    inputs = {port.tensor.dtype for port in summary.inputs}
+    share = summary.integer_share or 0.0
+    activations = {port.tensor.dtype for port in (*summary.inputs, *summary.outputs)}
+    if not types & {"int8", "uint8", "int4"}:
+        return "fp16" if "float16" in types else "fp32"
+    if "int16" in activations:
+        return "int16x8"
+    if "uint8" in inputs:
+        return "int8-uint8-io"
+    if "int8" in inputs:
+        return "int8"
+    return "int8-float-io" if share > 0.5 else None
+
+
+def name_of(path: Path, among: Sequence[Path]) -> str:
+    """What a candidate is called: its file's name, with folders only where it is not enough."""
+    same = [other for other in among if other.stem == path.stem]
+    return path.stem if len(same) == 1 else str(path)
+
+
+def _difference(one: Contract, other: Contract, stated: Sequence[str]) -> str:
+    if len(one.inputs) != len(other.inputs):
+        return f"they have {len(one.inputs)} and {len(other.inputs)} inputs"
+    for mine, theirs in zip(one.inputs, other.inputs, strict=True):
+        if difference := _preprocess_difference(mine, theirs, stated):
+            return f"input {mine.tensor.name} {difference}"
+    if one.task and other.task and one.task != other.task:
+        return f"their tasks are {one.task} and {other.task}"
+    for first, second in zip(one.outputs, other.outputs, strict=False):
+        if first.labels and second.labels and first.labels != second.labels:
+            return f"output {first.tensor.name} has other class names"
+    return ""
+
+
+def _preprocess_difference(
+    mine: InputContract, theirs: InputContract, stated: Sequence[str]
+) -> str:
+    if mine.preprocess is None or theirs.preprocess is None:
+        if mine.preprocess is not theirs.preprocess:
+            return "is a picture in one only"
+        return ""
+    for field in fields(Preprocess):
+        first, second = (getattr(one.preprocess, field.name) for one in (mine, theirs))
+        if first != second and field.name not in stated:
+            return f"is made with {field.name} {first} in one and {second} in the other"
+    return ""

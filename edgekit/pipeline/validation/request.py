@@ -1,0 +1,65 @@
+"""What ``edgekit validate`` was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgekit.contract import Task
+from edgekit.datasets import Layout
+from edgekit.toolchain.workshop import Limits
+from edgekit.types import TensorSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationRequest:
+    """All options, as the user gave them.
+
+    Attributes:
+        candidates: the `.tflite` files.
+        reference: what `edgekit.pipeline.references.open_reference` takes.
+        data: pictures, arrays or a labelled data set.
+        layout: of the data, where it cannot be seen.
+        device, weights, trust_pickle, inputs: of the reference.
+        preprocess: keys of `edgekit.contract.Preprocess`; they win over the files' contracts.
+        task, labels: what the first output means.
+        metric: a metric of the user's own instead of the task's: ``package.module:function``.
+        gates: conditions; the rest have defaults.
+        strict: a gate that was not measured fails.
+        limit: at most so many samples, ``seed`` decides which.
+        jobs: how many processes measure; as many as there are cores by default.
+        threads: of the runtime when latencies are taken.
+        latency: whether latencies are taken at all.
+        resume: go on after a run that was killed.
+        worst: how many of the worst samples are kept.
+        cache_gb: how much the reference's outputs may take on the disk.
+        command: what makes the same result again.
+    """
+
+    candidates: tuple[Path, ...]
+    reference: str
+    data: Path
+    layout: Layout | None = None
+    device: str = "auto"
+    weights: Path | None = None
+    trust_pickle: bool = False
+    inputs: tuple[TensorSpec, ...] = ()
+    preprocess: Mapping[str, Any] = field(default_factory=dict)
+    task: Task | None = None
+    labels: Path | None = None
+    metric: str | None = None
+    gates: tuple[str, ...] = ()
+    strict: bool = False
+    config: Path | None = None
+    limit: int | None = None
+    seed: int = 0
+    jobs: int | None = None
+    threads: int = 1
+    latency: bool = True
+    resume: bool = False
+    worst: int = 8
+    cache_gb: float = 4.0
+    limits: Limits = field(default_factory=Limits)
+    command: str = ""
