@@ -150,24 +150,44 @@ def assemble(
         The model's outputs and their stacks; a stack that is put together is written beside the
         first of its parts.
     """
-    entries: Mapping[int, OutputContract] = dict(enumerate(contract.outputs if contract else ()))
     specs: list[TensorSpec] = []
     stacks: list[Path] = []
-    for index, (spec, file) in enumerate(zip(outputs, files, strict=True)):
+    for spec, places, part in together(contract, outputs):
+        specs.append(spec)
+        if part is None:
+            stacks.append(files[places[0]])
+        else:
+            stacks.append(_joined([files[place] for place in places], spec, part))
+    return tuple(specs), tuple(stacks)
+
+
+def together(
+    contract: Contract | None, outputs: Sequence[TensorSpec]
+) -> list[tuple[TensorSpec, tuple[int, ...], OutputPart | None]]:
+    """The model's outputs by the places of a file's that they consist of.
+
+    Args:
+        contract: the file's; ``None`` where it has none.
+        outputs: the file's outputs, with the shapes of one sample.
+
+    Returns:
+        Each with its spec, and the first of its parts where it is cut.
+    """
+    entries: Mapping[int, OutputContract] = dict(enumerate(contract.outputs if contract else ()))
+    found: list[tuple[TensorSpec, tuple[int, ...], OutputPart | None]] = []
+    for index, spec in enumerate(outputs):
         part = entries[index].part if index in entries else None
         if part is None:
-            specs.append(spec)
-            stacks.append(file)
+            found.append((spec, (index,), None))
         elif part.start == 0:
-            together = sorted(
+            parts = sorted(
                 (other.part.start, place)
                 for place, other in entries.items()
                 if other.part is not None and other.part.of == part.of
             )
-            places = [place for _, place in together]
-            specs.append(_whole([outputs[place] for place in places], part))
-            stacks.append(_joined([files[place] for place in places], spec, part))
-    return tuple(specs), tuple(stacks)
+            places = tuple(place for _, place in parts)
+            found.append((_whole([outputs[place] for place in places], part), places, part))
+    return found
 
 
 def _whole(specs: Sequence[TensorSpec], part: OutputPart) -> TensorSpec:

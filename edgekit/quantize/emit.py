@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
@@ -15,6 +15,7 @@ from edgekit.quantize.grids import (
     WEIGHT_ONLY_INT4_OPERATORS,
     grid_of,
 )
+from edgekit.quantize.integer_ops.care import Care, take_care
 from edgekit.quantize.integer_ops.emitted import IntegerResult, make_integer
 from edgekit.quantize.integer_ops.rewrites import rewrite, tied
 from edgekit.quantize.layers import find_layers
@@ -49,6 +50,16 @@ class Exceptions:
             return name not in self.only
         return name in self.floating or name in self.sixteen
 
+    def joined(self, care: Care) -> Exceptions:
+        """These, and those that care asks for; float wins over 16 bits."""
+        floating = self.floating | care.floating
+        return replace(
+            self,
+            floating=floating,
+            sixteen=(self.sixteen | care.sixteen) - floating,
+            only=None if self.only is None else self.only - care.floating,
+        )
+
 
 NO_EXCEPTIONS = Exceptions()
 
@@ -82,6 +93,11 @@ def emit(
     _refuse_what_cannot_be_right(loaded, scheme)
     integer = scheme in INT8_SCHEMES.values()
     changes = rewrite(loaded) if integer else []
+    asked, care = exceptions, Care(ranges=dict(ranges or {}))
+    if integer and ranges is not None:
+        care = take_care(loaded, ranges, exceptions.hold)
+        ranges, exceptions = care.ranges, exceptions.joined(care)
+        changes += care.changed
     bits = 16 if scheme == "int16x8" or exceptions.sixteen else 8
     raised = make_room(loaded, _usable(ranges or {}), bits=bits)
     if bits == 16 or changes or raised:
@@ -89,9 +105,7 @@ def emit(
         _allow_any_scale(loaded)
         write(loaded, model)
     engine = quantizer.Quantizer(str(model))
-    _set_recipe(engine, scheme)
-    if scheme == "dynamic-int4-block32":
-        _set_blocks(engine, loaded)
+    _set_recipe(engine, loaded, scheme)
     if exceptions != NO_EXCEPTIONS:
         _set_exceptions(engine, loaded, scheme, exceptions)
     statistics = None
@@ -116,10 +130,10 @@ def emit(
     outcome = IntegerResult()
     if integer and ranges is not None:
         quantized = read(output)
-        outcome = make_integer(quantized, _usable(ranges), exceptions.hold)
+        outcome = make_integer(quantized, _usable(ranges), exceptions.hold, care.reasons)
         if outcome.touched:
             write(quantized, output)
-    if exceptions == NO_EXCEPTIONS and not outcome.touched:
+    if asked == NO_EXCEPTIONS and not outcome.touched:
         _refuse_untouched(output, scheme)
     outcome.changed[:0] = changes
     return outcome
@@ -204,7 +218,7 @@ def _allow_any_scale(model: Model) -> None:
             operator.options.potScaleInt16 = False
 
 
-def _set_recipe(engine: Any, scheme: Scheme) -> None:
+def _set_recipe(engine: Any, model: Model, scheme: Scheme) -> None:
     from litert_quantizer import algorithm_manager, qtyping, recipe
 
     algorithm, operation = algorithm_manager.AlgorithmName, qtyping.TFLOperationName
@@ -224,15 +238,32 @@ def _set_recipe(engine: Any, scheme: Scheme) -> None:
             | "weight-only-int4"
         ):
             _set_weight_recipe(engine, scheme)
+            if scheme == "dynamic-int4-block32":
+                _set_blocks(engine, model)
         case "int16x8":
             engine.load_quantization_recipe(recipe.static_wi8_ai16())
+            _set_one_scale(engine, ".*", 16)
         case "int8" | "int8-uint8-io" | "int8-float-io":
             engine.load_quantization_recipe(recipe.static_wi8_ai8())
+            _set_one_scale(engine, ".*", 8)
             _set_borders(engine, scheme, ".*")
         case "fp32":
             raise ValueError("fp32 is the float file itself")
         case _:
             assert_never(scheme)
+
+
+def _set_one_scale(engine: Any, regex: str, bits: int) -> None:
+    """Give constants of BATCH_MATMUL one scale: with others its integer kernels write zeros."""
+    from litert_quantizer import qtyping
+
+    engine.add_static_config(
+        regex,
+        qtyping.TFLOperationName.BATCH_MATMUL,
+        activation_num_bits=bits,
+        weight_num_bits=8,
+        weight_granularity=qtyping.QuantGranularity.TENSORWISE,
+    )
 
 
 def _set_weight_recipe(engine: Any, scheme: Scheme) -> None:
@@ -276,6 +307,7 @@ def _set_exceptions(engine: Any, model: Model, scheme: Scheme, exceptions: Excep
             activation_num_bits=16,
             weight_num_bits=8,
         )
+        _set_one_scale(engine, _any_of(sixteen), 16)
     # The graph's ends go by the names of their tensors too, and must stay what the scheme says.
     _set_borders(engine, scheme, "^")
 

@@ -7,14 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
+from tempfile import mkdtemp
 
 from edgekit.errors import ConversionError, UsageError
 from edgekit.quantize import heads, mixed_precision, ranges
 from edgekit.quantize.advice import Advice, Screened, screen, unlike
 from edgekit.quantize.emit import NO_EXCEPTIONS, Exceptions, emit, refuse_bad_source
 from edgekit.quantize.integer_ops.emitted import Left
+from edgekit.quantize.integer_ops.rewrites import before_passes
 from edgekit.quantize.observe import Feed, count_samples, observe
-from edgekit.quantize.prepare import PassResult, Prepared, prepare, split_feeds
+from edgekit.quantize.prepare import PassResult, Prepared, held_out, prepare, split_feeds
 from edgekit.quantize.settling import settling
 from edgekit.quantize.weight_schemes import WeightResult, prepare_weights
 from edgekit.tflite.model import read
@@ -22,6 +24,7 @@ from edgekit.types import CALIBRATED_SCHEMES, INT8_SCHEMES, WEIGHT_SCHEMES, Effo
 
 _INTEGER_WEIGHTS: frozenset[Scheme] = CALIBRATED_SCHEMES | WEIGHT_SCHEMES
 _WITH_EXACT_ACTIVATIONS: frozenset[Scheme] = WEIGHT_SCHEMES | {"int16x8"}
+_FLOAT: frozenset[Scheme] = frozenset({"fp32", "fp16"})
 _INT8: frozenset[Scheme] = frozenset(INT8_SCHEMES.values())
 
 
@@ -79,7 +82,8 @@ class Engine:
         self, model: Path, feeds: Sequence[Feed], *, work: Path, parity: Sequence[Feed] = ()
     ) -> None:
         refuse_bad_source(read(model))
-        self.model = model
+        self._as_it_came = model
+        self.model = before_passes(model, work)
         self._feeds, self._work, self._parity = feeds, work, parity
         self._cuts: dict[bool, heads.Split] = {}
         self._screened: dict[bool, Screened] = {}
@@ -133,7 +137,8 @@ class Engine:
         for number, (scheme, output) in enumerate(outputs.items()):
             progress(0.9 + 0.1 * number / len(outputs), scheme)
             try:
-                _write(self.model, prepared, cut, scheme, output, outcome, exceptions)
+                source = self._as_it_came if scheme in _FLOAT else self.model
+                _write(source, prepared, cut, scheme, output, outcome, exceptions)
             except ConversionError as error:
                 outcome.failures[scheme] = f"{error.cause} {error.cure}".strip()
         return outcome
@@ -178,8 +183,7 @@ class Engine:
     ) -> Prepared:
         if (effort, method) not in self._prepared:
             cut, screened = self._screen(effort, progress)
-            folder = self._work / f"prepared-{len(self._prepared)}"
-            folder.mkdir()
+            folder = Path(mkdtemp(prefix="prepared-", dir=self._work))
             self._prepared[effort, method] = prepare(
                 cut.model,
                 feeds=screened.feeds,
@@ -197,15 +201,15 @@ class Engine:
         """Everything that is to be said about the calibration samples."""
         advice = [*screened.advice]
         if not screened.degenerate:
-            learn, held = map(count_samples, split_feeds(screened.feeds))
+            learn, _ = split_feeds(screened.feeds, effort)
             found = settling(
                 prepared.histograms,
                 model=prepared.model,
                 chosen=prepared.ranges,
                 # Measuring the curve costs three int8 files and their runs: not for a fast look.
                 judge=prepared.judge if effort in ("balanced", "thorough") else None,
-                learned=learn,
-                held=held,
+                learned=count_samples(learn),
+                held=held_out(count_samples(screened.feeds)),
             )
             advice.append(found)
         if self._parity:

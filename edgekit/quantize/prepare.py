@@ -329,12 +329,17 @@ def split_feeds(
 ) -> tuple[list[Feed], list[Feed]]:
     """The samples to learn from and the held-out ones, both bounded so that time is."""
     count = count_samples(feeds)
-    held = max(2, min(_MOST_TO_JUDGE, round(count * _HELD_OUT)))
     most = _MOST_TO_LEARN_THOROUGHLY if effort == "thorough" else _MOST_TO_LEARN
-    judged = _spread(range(count), held)
+    judged = held_out(count)
     left = sorted(set(range(count)) - set(judged))
     learn = _spread(left, min(most, len(left)))
     return choose_samples(feeds, learn), choose_samples(feeds, judged)
+
+
+def held_out(count: int) -> list[int]:
+    """The places of the held-out ones among so many samples."""
+    held = max(2, min(_MOST_TO_JUDGE, round(count * _HELD_OUT)))
+    return _spread(range(count), held)
 
 
 def _spread(places: Sequence[int], count: int) -> list[int]:

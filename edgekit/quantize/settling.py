@@ -11,7 +11,7 @@ calibration-fewer-better   half of the samples measure better than all
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ def settling(
     chosen: Ranges,
     judge: Judge | None,
     learned: int,
-    held: int,
+    held: Sequence[int],
 ) -> Advice:
     """Whether more samples would have helped.
 
@@ -47,7 +47,7 @@ def settling(
         chosen: its ranges.
         judge: measures on the held-out samples.
         learned: from how many the passes have learned.
-        held: how many are held out, the last ones.
+        held: the places of the held-out samples.
     """
     array = extremes.stacked(histograms)
     count = len(extremes.different(array)[0])
@@ -64,24 +64,29 @@ def settling(
     if judge is None:
         return _settled_by_growth(grown, data)
     try:
-        curve = _curve(histograms, model, chosen, judge, len(array) - held)
+        curve = _curve(histograms, model, chosen, judge, held)
     except FAILURES:
         return _settled_by_growth(grown, data)
     if len(curve) < 2:
         return _settled_by_growth(grown, data)
-    return _settled_by_curve(curve, data, len(array), more=learned < len(array) - held)
+    return _settled_by_curve(curve, data, len(array), more=learned < len(array) - len(held))
 
 
 def _curve(
-    histograms: Mapping[str, Histogram], model: Path, chosen: Ranges, judge: Judge, learned: int
+    histograms: Mapping[str, Histogram],
+    model: Path,
+    chosen: Ranges,
+    judge: Judge,
+    held: Sequence[int],
 ) -> dict[int, float]:
     """SQNR in dB by number of samples, none of them held out; each set contains the one before."""
     import numpy as np
 
-    order = np.random.default_rng(0).permutation(learned)
+    count = len(extremes.stacked(histograms))
+    order = np.random.default_rng(0).permutation(np.setdiff1d(np.arange(count), held))
     return {
         count: judge.int8_db(model, extremes.ranges_of(histograms, order[:count], chosen))
-        for count in extremes.halvings(learned)[-3:]
+        for count in extremes.halvings(len(order))[-3:]
     }
 
 

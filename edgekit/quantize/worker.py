@@ -10,6 +10,7 @@ from typing import Any
 
 from edgekit.errors import EdgekitError
 from edgekit.quantize.engine import Engine
+from edgekit.quantize.integer_ops.rewrites import before_passes
 from edgekit.quantize.judge import Judge
 from edgekit.quantize.mixed_precision import excepting
 from edgekit.quantize.observe import Feed
@@ -95,7 +96,8 @@ def sensitivity(request: dict[str, Any], progress: Callable[[float, str], None])
     ``judged`` has the feeds to compare on. Returns the rows under ``layers``, and under ``whole``
     how good the file is with every layer in int8.
     """
-    model, work = Path(request["artifact"]), Path(request["work"])
+    work = Path(request["work"])
+    model = before_passes(Path(request["artifact"]), work)
     share = 0.1 if request["effort"] == "none" else 0.3
     try:
         prepared = prepare(

@@ -1,4 +1,7 @@
-"""Runs `.tflite` files with ai-edge-litert. A worker: verbs ``describe``, ``run``, ``benchmark``.
+"""Runs `.tflite` files with ai-edge-litert.
+
+A worker: verbs ``describe``, ``run``, ``intermediates``, ``benchmark``, ``footprint``,
+``arena``.
 
 Needs NumPy and a TFLite runtime only, so that it also runs in another environment or on a device.
 """
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 def describe(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any]:
     """Inputs and outputs in the file's order, under the signature's names where it has one."""
     progress(0.1, "opening")
-    interpreter = _open(request["artifact"], threads=1)
+    interpreter = open_interpreter(request["artifact"], threads=1)
     # The public get_signature_list() leaves out which tensor a name stands for.
     signatures = interpreter._get_full_signature_list()  # noqa: SLF001
     signature: dict[str, dict[str, int]] = next(iter(signatures.values()), {})
@@ -43,7 +46,7 @@ def run(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any
     """
     import numpy as np
 
-    interpreter = _open(request["artifact"], threads=request.get("threads", 2))
+    interpreter = open_interpreter(request["artifact"], threads=request.get("threads", 2))
     details = interpreter.get_input_details()
     stacks = [np.load(entry["path"], mmap_mode="r") for entry in request["inputs"]]
     count = min(len(stacks[0]), request.get("samples") or len(stacks[0]))
@@ -66,6 +69,80 @@ def run(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any
     return {"outputs": paths, "shapes": [list(values[0].shape) for values in kept]}
 
 
+def intermediates(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any]:
+    """Run a file whose results are all outputs; write its inputs and outputs as they are stored.
+
+    ``request["inputs"]`` is as for `run`, and each may also have ``scale`` and ``zero_point`` (the
+    stack holds stored integers; not needed where the input stores the same), and ``divisors``, one
+    for each entry of the last axis, that real values are divided by. ``request["kernels"]`` is
+    ``default`` or ``reference``: plain C without delegates.
+
+    Returns:
+        ``points``: name, path of the stack (N, *shape), shape, scale and zero point of each.
+    """
+    import numpy as np
+
+    reference = request.get("kernels") == "reference"
+    interpreter = open_interpreter(request["artifact"], threads=2, reference_kernels=reference)
+    inputs, results = interpreter.get_input_details(), interpreter.get_output_details()
+    stacks = [np.load(entry["path"], mmap_mode="r") for entry in request["inputs"]]
+    count = min(len(stacks[0]), request.get("samples") or len(stacks[0]))
+    folder = Path(request["outputs_folder"])
+    kept = {detail["index"]: detail for detail in [*inputs, *results] if _is_number(detail)}
+    files: dict[int, Any] = {}
+    for number in range(count):
+        for detail, stack, entry in zip(inputs, stacks, request["inputs"], strict=True):
+            interpreter.set_tensor(detail["index"], _fed(stack[number], entry, detail))
+        # Inputs are read before the run: their memory may be used again in it.
+        taken = {d["index"]: interpreter.get_tensor(d["index"]) for d in inputs}
+        interpreter.reset_all_variables()
+        interpreter.invoke()
+        taken |= {d["index"]: interpreter.get_tensor(d["index"]) for d in results}
+        for index in kept:
+            value = taken[index]
+            if index not in files:
+                path = folder / f"tensor_{index}.npy"
+                files[index] = np.lib.format.open_memmap(
+                    path, mode="w+", dtype=value.dtype, shape=(count, *value.shape)
+                )
+            files[index][number] = value
+        progress((number + 1) / count, f"{number + 1} of {count} samples")
+    return {
+        "points": [
+            {
+                "name": detail["name"],
+                "path": str(folder / f"tensor_{index}.npy"),
+                "shape": list(files[index].shape[1:]),
+                "scale": float(detail["quantization"][0]),
+                "zero_point": int(detail["quantization"][1]),
+            }
+            for index, detail in kept.items()
+        ],
+        "samples": count,
+    }
+
+
+def _is_number(detail: dict[str, Any]) -> bool:
+    import numpy as np
+
+    return bool(np.issubdtype(detail["dtype"], np.number))
+
+
+def _fed(stored: Array, entry: dict[str, Any], detail: dict[str, Any]) -> Array:
+    """One sample of a stack as the input stores it."""
+    import numpy as np
+
+    value = np.array(stored).reshape(entry["shape"]).transpose(entry["permutation"])
+    scale = entry.get("scale")
+    if scale and value.dtype == detail["dtype"]:
+        return np.ascontiguousarray(value)
+    if scale:
+        value = (value.astype(np.float32) - np.float32(entry["zero_point"])) * np.float32(scale)
+    if entry.get("divisors"):
+        value = value / np.asarray(entry["divisors"], np.float32)
+    return quantize(value, detail)
+
+
 def benchmark(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any]:
     """Time single invocations of several files in turn, so that machine noise hits all alike.
 
@@ -79,7 +156,7 @@ def benchmark(request: dict[str, Any], progress: Callable[..., None]) -> dict[st
     results: list[dict[str, Any]] = []
     for artifact in request["artifacts"]:
         started = time.perf_counter()
-        interpreter = _open(artifact, threads=threads)
+        interpreter = open_interpreter(artifact, threads=threads)
         loaded = time.perf_counter()
         generator = np.random.default_rng(0)
         for detail in interpreter.get_input_details():
@@ -109,6 +186,53 @@ def benchmark(request: dict[str, Any], progress: Callable[..., None]) -> dict[st
     return {"results": results, "threads": threads, "warmup": warmup}
 
 
+def footprint(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any]:
+    """What one file costs a process that has nothing else: loading and the first inference.
+
+    Returns:
+        ``load_ms`` without the runtime itself, and ``first_ms``.
+    """
+    import numpy as np
+    from ai_edge_litert import interpreter as _  # so that the runtime is there
+
+    progress(0.1, "loading")
+    started = time.perf_counter()
+    interpreter = open_interpreter(request["artifact"], threads=request["threads"])
+    loaded = time.perf_counter()
+    for detail in interpreter.get_input_details():
+        interpreter.set_tensor(detail["index"], np.zeros(detail["shape"], detail["dtype"]))
+    interpreter.invoke()
+    first = time.perf_counter()
+    return {"load_ms": 1e3 * (loaded - started), "first_ms": 1e3 * (first - loaded)}
+
+
+def arena(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any]:
+    """How many bytes activations and scratch tensors take at once.
+
+    Counted are the bytes that tensors cover which are not in ``request["constants"]``, each once,
+    with the runtime's own kernels: a delegate keeps the tensors that it took over in memory of its
+    own, about which the runtime tells nothing.
+    """
+    progress(0.1, "loading")
+    interpreter = open_interpreter(request["artifact"], threads=1, delegates=False)
+    interpreter.invoke()
+    constants = set(request["constants"])
+    spans = []
+    for detail in interpreter.get_tensor_details():
+        if detail["index"] not in constants:
+            try:
+                view = interpreter.tensor(detail["index"])()
+            except ValueError:  # a scratch tensor without memory
+                continue
+            start = view.__array_interface__["data"][0]
+            spans.append((start, start + view.nbytes))
+    covered, reached = 0, 0
+    for start, end in sorted(spans):
+        covered += max(0, end - max(start, reached))
+        reached = max(reached, end)
+    return {"bytes": covered}
+
+
 def quantize(value: Array, detail: dict[str, Any]) -> Array:
     """Real values as the tensor stores them (``q = round(r / scale) + zero_point``, saturated)."""
     import numpy as np
@@ -117,8 +241,12 @@ def quantize(value: Array, detail: dict[str, Any]) -> Array:
     dtype = np.dtype(detail["dtype"])
     if scale and np.issubdtype(dtype, np.integer):
         limits = np.iinfo(dtype)
-        value = np.clip(np.rint(value / scale) + zero_point, limits.min, limits.max)
-    return np.ascontiguousarray(value.astype(dtype))
+        value = value / scale
+        # In place: large inputs are otherwise slower to allocate than to compute.
+        np.rint(value, out=value)
+        value += zero_point
+        np.clip(value, limits.min, limits.max, out=value)
+    return np.ascontiguousarray(value, dtype)
 
 
 def dequantize(value: Array, detail: dict[str, Any]) -> Array:
@@ -131,11 +259,24 @@ def dequantize(value: Array, detail: dict[str, Any]) -> Array:
     return value.astype(np.float32) if value.dtype == np.float16 else value
 
 
-def _open(artifact: str, *, threads: int) -> Any:
-    from ai_edge_litert.interpreter import Interpreter
+def open_interpreter(
+    artifact: str, *, threads: int, reference_kernels: bool = False, delegates: bool = True
+) -> Any:
+    """An interpreter that is ready to be invoked; open dimensions are 1.
+
+    Raises:
+        WorkerError: the runtime refuses the file, as for an operator that it does not know.
+    """
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    resolver = OpResolverType.BUILTIN_REF if reference_kernels else OpResolverType.AUTO
+    if not delegates:
+        resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
 
     try:
-        interpreter = Interpreter(model_path=artifact, num_threads=threads)
+        interpreter = Interpreter(
+            model_path=artifact, num_threads=threads, experimental_op_resolver_type=resolver
+        )
         for detail in interpreter.get_input_details():
             if -1 in detail["shape_signature"]:  # an open dimension, which is a batch of one here
                 shape = [1 if size < 1 else size for size in detail["shape_signature"]]
@@ -157,6 +298,8 @@ def _tensors(details: list[dict[str, Any]], names: dict[str, int]) -> list[dict[
             "name": by_index.get(detail["index"], detail["name"]),
             "shape": [int(size) for size in detail["shape"]],
             "dtype": detail["dtype"].__name__,
+            "scale": float(detail["quantization"][0]),
+            "zero_point": int(detail["quantization"][1]),
         }
         for detail in details
     ]

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
+from edgekit.contract import Contract
 from edgekit.types import LatencyReport, TensorSpec
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array: TypeAlias = NDArray[Any]
+
+Device: TypeAlias = Literal["auto", "cuda", "cpu"]
+"""Where a PyTorch reference runs: ``auto`` takes the GPU where there is one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,3 +115,54 @@ class Runner(Protocol):
         trace: TracebackType | None,
     ) -> None:
         """Free everything, whatever happened."""
+
+
+@runtime_checkable
+class Timed(Protocol):
+    """A runner that times single inferences of the model it has loaded."""
+
+    def benchmark(
+        self, inputs: Sequence[Array], *, runs: int = 50, warmup: int = 5, seconds: float = 20
+    ) -> Timing:
+        """Time the first sample of the stacks, ``runs`` times or for ``seconds``.
+
+        Raises:
+            ConversionError: as `Runner.run`.
+        """
+
+
+@runtime_checkable
+class Recorded(Protocol):
+    """A reference whose outputs were kept: asked by what a sample is, not by its tensors.
+
+    It is a `Runner` too, whose ``run`` is refused.
+    """
+
+    @property
+    def contract(self) -> Contract:
+        """The inputs with their preprocessing, and the outputs, as they were recorded."""
+
+    @property
+    def latency(self) -> LatencyReport | None:
+        """As measured where it was recorded."""
+
+    def check(self, contract: Contract) -> None:
+        """Refuse inputs that are made otherwise than the recorded ones.
+
+        Raises:
+            DataError: shapes, types or preprocessing differ; it says in what.
+        """
+
+    def recall(self, digests: Sequence[str], names: Sequence[str] = ()) -> list[Array]:
+        """The outputs of samples.
+
+        Args:
+            digests: of each sample (`edgekit.datasets.digests.sample_digest`).
+            names: the samples' ids, for the error.
+
+        Returns:
+            As `Runner.run`, in the order of ``digests``.
+
+        Raises:
+            DataError: a sample was not recorded; it says which, and whether one of that name was.
+        """

@@ -85,43 +85,106 @@ def _compare_output(
 ) -> OutputParity:
     import numpy as np
 
-    signal, noise, dot, energy = (np.zeros(len(samples)) for _ in range(4))
-    largest, total, count, nonfinite = 0.0, 0.0, 0, 0
     # Without the batch axis, which the stacks do not have: axis 0 is the sample.
     permutation = binding.permutation
-    agreed = 0
+    parts = []
     for index in range(len(samples)):
-        wanted = _turn(mine[index], permutation).astype(np.float64)
-        got = np.asarray(theirs[index], np.float64).reshape(wanted.shape)
-        nonfinite += int(np.count_nonzero(~np.isfinite(got) & np.isfinite(wanted)))
-        difference = _difference(wanted, got)
-        noise[index] = np.sum(difference * difference)
-        # Energies of the finite values: an infinite one on both sides (a mask) is equal, not loud.
-        wanted_finite = np.where(np.isfinite(wanted), wanted, 0.0)
-        got_finite = np.where(np.isfinite(got), got, 0.0)
-        signal[index] = np.sum(wanted_finite * wanted_finite)
-        dot[index] = np.sum(wanted_finite * got_finite)
-        energy[index] = np.sum(got_finite * got_finite)
-        largest = max(largest, float(difference.max(initial=0.0)))
-        total += float(difference.sum())
-        count += difference.size
-        agreed += int(wanted.size > 0 and wanted.argmax() == got.argmax())
-    per_sample = [sqnr_db(s, n) for s, n in zip(signal, noise, strict=True)]
-    worst = int(np.argmin(per_sample))
-    norm = math.sqrt(float(signal.sum()) * float(energy.sum()))
-    is_vector = mine[0].size > 2 and mine[0].size == max(mine[0].shape, default=0)
+        wanted = _turn(mine[index], permutation)
+        parts.append(sums(wanted[None], np.asarray(theirs[index]).reshape(1, *wanted.shape)))
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return summarize(
+        binding.reference, columns, samples, scores=is_vector_of_scores(mine[0].shape)
+    )
+
+
+def sums(wanted: Array, got: Array) -> dict[str, Array]:
+    """What one output adds to its parity, a row per sample: energies, extremes, counts.
+
+    So parity can be taken over any number of samples without keeping their outputs.
+
+    Args:
+        wanted: the reference's (B, …).
+        got: the candidate's, of the same shape and axes.
+    """
+    import numpy as np
+
+    wanted = np.asarray(wanted, np.float64).reshape(len(wanted), -1)
+    got = np.asarray(got, np.float64).reshape(wanted.shape)
+    difference = _difference(wanted, got)
+    # Energies of the finite values: an infinite one on both sides (a mask) is equal, not loud.
+    wanted_finite = np.where(np.isfinite(wanted), wanted, 0.0)
+    got_finite = np.where(np.isfinite(got), got, 0.0)
+    there = wanted.shape[1] > 0
+    return {
+        "signal": np.einsum("ij,ij->i", wanted_finite, wanted_finite),
+        "noise": np.einsum("ij,ij->i", difference, difference),
+        "dot": np.einsum("ij,ij->i", wanted_finite, got_finite),
+        "energy": np.einsum("ij,ij->i", got_finite, got_finite),
+        "largest": difference.max(axis=1, initial=0.0),
+        "total": difference.sum(axis=1),
+        "count": np.full(len(wanted), wanted.shape[1]),
+        "nonfinite": np.count_nonzero(~np.isfinite(got) & np.isfinite(wanted), axis=1),
+        "agrees": wanted.argmax(axis=1) == got.argmax(axis=1)
+        if there
+        else np.zeros(len(wanted), bool),
+    }
+
+
+def summarize(
+    name: str, columns: Mapping[str, Array], samples: Sequence[str], *, scores: bool
+) -> OutputParity:
+    """An output's parity from the rows that `sums` gave.
+
+    Args:
+        name: of the reference's output.
+        columns: of all samples.
+        samples: their names.
+        scores: it is a vector of scores, whose largest one decides.
+    """
+    signal, noise = columns["signal"], columns["noise"]
+    worst, per_sample = _worst(signal, noise)
+    energy = float(signal.sum()) * float(columns["energy"].sum())
     return OutputParity(
-        name=binding.reference,
+        name=name,
         worst_sample=samples[worst],
         worst_sqnr_db=per_sample[worst],
         sqnr_db=sqnr_db(float(signal.sum()), float(noise.sum())),
-        cosine=_cosine(float(dot.sum()), norm, noise=float(noise.sum())),
-        max_abs=largest,
-        mean_abs=total / max(count, 1),
+        cosine=_cosine(float(columns["dot"].sum()), math.sqrt(energy), noise=float(noise.sum())),
+        max_abs=float(columns["largest"].max(initial=0.0)),
+        mean_abs=float(columns["total"].sum()) / max(int(columns["count"].sum()), 1),
         per_sample_sqnr_db=tuple(per_sample),
-        top1_agreement=agreed / len(samples) if is_vector else None,
-        nonfinite=nonfinite,
+        top1_agreement=float(columns["agrees"].mean()) if scores else None,
+        nonfinite=int(columns["nonfinite"].sum()),
     )
+
+
+def summarize_part(
+    span: tuple[int, int, int], columns: Mapping[str, Array], samples: Sequence[str]
+) -> PartParity:
+    """The parity of the entries ``start … start + size`` of an axis, from their own `sums`."""
+    signal, noise = columns["signal"], columns["noise"]
+    worst, per_sample = _worst(signal, noise)
+    axis, start, size = span
+    return PartParity(
+        axis=axis,
+        start=start,
+        size=size,
+        worst_sample=samples[worst],
+        worst_sqnr_db=per_sample[worst],
+        sqnr_db=sqnr_db(float(signal.sum()), float(noise.sum())),
+    )
+
+
+def is_vector_of_scores(shape: Sequence[int]) -> bool:
+    """Whether a sample's output has one axis only that is longer than 1, with three entries."""
+    return math.prod(shape) > 2 and math.prod(shape) == max(shape, default=0)
+
+
+def _worst(signal: Array, noise: Array) -> tuple[int, list[float]]:
+    import numpy as np
+
+    per_sample = [sqnr_db(s, n) for s, n in zip(signal.tolist(), noise.tolist(), strict=True)]
+    return int(np.argmin(per_sample)), per_sample
 
 
 def _compare_part(
@@ -135,29 +198,18 @@ def _compare_part(
     import numpy as np
 
     axis, start, size = part
-    signal, noise = np.zeros(len(samples)), np.zeros(len(samples))
-    place = binding.permutation.index(axis)
+    # Counted from the last axis: the stacks may or may not have a batch axis.
+    last = binding.permutation.index(axis) - len(binding.permutation)
+    found = []
     for index in range(len(samples)):
-        wanted = _turn(mine[index], binding.permutation).astype(np.float64)
-        got = np.asarray(theirs[index], np.float64).reshape(wanted.shape)
-        # Counted from the last axis: the stacks may or may not have a batch axis.
-        last = place - len(binding.permutation)
-        wanted, got = (
-            np.take(value, range(start, start + size), axis=last) for value in (wanted, got)
+        wanted = _turn(mine[index], binding.permutation)
+        got = np.asarray(theirs[index]).reshape(wanted.shape)
+        entries = range(start, start + size)
+        found.append(
+            sums(np.take(wanted, entries, axis=last)[None], np.take(got, entries, axis=last)[None])
         )
-        difference = _difference(wanted, got)
-        noise[index] = np.sum(difference * difference)
-        signal[index] = np.sum(np.square(np.where(np.isfinite(wanted), wanted, 0.0)))
-    per_sample = [sqnr_db(s, n) for s, n in zip(signal, noise, strict=True)]
-    worst = int(np.argmin(per_sample))
-    return PartParity(
-        axis=axis,
-        start=start,
-        size=size,
-        worst_sample=samples[worst],
-        worst_sqnr_db=per_sample[worst],
-        sqnr_db=sqnr_db(float(signal.sum()), float(noise.sum())),
-    )
+    columns = {name: np.concatenate([one[name] for one in found]) for name in ("signal", "noise")}
+    return summarize_part(part, columns, samples)
 
 
 def _difference(wanted: Array, got: Array) -> Array:

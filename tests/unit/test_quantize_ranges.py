@@ -107,7 +107,7 @@ def test_feeds_are_permuted_and_cut(tmp_path: Path):
 
     stack = np.arange(5 * 3 * 4 * 2, dtype=np.float32).reshape(5, 3, 4, 2)
     (whole,) = feed(tmp_path / "x.npy", stack)
-    part = replace(whole, permutation=(0, 2, 3, 1), first=1, last=4)
+    part = replace(whole, permutation=(0, 2, 3, 1), rows=(1, 2, 3))
     assert count_samples([part]) == 3
     got = [values[0] for values in samples([part])]
     np.testing.assert_array_equal(np.concatenate(got), stack[1:4].transpose(0, 2, 3, 1))
@@ -117,7 +117,7 @@ def test_feeds_are_permuted_and_cut(tmp_path: Path):
 def test_calibration_values_that_are_not_finite_name_the_tensor(bad: float, tmp_path: Path):
     path, stack = mixed_net(tmp_path / "net.tflite"), photos(4, 8, 8, 3)
     stack[2, 1, 1, 0] = bad
-    with pytest.raises(DataError, match=r"image .*sample 2"):
+    with pytest.raises(DataError, match=r"sample 2 .*image"):
         observe(path, feed(tmp_path / "x.npy", stack), work=tmp_path, progress=quiet)
 
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekit.quantize.rounding import (
+    DAMPING,
     damped,
     keep_extremes,
     round_channels,
@@ -160,7 +161,7 @@ def test_damping_makes_few_samples_invertible():
     hessian = inputs.T @ inputs / 2
     raised = damped(hessian)
     assert np.linalg.eigvalsh(raised).min() > 0
-    np.testing.assert_allclose(raised - hessian, 0.01 * np.trace(hessian) / 10 * np.eye(10))
+    np.testing.assert_allclose(raised - hessian, DAMPING * np.trace(hessian) / 10 * np.eye(10))
 
 
 def test_extremes_that_rounding_lost_come_back():

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.calibration.sources import open_source
+from edgekit.calibration.sources import IMAGES, open_source
 from edgekit.calibration.tensors import LABELS
 from edgekit.contract import Contract, InputContract, Task, image_axes
 from edgekit.datasets import LabelledSample, Layout, Mask, find_layout, open_labelled
@@ -63,6 +63,7 @@ def open_samples(
     classes: Sequence[str] = (),
     outputs: int | None = None,
     layout: Layout | None = None,
+    unlabelled: bool = False,
 ) -> Samples:
     """List the samples at ``path``.
 
@@ -75,12 +76,15 @@ def open_samples(
         classes: the model's class names.
         outputs: how many classes the model has, where known.
         layout: where it cannot be seen.
+        unlabelled: take no labels whatever there is.
 
     Raises:
         DataError: there is no sample, or labels that do not fit the model.
     """
     if not path.exists():
         raise DataError(f"There is no data at {path}.", cure="Check --data.")
+    if unlabelled:
+        return _unlabelled(path, "none are asked for")
     found = layout or find_layout(path, task=task)
     why = "" if layout else _no_labels(path, found, task, classes, outputs)
     if why:
@@ -193,7 +197,7 @@ def _folders_say_nothing(path: Path, classes: Sequence[str], outputs: int | None
         return "the data has no labels"
     visible = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
     folders = sorted(entry.name for entry in visible if entry.is_dir())
-    if not folders or any(entry.is_file() for entry in visible):
+    if not folders or any(entry.is_file() and _is_picture(entry) for entry in visible):
         return "the pictures lie in no class folders"
     known = outputs == IMAGENET_CLASSES and all(name in IMAGENETTE for name in folders)
     numbers = all(name.isascii() and name.isdecimal() for name in folders)
@@ -240,6 +244,4 @@ def _unlabelled(path: Path, why: str) -> Samples:
 
 
 def _is_picture(path: Path) -> bool:
-    from edgekit.calibration.sources import IMAGES
-
     return path.suffix.lower() in IMAGES

@@ -9,8 +9,9 @@ several readers, and inputs and outputs of the graph need no rules of their own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from edgekit.quantize.integer_ops.faster import use_faster
 from edgekit.quantize.integer_ops.graphs import (
@@ -59,7 +60,10 @@ class IntegerResult:
 
 
 def make_integer(
-    model: Model, ranges: Ranges, excepted: Callable[[str], bool] = lambda _: False
+    model: Model,
+    ranges: Ranges,
+    excepted: Callable[[str], bool] = lambda _: False,
+    reasons: Mapping[str, str] = MappingProxyType({}),
 ) -> IntegerResult:
     """Replace, within a quantized ``model``, float operators by int8 kernels.
 
@@ -67,6 +71,7 @@ def make_integer(
         model: what litert-quantizer wrote.
         ranges: of every float tensor by its name in the float model.
         excepted: whether the operator with this first output shall stay in float.
+        reasons: why it shall, where that is not a wish of the user's.
 
     Returns:
         What was replaced, and every operator that still computes in float.
@@ -75,6 +80,7 @@ def make_integer(
     for operator in _float_operators(model):
         name, output = operator.name, name_of(operator)
         if reason := _obstacle(operator, ranges, excepted):
+            reason = reasons.get(output, reason)
             result.left.append(Left(op=name, output=output, reason=reason))
             continue
         _convert(operator, ranges)

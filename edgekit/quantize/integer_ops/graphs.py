@@ -111,17 +111,21 @@ def _remove(graph: Subgraph, operators: Sequence[Operator]) -> None:
 def sweep(model: Model) -> None:
     """Remove QUANTIZE and DEQUANTIZE whose result nobody reads, then tensors of nobody."""
     graph = model.main
-    while True:
-        read = {*graph.raw.outputs, *(i for raw in graph.raw.operators for i in raw.inputs)}
-        idle = [
-            operator
-            for operator in graph.operators
-            if operator.name in ("QUANTIZE", "DEQUANTIZE") and operator.raw.outputs[0] not in read
-        ]
-        if not idle:
-            break
-        _remove(graph, idle)
+    drop_unread(graph, [op for op in graph.operators if op.name in ("QUANTIZE", "DEQUANTIZE")])
+    read = {*graph.raw.outputs, *(i for raw in graph.raw.operators for i in raw.inputs)}
     _drop_tensors(model, {*read, *graph.raw.inputs, *_written(graph)})
+
+
+def drop_unread(graph: Subgraph, operators: Sequence[Operator]) -> None:
+    """Remove those of the operators whose results nobody reads, also after others have gone."""
+    left = list(operators)
+    while left:
+        read = {*graph.raw.outputs, *(i for raw in graph.raw.operators for i in raw.inputs)}
+        idle = [operator for operator in left if read.isdisjoint(operator.raw.outputs)]
+        if not idle:
+            return
+        _remove(graph, idle)
+        left = [operator for operator in left if not read.isdisjoint(operator.raw.outputs)]
 
 
 def _written(graph: Subgraph) -> Iterator[int]:

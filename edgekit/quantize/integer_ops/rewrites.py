@@ -1,19 +1,24 @@
 """Float → float: an operator that has no int8 kernel becomes an equal one that has.
 
 Each rewrite puts one operator in the place of one other, which keeps its output and its name, so
-ranges and exceptions hold for it as they did.
+ranges and exceptions hold for it as they did. Groups of operators are replaced before all else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgekit.quantize.integer_ops.curves import to_gelu
+from edgekit.quantize.integer_ops.dense import to_fully_connected
+from edgekit.quantize.integer_ops.graphs import place_of, sweep
 from edgekit.quantize.integer_ops.kernels import KERNELS, range_of_grid
+from edgekit.quantize.integer_ops.norms import to_reciprocal_root
 from edgekit.quantize.observe import Ranges
 from edgekit.tflite.graph import Operator, Tensor
-from edgekit.tflite.model import Model
+from edgekit.tflite.model import Model, read, write
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,20 +33,50 @@ class Change:
     how: str
 
 
+def before_passes(model: Path, work: Path) -> Path:
+    """The model with whole groups of operators replaced by one equal operator.
+
+    Unlike `rewrite` this is done before anything else, so that ranges are those of the new tensors
+    and the weights of dense layers are rounded like all others. Float results stay the same but for
+    the rounding of float32. Graphs with several subgraphs are left alone.
+
+    Args:
+        model: the float `.tflite`.
+        work: a folder for intermediate files.
+
+    Returns:
+        A new file in ``work``, or ``model`` where there is nothing to replace.
+    """
+    loaded = read(model)
+    if len(loaded.subgraphs) > 1 or not _apply(loaded, _BEFORE):
+        return model
+    sweep(loaded)
+    output = work / f"{model.stem}-rewritten.tflite"
+    write(loaded, output)
+    return output
+
+
 def rewrite(model: Model) -> list[Change]:
     """Replace, within ``model``, what can be replaced without changing the float results.
 
     Returns:
         What was replaced, in the order of execution.
     """
-    changes = []
-    for operator in model.main.operators:
-        step = _REWRITES.get(operator.name)
-        if step is None or any(tensor.dtype != "float32" for tensor in operator.outputs):
+    return _apply(model, _REWRITES)
+
+
+def _apply(model: Model, steps: Mapping[str, Callable[[Operator], str]]) -> list[Change]:
+    """From the last operator to the first: the last step of a group stands for all of it."""
+    changes: list[Change] = []
+    graph = model.main
+    for operator in reversed(graph.operators):
+        step = steps.get(operator.name)
+        gone = not any(raw is operator.raw for raw in graph.raw.operators)
+        if step is None or gone or any(tensor.dtype != "float32" for tensor in operator.outputs):
             continue
         name, output = operator.name, operator.outputs[0].name
         if new := step(operator):
-            changes.append(Change(op=name, output=output, how=f"rewritten to {new}"))
+            changes.insert(0, Change(op=name, output=output, how=f"rewritten to {new}"))
     return changes
 
 
@@ -137,6 +172,11 @@ _REWRITES: dict[str, Callable[[Operator], str]] = {
     "SQUARE": _to_square,
     "SQUEEZE": _to_reshape,
 }
+_BEFORE: dict[str, Callable[[Operator], str]] = {
+    "BATCH_MATMUL": to_fully_connected,
+    "DIV": to_reciprocal_root,
+    "MUL": to_gelu,
+}
 
 
 def _constant(operator: Operator, what: str, values: Any) -> Tensor:
@@ -146,7 +186,7 @@ def _constant(operator: Operator, what: str, values: Any) -> Tensor:
 
 def _replace(operator: Operator, name: str, inputs: Sequence[Tensor | None], options: Any) -> str:
     """Put another operator in the place of this one; it computes the same tensors."""
-    graph, place = operator.subgraph, operator.index
+    graph, place = operator.subgraph, place_of(operator)
     graph.insert_operator(place, name, inputs, operator.outputs, options=options)
     del graph.raw.operators[place + 1]
     return name

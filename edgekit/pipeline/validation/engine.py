@@ -1,0 +1,308 @@
+"""Measures chunks of samples: each is decoded and preprocessed once, for all candidates."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from edgekit.calibration.tensors import to_tensors
+from edgekit.datasets.digests import sample_digest
+from edgekit.errors import DataError
+from edgekit.pipeline.validation import tasks
+from edgekit.pipeline.validation.data import Samples, label_for_input, open_samples
+from edgekit.pipeline.validation.job import CandidateJob, Job, turn, turn_back
+from edgekit.pipeline.validation.store import read_table, write_table
+from edgekit.validation.metrics import Batch
+from edgekit.validation.parity import sums
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+
+MARKER = struct.Struct("<ii")
+"""Which candidate is running on which sample; (-1, -1) where none is."""
+_BLOCK = 1_000_000
+"""So many values of an output are compared at once: more would only take memory."""
+
+
+@dataclass(kw_only=True)
+class Chunk:
+    """A chunk between its first half (candidates have run) and its second (they are compared)."""
+
+    number: int
+    places: list[int] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
+    paths: list[Path | None] = field(default_factory=list)
+    digests: list[str] = field(default_factory=list)
+    labels: list[Any] = field(default_factory=list)
+    inputs: list[list[Array]] = field(default_factory=list)
+    outputs: dict[int, list[list[Array]]] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
+
+    @property
+    def key(self) -> str:
+        """What its reference outputs are found by."""
+        return hashlib.sha256("".join(self.digests).encode()).hexdigest()
+
+
+class Engine:
+    """One process's share of a validation: the data, an interpreter per candidate, the metric.
+
+    Args:
+        job: what to measure.
+        skip: candidates that are not to be run any more.
+    """
+
+    def __init__(self, job: Job, *, skip: Sequence[int] = ()) -> None:
+        import cv2
+
+        cv2.setNumThreads(1)  # there is a process for each core already
+        self._job = job
+        self._contract = job.stated
+        self._samples = _open(job)
+        self._metric = tasks.make_metric(
+            self._contract, samples=len(self._samples.ids), span=job.span, own=job.metric
+        )
+        self._runs = {
+            number: _Candidate(candidate)
+            for number, candidate in enumerate(job.candidates)
+            if number not in skip
+        }
+        self._marker = os.open(_marker_path(job), os.O_RDWR | os.O_CREAT, 0o600)
+        self._chunk: Chunk | None = None
+        self._mark(-1, -1)
+
+    def load(self, number: int, places: Sequence[int]) -> Chunk:
+        """Decode and preprocess samples and run every candidate on them.
+
+        A sample that cannot be read is left out, and named in `Chunk.skipped`.
+
+        Raises:
+            DataError: a sample does not fit the model.
+        """
+        if self._chunk is not None and self._chunk.number == number:
+            return self._chunk  # the reference was asked meanwhile
+        chunk = Chunk(number=number, outputs={one: [] for one in self._runs})
+        names = [entry.tensor.name for entry in self._contract.inputs]
+        for place in places:
+            try:
+                sample = self._samples.get(place)
+                content = sample.read()
+                digest = sample_digest(content, sample.path)
+            except DataError:
+                chunk.skipped.append(self._samples.ids[place])
+                continue
+            loaded = to_tensors(content, self._contract, sample.id)
+            inputs = [loaded.tensors[name] for name in names]
+            picture = next(iter(loaded.pictures.values()), None)
+            chunk.places.append(place)
+            chunk.ids.append(sample.id)
+            chunk.paths.append(sample.path)
+            chunk.digests.append(digest)
+            chunk.labels.append(label_for_input(sample, picture, self._contract))
+            chunk.inputs.append(inputs)
+            for one, candidate in self._runs.items():
+                self._mark(one, place)
+                chunk.outputs[one].append(candidate.run(inputs))
+            self._mark(-1, -1)
+        self._chunk = chunk
+        return chunk
+
+    def reference(self, chunk: Chunk) -> list[Array] | None:
+        """The reference's outputs for a chunk, as stacks, where they are known."""
+        path = Path(self._job.references) / f"{chunk.key}.rows"
+        try:
+            columns, _ = read_table(path)
+        except (FileNotFoundError, ValueError):
+            return None
+        os.utime(path)  # what is used stays
+        return [columns[str(number)] for number in range(len(columns))]
+
+    def write_inputs(self, chunk: Chunk) -> list[str]:
+        """Write the inputs as stacks, for a reference that has not seen them yet."""
+        import numpy as np
+
+        paths = []
+        for number, entry in enumerate(self._contract.inputs):
+            values = [inputs[number] for inputs in chunk.inputs]
+            batched = entry.tensor.shape[:1] == (1,)
+            path = Path(self._job.scratch) / f"{chunk.number}-{os.getpid()}-{number}.npy"
+            np.save(path, np.concatenate(values) if batched else np.stack(values))
+            paths.append(str(path))
+        return paths
+
+    def compare(self, chunk: Chunk, reference: list[Array], rows: Path) -> None:
+        """Turn outputs into rows and write these."""
+        import numpy as np
+
+        digests = [np.frombuffer(bytes.fromhex(one), np.uint8) for one in chunk.digests]
+        columns: dict[str, Array] = {
+            "index": np.array(chunk.places, np.int64),
+            "digest": np.array(digests, np.uint8).reshape(-1, 32),
+            "labelled": np.array([label is not None for label in chunk.labels], bool),
+        }
+        if chunk.places:
+            for number in self._runs:
+                found = self._rows(chunk, number, reference)
+                columns |= {f"{number}/{name}": column for name, column in found.items()}
+        write_table(rows, columns, skipped=chunk.skipped)
+        self._chunk = None
+
+    def words(self, chunk: Chunk, reference: list[Array]) -> list[dict[str, Any]]:
+        """What the reference and each candidate say about each sample, and the truth."""
+        aligned = {number: self._aligned(chunk, number, reference) for number in self._runs}
+        self._chunk = None
+        return [
+            {
+                "id": chunk.ids[row],
+                "path": str(path) if path else None,
+                "label": tasks.say_label(self._contract, chunk.labels[row]),
+                "reference": tasks.say(self._contract, [stack[row] for stack in reference]),
+                "candidates": {
+                    str(number): tasks.say(self._contract, [stack[row] for stack in stacks])
+                    for number, stacks in aligned.items()
+                },
+            }
+            for row, path in enumerate(chunk.paths)
+        ]
+
+    def _rows(self, chunk: Chunk, number: int, reference: list[Array]) -> dict[str, Array]:
+        candidate = self._aligned(chunk, number, reference)
+        found: dict[str, Array] = {}
+        for place, (mine, theirs) in enumerate(zip(reference, candidate, strict=True)):
+            found |= _prefixed(f"parity/{place}", _blocks(mine, theirs))
+            for span, (axis, start, size) in enumerate(self._job.parts.get(str(place), [])):
+                some = slice(start, start + size)
+                last = _from_last(axis, self._contract.outputs[place].tensor.shape)
+                cut = tuple([slice(None)] * (mine.ndim + last) + [some])
+                found |= _prefixed(f"part/{place}/{span}", _blocks(mine[cut], theirs[cut]))
+        for place, span_ in enumerate(self._job.candidates[number].spans):
+            values = (
+                [inputs[span_.index] for inputs in chunk.inputs]
+                if span_.role == "input"
+                else list(reference[span_.index])
+            )
+            found |= _prefixed(f"drift/{place}", _drift(values, span_.low, span_.high))
+        if self._metric is not None:
+            batch = Batch(
+                index=chunk.places,
+                reference=reference,
+                candidate=candidate,
+                labels=chunk.labels,
+            )
+            found |= _prefixed("metric", cast(Any, self._metric.measure(batch)))
+        return found
+
+    def _aligned(self, chunk: Chunk, number: int, reference: list[Array]) -> list[Array]:
+        """A candidate's outputs as stacks with the reference's order, axes and shapes."""
+        import numpy as np
+
+        taken = []
+        samples = chunk.outputs[number]
+        for place, like in enumerate(reference):
+            one = self._job.candidates[number].outputs[place]
+            stacks = []
+            for output in one.places:
+                values = [sample[output] for sample in samples]
+                batched = values[0].shape[:1] == (1,)
+                stacks.append(np.concatenate(values) if batched else np.stack(values))
+            stack = stacks[0] if one.axis is None else np.concatenate(stacks, axis=one.axis)
+            taken.append(turn_back(stack, one.permutation, like))
+        return taken
+
+    def _mark(self, candidate: int, place: int) -> None:
+        os.pwrite(self._marker, MARKER.pack(candidate, place), 0)
+
+
+class _Candidate:
+    """A file in the runtime, in this very process: one thread, one sample at a time."""
+
+    def __init__(self, job: CandidateJob) -> None:
+        from edgekit.runners.litert_worker import dequantize, open_interpreter, quantize
+
+        self._quantize, self._dequantize = quantize, dequantize
+        self._job = job
+        self._interpreter = open_interpreter(job.path, threads=1)
+        self._inputs = self._interpreter.get_input_details()
+        self._outputs = self._interpreter.get_output_details()
+
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
+        """Its outputs for one sample, whose inputs have the reference's order and axes."""
+        interpreter = self._interpreter
+        for detail, feed in zip(self._inputs, self._job.feeds, strict=True):
+            value = inputs[feed.source]
+            turned = turn(value, feed.permutation, feed.shape).reshape(feed.shape)
+            interpreter.set_tensor(detail["index"], self._quantize(turned, detail))
+        interpreter.reset_all_variables()  # each sample is a sequence of its own
+        interpreter.invoke()
+        return [
+            self._dequantize(interpreter.get_tensor(detail["index"]), detail)
+            for detail in self._outputs
+        ]
+
+
+def read_marker(job: Job, process: int) -> tuple[int, int]:
+    """Which candidate was running on which sample when a process died."""
+    try:
+        text = _marker_path(job, process).read_bytes()
+        candidate, place = MARKER.unpack(text)
+    except (OSError, struct.error):
+        return -1, -1
+    return candidate, place
+
+
+def _marker_path(job: Job, process: int | None = None) -> Path:
+    return Path(job.scratch) / f"marker-{process if process is not None else os.getpid()}"
+
+
+def _open(job: Job) -> Samples:
+    contract = job.stated
+    if not job.labelled:
+        return open_samples(Path(job.data), task=contract.task, layout=None, unlabelled=True)
+    return open_samples(
+        Path(job.data),
+        task=contract.task,
+        classes=tasks.class_names(contract),
+        outputs=tasks.class_count(contract),
+        layout=cast(Any, job.layout),
+    )
+
+
+def _blocks(mine: Array, theirs: Array) -> dict[str, Array]:
+    """`sums`, some samples at a time."""
+    import numpy as np
+
+    step = max(1, _BLOCK // max(1, mine[0].size))
+    parts = [
+        sums(mine[start : start + step], theirs[start : start + step])
+        for start in range(0, len(mine), step)
+    ]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _drift(values: Sequence[Array], low: float, high: float) -> dict[str, Array]:
+    """Per sample: the range of a tensor, and how many of its values lie outside of a file's."""
+    import numpy as np
+
+    found = np.zeros((len(values), 4))
+    for row, value in enumerate(values):
+        least, most = float(value.min()), float(value.max())
+        outside = 0
+        if least < low or most > high:
+            outside = int(np.count_nonzero((value < low) | (value > high)))
+        found[row] = least, most, outside, value.size
+    return dict(zip(("low", "high", "outside", "count"), found.T, strict=True))
+
+
+def _from_last(axis: int, shape: Sequence[Any]) -> int:
+    return axis - len(shape)
+
+
+def _prefixed(prefix: str, columns: dict[str, Array]) -> dict[str, Array]:
+    return {f"{prefix}/{name}": column for name, column in columns.items()}

@@ -1,0 +1,256 @@
+"""From a contract to the metric of its task, and what a model says about a sample in words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, assert_never
+
+from edgekit.contract import Contract, Decoder, OutputContract
+from edgekit.errors import UsageError
+from edgekit.pipeline.validation.data import input_size
+from edgekit.validation.metrics import (
+    Classification,
+    Detection,
+    Embedding,
+    ImageQuality,
+    Metric,
+    Regression,
+    Segmentation,
+    load_metric,
+)
+from edgekit.validation.metrics.boxes import Boxes
+from edgekit.validation.metrics.decode import decode
+from edgekit.validation.metrics.detection import CONFIDENT
+from edgekit.validation.metrics.segmentation import PlaneLayout
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+
+_SHOWN = 3
+
+
+def make_metric(
+    contract: Contract, *, samples: int, span: float = 1.0, own: str | None = None
+) -> Metric | None:
+    """The metric of the task, ``None`` where no task is stated.
+
+    Args:
+        contract: on the reference's tensors.
+        samples: how many there are in the data.
+        span: how far the values of a picture output reach, for image-to-image.
+        own: a metric of the user's: ``package.module:function``.
+
+    Raises:
+        UsageError: the contract lacks what the task needs, or the user's metric is not there.
+    """
+    if own is not None:
+        return load_metric(own)
+    match contract.task:
+        case None:
+            return None
+        case "classification":
+            return Classification()
+        case "regression":
+            return Regression()
+        case "embedding":
+            return Embedding(samples=samples)
+        case "image-to-image":
+            layout = _picture_layout(contract.outputs[0])
+            return ImageQuality(data_range=255.0 if span > 1.5 else 1.0, layout=layout)
+        case "segmentation":
+            layout_, classes = _planes(contract.outputs[0])
+            return Segmentation(classes=classes, layout=layout_)
+        case "detection":
+            return _detection(contract)
+        case task:
+            assert_never(task)
+
+
+def class_count(contract: Contract) -> int | None:
+    """How many classes the model tells apart, where its outputs or class names tell."""
+    if not contract.outputs:
+        return None
+    first = contract.outputs[0]
+    match contract.task:
+        case "classification":
+            sizes = [size for size in first.tensor.shape if size is not None]
+            return max(sizes, default=0) or None
+        case "segmentation":
+            return _planes(first)[1] or None
+        case "detection":
+            main = _main(contract)
+            return len(main.labels) or None
+        case _:
+            return len(first.labels) or None
+
+
+def class_names(contract: Contract) -> tuple[str, ...]:
+    """The names of the model's classes, where they are known."""
+    return _main(contract).labels if contract.outputs else ()
+
+
+def say(contract: Contract, outputs: Sequence[Array]) -> str:
+    """What a model says about one sample, short enough for a table.
+
+    Args:
+        contract: on the reference's tensors.
+        outputs: for one sample, without the batch axis, in the contract's order.
+    """
+    import numpy as np
+
+    labels = class_names(contract)
+    first = np.asarray(outputs[0], np.float64)
+    match contract.task:
+        case "classification":
+            return _scores(first.ravel(), labels)
+        case "detection":
+            return _boxes(contract, outputs, labels)
+        case "segmentation":
+            layout, classes = _planes(contract.outputs[0])
+            axis = {"NHWC": -1, "NCHW": 0}.get(layout)
+            plane = np.rint(first) if axis is None else first.argmax(axis)
+            return _areas(plane.astype(int), classes, labels)
+        case _:
+            return _values(first.ravel())
+
+
+def say_label(contract: Contract, label: Any) -> str:
+    """The truth in words; empty where it is not known."""
+    import numpy as np
+
+    labels = class_names(contract)
+    if label is None:
+        return ""
+    if isinstance(label, Boxes):
+        return _counted([_name(int(one), labels) for one in label.classes])
+    if isinstance(label, int | np.integer) and contract.task in (None, "classification"):
+        return _name(int(label), labels)
+    array = np.asarray(label)
+    if contract.task == "segmentation":
+        return _areas(array.astype(int), len(labels), labels)
+    return _values(np.asarray(array, np.float64).ravel())
+
+
+def _main(contract: Contract) -> OutputContract:
+    """The output that the task was stated for, or that a decoder was."""
+    decoded = [entry for entry in contract.outputs if entry.decoder]
+    return decoded[0] if decoded else contract.outputs[0]
+
+
+def _detection(contract: Contract) -> Metric:
+    main = _main(contract)
+    size = input_size(contract.inputs[0].tensor) if contract.inputs else None
+    if main.decoder is None or size is None:
+        raise UsageError(
+            "A detector needs to say how its outputs become boxes.",
+            cure='In edgekit.toml: [outputs.NAME] task = "detection" and '
+            'decoder = { format = "yolov8" }; see docs/validation.md.',
+        )
+    return Detection(
+        names=tuple(entry.tensor.name for entry in contract.outputs),
+        main=main.tensor.name,
+        decoder=main.decoder,
+        size=size,
+        anchors=_anchors(main.decoder),
+    )
+
+
+def _anchors(decoder: Decoder) -> Array | None:
+    import numpy as np
+
+    if decoder.anchors is None:
+        return None
+    try:
+        anchors: Array = np.load(Path(decoder.anchors), allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"The anchors {decoder.anchors} cannot be read: {error}",
+            cure="Save an array (N, 4) with np.save.",
+        ) from error
+    return anchors
+
+
+def _planes(output: OutputContract) -> tuple[PlaneLayout, int]:
+    """Where the classes of a segmentation output are, and how many."""
+    shape = [size or 1 for size in output.tensor.shape]
+    count = len(output.labels)
+    if len(shape) == 4:
+        if output.tensor.layout == "NCHW" or (count and shape[1] == count != shape[3]):
+            return "NCHW", shape[1]
+        if output.tensor.layout == "NHWC" or (count and shape[3] == count):
+            return "NHWC", shape[3]
+        if shape[3] == 1:
+            return "map", count
+        # The classes are the axis that is no side of the plane; a plane is seldom so small.
+        return ("NCHW", shape[1]) if shape[1] < shape[3] else ("NHWC", shape[3])
+    return "map", count
+
+
+def _picture_layout(output: OutputContract) -> Any:
+    shape = output.tensor.shape
+    nchw = len(shape) == 4 and shape[1] in (1, 3, 4) and shape[3] not in (1, 3, 4)
+    return output.tensor.layout or ("NCHW" if nchw else "NHWC")
+
+
+def _scores(scores: Array, labels: Sequence[str]) -> str:
+    import numpy as np
+
+    if not np.isfinite(scores).all():
+        return "not a number"
+    probable = bool((scores >= 0).all()) and abs(float(scores.sum()) - 1) <= 1e-2
+    if not probable:
+        powers = np.exp(scores - scores.max())
+        scores = powers / powers.sum()
+    best = np.argsort(-scores, kind="stable")[:_SHOWN]
+    return ", ".join(f"{_name(int(one), labels)} {scores[one]:.0%}" for one in best)
+
+
+def _boxes(contract: Contract, outputs: Sequence[Array], labels: Sequence[str]) -> str:
+    main = _main(contract)
+    size = input_size(contract.inputs[0].tensor)
+    if main.decoder is None or size is None:
+        return ""
+    named = {
+        entry.tensor.name: output
+        for entry, output in zip(contract.outputs, outputs, strict=True)
+    }
+    found = decode(
+        named, main.tensor.name, main.decoder, size, anchors=_anchors(main.decoder)
+    )
+    sure = found.classes[found.scores >= CONFIDENT]
+    return _counted([_name(int(one), labels) for one in sure])
+
+
+def _counted(names: Sequence[str]) -> str:
+    if not names:
+        return "no boxes"
+    return ", ".join(f"{often} × {name}" for name, often in Counter(names).most_common(_SHOWN))
+
+
+def _areas(plane: Array, classes: int, labels: Sequence[str]) -> str:
+    import numpy as np
+
+    inside = plane[(plane >= 0) & ((plane < classes) | (classes == 0))]
+    if not inside.size:
+        return ""
+    counts = np.bincount(inside.ravel())
+    best = [int(one) for one in np.argsort(-counts, kind="stable")[:_SHOWN] if counts[one]]
+    return ", ".join(f"{_name(one, labels)} {counts[one] / inside.size:.0%}" for one in best)
+
+
+def _values(values: Array) -> str:
+    import numpy as np
+
+    if values.size <= _SHOWN:
+        return ", ".join(f"{value:.4g}" for value in values)
+    if not np.isfinite(values).all():
+        return "not a number"
+    return f"{values.min():.4g} … {values.max():.4g}, mean {values.mean():.4g}"
+
+
+def _name(number: int, labels: Sequence[str]) -> str:
+    return labels[number] if 0 <= number < len(labels) and labels[number] else f"class {number}"

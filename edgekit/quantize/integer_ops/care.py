@@ -1,0 +1,99 @@
+"""Operators that plain int8 would break: divisors near zero, and variances."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from edgekit.quantize.integer_ops.graphs import place_of
+from edgekit.quantize.integer_ops.kernels import grid_of_range
+from edgekit.quantize.integer_ops.norms import variances
+from edgekit.quantize.integer_ops.rewrites import Change
+from edgekit.quantize.observe import Ranges
+from edgekit.tflite.graph import Operator, Tensor
+from edgekit.tflite.model import Model
+
+_CROSSES_ZERO = "its divisor passes zero, at which the int8 kernel stops the whole file"
+_NO_RANGE = "its divisor has no known range, and the int8 kernel stops where it is zero"
+_TOO_FEW = "8 bits are too few for a variance"
+
+
+@dataclass(kw_only=True)
+class Care:
+    """What operators need to be right in an int8 file; operators go by their first output.
+
+    Attributes:
+        ranges: the ranges given, and those of tensors that were added.
+        sixteen: operators that need 16-bit activations.
+        floating: operators that must stay in float.
+        reasons: why, for all of them.
+        changed: what was changed in the graph.
+    """
+
+    ranges: dict[str, tuple[float, float]]
+    sixteen: frozenset[str] = frozenset()
+    floating: frozenset[str] = frozenset()
+    reasons: dict[str, str] = field(default_factory=dict)
+    changed: list[Change] = field(default_factory=list)
+
+
+def take_care(model: Model, ranges: Ranges, excepted: Callable[[str], bool]) -> Care:
+    """Find, in a float ``model``, what 8 bits would break, and keep divisors from zero.
+
+    Args:
+        model: is changed where a divisor has to be kept from zero.
+        ranges: of its float tensors.
+        excepted: whether the operator with this first output is not to compute in 8 bits.
+    """
+    care = Care(ranges=dict(ranges), sixteen=variances(model))
+    care.reasons = dict.fromkeys(care.sixteen, _TOO_FEW)
+    for operator in model.main.operators:
+        divisor = operator.inputs[1] if operator.name == "DIV" else None
+        output = operator.outputs[0].name if operator.outputs else ""
+        if divisor is None or divisor.is_constant or divisor.dtype != "float32":
+            continue
+        if excepted(output):
+            continue
+        if reason := _kept_from_zero(operator, divisor, care.ranges):
+            care.floating |= {output}
+            care.reasons[output] = reason
+        else:
+            care.changed.append(Change(op="DIV", output=output, how="divisor kept from zero"))
+    return care
+
+
+def _kept_from_zero(
+    operator: Operator, divisor: Tensor, ranges: dict[str, tuple[float, float]]
+) -> str:
+    """Let a divisor be at least one step away from zero.
+
+    Values that small are lost in int8 anyway, but the runtime stops at a divisor that is stored as
+    zero ("data[i] != zero_point was not true").
+
+    Returns:
+        Why that cannot be done; empty where it is done.
+    """
+    import numpy as np
+    from ai_edge_litert.schema_py_generated import MaximumMinimumOptionsT
+
+    if divisor.name not in ranges:
+        return _NO_RANGE
+    low, high = ranges[divisor.name]
+    if low < 0 < high:
+        return _CROSSES_ZERO
+    graph, place = operator.subgraph, place_of(operator)
+    step = grid_of_range(low, high)[0] * (1 if high > 0 else -1)
+    name = f"{operator.outputs[0].name}/divisor"
+    bound = graph.add_tensor(f"{name}/bound", (1,), "float32", np.array([step], np.float32))
+    bounded = graph.add_tensor(name, divisor.shape, "float32")
+    bounded.raw.shapeSignature = divisor.raw.shapeSignature
+    graph.insert_operator(
+        place,
+        "MAXIMUM" if step > 0 else "MINIMUM",
+        [divisor, bound],
+        [bounded],
+        options=MaximumMinimumOptionsT(),
+    )
+    operator.raw.inputs[1] = bounded.index
+    ranges[name] = (low, high)
+    return ""

@@ -1,0 +1,90 @@
+"""Normalisation over channels: LayerNorm, RMSNorm and the like, as converters write them.
+
+``centred = x - mean(x)``, ``squares = centred²``, ``variance = mean(squares)``, then ``centred``
+times ``1 / √(variance + ε)``. The variances of a dark and of a bright patch differ by factors of a
+hundred and more: with 8 bits the squares of the quiet ones all round to zero. So what leads from
+the squares to the root has 16 bits: these are integers too, and all but the squares are small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from edgekit.quantize.integer_ops.graphs import drop_unread, place_of
+from edgekit.tflite.graph import Operator, Subgraph, Tensor
+from edgekit.tflite.model import Model
+
+_ROOTS = ("RSQRT", "SQRT")
+_MEANS = ("MEAN", "SUM")
+
+
+def to_reciprocal_root(operator: Operator) -> str:
+    """A DIV by a SQRT by RSQRT, and MUL unless 1 is divided.
+
+    The runtime stops where an integer divisor is zero, which RSQRT bears.
+
+    Returns:
+        What it was replaced by; empty where it was left alone.
+    """
+    from ai_edge_litert.schema_py_generated import MulOptionsT
+
+    graph, (above, below), output = operator.subgraph, operator.inputs, operator.outputs[0]
+    root = None if below is None else graph.producer(below)
+    if above is None or below is None or root is None or root.name != "SQRT":
+        return ""
+    if operator.options is not None and operator.options.fusedActivationFunction:
+        return ""
+    (radicand,), place = root.inputs, place_of(operator)
+    if _is_one(above) and output.shape == below.shape:
+        graph.insert_operator(place, "RSQRT", [radicand], [output])
+        del graph.raw.operators[place + 1]
+        drop_unread(graph, [root])
+        return "RSQRT"
+    inverse = graph.add_tensor(f"{output.name}/inverse_root", below.shape, "float32")
+    inverse.raw.shapeSignature = below.raw.shapeSignature
+    graph.insert_operator(place, "RSQRT", [radicand], [inverse])
+    graph.insert_operator(place + 1, "MUL", [above, inverse], [output], options=MulOptionsT())
+    del graph.raw.operators[place + 2]
+    drop_unread(graph, [root])
+    return "RSQRT and MUL"
+
+
+def _is_one(tensor: Tensor) -> bool:
+    return tensor.is_constant and bool((tensor.data() == 1).all())
+
+
+def variances(model: Model) -> frozenset[str]:
+    """The operators, by their outputs, from squares over their mean to a root."""
+    graph = model.main
+    found = (
+        name
+        for operator in graph.operators
+        if operator.name in _ROOTS
+        for name in _towards_squares(graph, operator)
+    )
+    return frozenset(found)
+
+
+def _towards_squares(graph: Subgraph, root: Operator) -> Iterator[str]:
+    chain, operator = [root], _maker(graph, root)
+    if operator is not None and operator.name == "ADD":
+        chain.append(operator)
+        operator = _maker(graph, operator)
+    if operator is None or operator.name not in _MEANS:
+        return
+    chain.append(operator)
+    operator = _maker(graph, operator)
+    if operator is not None and _squares(operator):
+        yield from (step.outputs[0].name for step in [*chain, operator])
+
+
+def _maker(graph: Subgraph, operator: Operator) -> Operator | None:
+    """What makes the one tensor that an operator reads besides constants."""
+    sources = [t for t in operator.inputs if t is not None and not t.is_constant]
+    return graph.producer(sources[0]) if len(sources) == 1 else None
+
+
+def _squares(operator: Operator) -> bool:
+    if operator.name == "MUL":
+        return len(set(operator.raw.inputs)) == 1
+    return operator.name in ("SQUARE", "SQUARED_DIFFERENCE")

@@ -1,0 +1,219 @@
+"""Figures, gates and verdicts in words, the same in every report that people read."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, TypeAlias
+
+from edgekit.types import GateResult, Interval
+from edgekit.validation_result import CandidateResult
+
+State: TypeAlias = Literal["pass", "fail", "unknown"]
+"""What is known about a candidate as a whole; nothing is proven where nothing was measured."""
+
+_NAMES = {
+    "sqnr_db": "SQNR",
+    "worst_sqnr_db": "SQNR of the worst sample",
+    "cosine": "cosine similarity",
+    "max_abs": "largest difference",
+    "mean_abs": "mean difference",
+    "drop": "loss of top-1",
+    "nonfinite": "NaN and infinite values",
+    "latency_p50_ms": "latency p50",
+    "latency_p90_ms": "latency p90",
+    "latency_p99_ms": "latency p99",
+    "size_mb": "file size",
+    "integer_share": "integer operators",
+    "ece": "calibration error",
+    "map_50_95": "mAP 50–95",
+    "map_50": "mAP 50",
+    "map_agreement": "mAP 50–95 against the reference's boxes",
+    "map_50_agreement": "mAP 50 against the reference's boxes",
+    "miou": "mIoU",
+    "miou_agreement": "mIoU against the reference's classes",
+    "mae": "MAE",
+    "rmse": "RMSE",
+    "mae_to_reference": "MAE to the reference",
+    "rmse_to_reference": "RMSE to the reference",
+    "psnr_db": "PSNR",
+    "ssim": "SSIM",
+    "psnr_to_reference_db": "PSNR to the reference",
+    "ssim_to_reference": "SSIM to the reference",
+}
+_FALLING = {
+    "top1_drop": "top-1",
+    "top5_drop": "top-5",
+    "map_drop": "mAP",
+    "map_50_drop": "mAP 50",
+    "miou_drop": "mIoU",
+    "pixel_accuracy_drop": "pixel accuracy",
+    "recall_at_1_drop": "recall@1",
+    "recall_at_5_drop": "recall@5",
+    "psnr_drop_db": "PSNR",
+    "ssim_drop": "SSIM",
+}
+_RISING = {"mae_increase": "MAE", "rmse_increase": "RMSE"}
+_PERCENT = ("top1_", "top5_", "map_", "miou", "pixel_", "recall_")
+_PERCENT_NAMES = {"drop", "ece", "integer_share", "neighbour_agreement"}
+_MOST_NAMED = 3
+
+
+def name(metric: str) -> str:
+    """What a metric of `edgekit.validation.gates` is called; a user's own keeps its name."""
+    if metric in _FALLING:
+        return f"drop of {_FALLING[metric]}"
+    if metric in _RISING:
+        return f"growth of {_RISING[metric]}"
+    if metric in _NAMES:
+        return _NAMES[metric]
+    words = metric.replace("top1", "top-1").replace("top5", "top-5").replace("_at_", "@")
+    return words.replace("_", " ")
+
+
+def unit(metric: str) -> str:
+    """``%`` where a figure of 1 is everything, ``dB``, ``ms``, ``MB``, or nothing."""
+    if metric in _PERCENT_NAMES or metric.startswith(_PERCENT):
+        return "%"
+    for end, sign in (("_db", "dB"), ("_ms", "ms"), ("_mb", "MB")):
+        if metric.endswith(end):
+            return sign
+    return ""
+
+
+def number(metric: str, value: float, *, limit: bool = False) -> str:
+    """A figure with its unit. A ``limit`` keeps the digits that somebody stated."""
+    sign = unit(metric)
+    shown = 100 * value if sign == "%" else value
+    return f"{_digits(shown, sign, limit)} {sign}".rstrip()
+
+
+def _digits(value: float, sign: str, limit: bool) -> str:
+    value = float(value)
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else ("∞" if value > 0 else "−∞")
+    if limit:
+        text = f"{value:.6g}"
+    elif sign in ("%", "dB"):
+        text = f"{value:.1f}" if abs(value) >= 0.095 or value == 0 else f"{value:.2g}"
+    elif sign:
+        text = f"{value:.0f}" if abs(value) >= 99.95 else f"{value:.3g}"
+    else:
+        text = f"{value:.0f}" if value.is_integer() and abs(value) < 1e9 else f"{value:.4g}"
+    if float(text) == 0:
+        return text.lstrip("-")
+    return text.replace("-", "−", 1) if text.startswith("-") else text
+
+
+def with_interval(metric: str, value: float, interval: Interval | None) -> str:
+    """``0.4 % ± 0.3 %``: the farther end of the interval decides the margin."""
+    text = number(metric, value)
+    if interval is None or math.isnan(value):
+        return text
+    return f"{text} ± {number(metric, interval.margin(value))}"
+
+
+def span(metric: str, interval: Interval) -> str:
+    """Both ends: ``0.1 … 0.7 %``."""
+    low, high = number(metric, interval.low), number(metric, interval.high)
+    return f"{low.removesuffix(' ' + unit(metric)) if unit(metric) else low} … {high}"
+
+
+def condition(result: GateResult) -> str:
+    """A gate as a row of a table names it: ``drop of top-1 ≤ 1 %``."""
+    gate = result.gate
+    sign = {"<=": "≤", ">=": "≥"}.get(gate.comparison, gate.comparison)
+    bound = f" ({gate.bound} end of the interval)" if gate.bound else ""
+    return f"{name(gate.metric)} {sign} {number(gate.metric, gate.limit, limit=True)}{bound}"
+
+
+def clause(result: GateResult) -> str:
+    """A gate's result as part of a sentence.
+
+    ``top-1 drops 0.4 % ± 0.3 %, within the 1 % asked for``
+    """
+    gate, value = result.gate, result.measured
+    if value is None or result.state == "not measured":
+        return f"{name(gate.metric)} was not measured" + (f" ({result.why})" if result.why else "")
+    limit = number(gate.metric, gate.limit, limit=True)
+    reached = result.state == "pass"
+    if gate.comparison in ("<", "<="):
+        judged = f"within the {limit} asked for" if reached else f"more than the {limit} asked for"
+    else:
+        judged = f"at least the {limit} asked for" if reached else f"below the {limit} asked for"
+    end = ""
+    if gate.bound and result.interval is not None:
+        tested = result.interval.low if gate.bound == "lower" else result.interval.high
+        end = f" (the {gate.bound} end is {number(gate.metric, tested)})"
+    why = f" ({result.why})" if result.why else ""
+    return f"{_statement(result, value)}{end}, {judged}{why}"
+
+
+def _statement(result: GateResult, value: float) -> str:
+    metric, interval = result.gate.metric, result.interval
+    if metric in _FALLING or metric in _RISING:
+        subject = _FALLING.get(metric) or _RISING[metric]
+        more, less = ("drops", "gains") if metric in _FALLING else ("grows by", "falls by")
+        if math.isnan(value):
+            return f"the change of {subject} is NaN"
+        margin = f" ± {number(metric, interval.margin(value))}" if interval else ""
+        return f"{subject} {more if value >= 0 else less} {number(metric, abs(value))}{margin}"
+    return f"{name(metric)} is {with_interval(metric, value, interval)}"
+
+
+def state(one: CandidateResult, *, strict: bool) -> State:
+    """What is known about a candidate."""
+    if one.error or not one.verdict.passed or (strict and not one.verdict.passed_strictly):
+        return "fail"
+    return "pass" if any(gate.state == "pass" for gate in one.verdict.gates) else "unknown"
+
+
+def headline(gates: list[GateResult]) -> list[GateResult]:
+    """The same gates, the one that says most about the model's job first."""
+
+    def weight(result: GateResult) -> int:
+        metric = result.gate.metric
+        ends = (("_drop", "drop_db", "_increase"), ("accuracy", "agreement"), ("sqnr_db",))
+        ranks = [rank for rank, some in enumerate(ends) if metric.endswith(some)]
+        return ranks[0] if ranks else len(ends)
+
+    return sorted(gates, key=weight)
+
+
+def sentence(one: CandidateResult, *, strict: bool = False, complete: bool = True) -> str:
+    """The verdict on a candidate, without its name.
+
+    ``may ship: top-1 drops 0.4 % ± 0.3 %, within the 1 % asked for``
+    """
+    gates = one.verdict.gates
+    gaps = [gate for gate in gates if gate.state == "not measured"]
+    if one.error:
+        return f"must not ship: {one.error}"
+    known = state(one, strict=strict)
+    if known == "fail":
+        failed = [gate for gate in gates if gate.state == "fail"]
+        reasons = headline(failed) + (gaps if strict else [])
+        text = "; ".join(clause(gate) for gate in reasons[:_MOST_NAMED])
+        return f"must not ship: {text}{_more(len(reasons) - _MOST_NAMED, 'more gate', 'failed')}"
+    if known == "unknown":
+        why = "none of its gates could be measured" if gates else "no gate was asked for"
+        return f"is not judged: {why}"
+    held = headline([gate for gate in gates if gate.state == "pass"])
+    may = "may ship" if complete else "may ship, as far as the run got"
+    return f"{may}: {clause(held[0])}{_more(len(gaps), 'gate', 'not measured')}"
+
+
+def _more(count: int, what: str, done: str) -> str:
+    return f"; {count} {what}{'s' if count > 1 else ''} {done}" if count > 0 else ""
+
+
+def clean(text: str, most: int = 0) -> str:
+    """Text without what cannot be printed; with ``most``, no longer than that many characters.
+
+    Names and paths come from files: they may hold control characters, which XML does not allow,
+    and halves of surrogate pairs, which UTF-8 does not.
+    """
+    printable = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
+    if not most or len(printable) <= most:
+        return printable
+    half = (most - 1) // 2
+    return f"{printable[: most - 1 - half]}…{printable[-half:]}"

@@ -1,0 +1,184 @@
+"""A candidate in the runtime here: ai-edge-litert in a process of its own."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from edgekit.runners.litert import LITERT
+from edgekit.runners.protocol import Described, Timing
+from edgekit.runners.stacks import reals
+from edgekit.tflite.model import read
+from edgekit.toolchain.workshop import Workshop
+from edgekit.types import LatencyReport, TensorSpec
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from edgekit.runners.protocol import Array
+
+_MIB = (1 << 20) / 1e6
+"""Megabytes of 1,000,000 bytes in one of the workshop's."""
+WARMUP = 3
+
+
+class LitertRunner:
+    """One `.tflite`. Its process ends with a crash of the runtime, edgekit goes on.
+
+    Args:
+        path: the file.
+        workshop: where the runtime's process lives.
+        work: an existing folder for stacks on their way.
+        threads: of the runtime.
+    """
+
+    def __init__(self, path: Path, *, workshop: Workshop, work: Path, threads: int = 1) -> None:
+        self.name = path.stem
+        self.path = path
+        self._workshop = workshop
+        self._work = work
+        self._threads = threads
+
+    def describe(self) -> Described:
+        """As `edgekit.runners.protocol.Runner.describe`; quantized tensors are told as float32."""
+        result, step = self._workshop.call(
+            LITERT, "describe", {"artifact": str(self.path)}, title=f"Loading {self.name}"
+        )
+        return Described(
+            inputs=tuple(map(_real_spec, result["inputs"])),
+            outputs=tuple(map(_real_spec, result["outputs"])),
+            device=f"CPU, {self._threads} thread{'s' if self._threads > 1 else ''}",
+            versions=step.versions,
+        )
+
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
+        """As `edgekit.runners.protocol.Runner.run`."""
+        import numpy as np
+
+        specs = self.describe().inputs
+        with tempfile.TemporaryDirectory(dir=self._work, prefix="stacks-") as folder:
+            entries = []
+            for number, (spec, stack) in enumerate(zip(specs, inputs, strict=True)):
+                path = Path(folder) / f"input_{number}.npy"
+                np.save(path, stack, allow_pickle=False)
+                shape = list(spec.shape)
+                order = list(range(len(shape)))
+                entries.append({"path": str(path), "shape": shape, "permutation": order})
+            result, _ = self._workshop.call(
+                LITERT,
+                "run",
+                {
+                    "artifact": str(self.path),
+                    "inputs": entries,
+                    "outputs_folder": folder,
+                    "threads": self._threads,
+                },
+                title=f"Running {self.name}",
+            )
+            return [reals(np.load(path, allow_pickle=False)) for path in result["outputs"]]
+
+    def benchmark(
+        self, inputs: Sequence[Array], *, runs: int = 50, warmup: int = WARMUP, seconds: float = 20
+    ) -> Timing:
+        """As `edgekit.runners.protocol.Timed.benchmark`; what the input holds makes no odds."""
+        (timing,) = benchmark(
+            [self.path],
+            self._workshop,
+            threads=self._threads,
+            runs=runs,
+            warmup=warmup,
+            seconds=seconds,
+        )
+        return timing
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._workshop.release(LITERT)
+
+
+def benchmark(
+    paths: Sequence[Path],
+    workshop: Workshop,
+    *,
+    threads: int = 1,
+    runs: int = 50,
+    warmup: int = WARMUP,
+    seconds: float = 20,
+) -> list[Timing]:
+    """Time single inferences of several files in turn, so that machine noise hits all alike.
+
+    Each file is first loaded in a process that has nothing else, which tells its peak memory.
+
+    Raises:
+        ConversionError: the runtime refuses a file or crashes on it.
+    """
+    alone = [_footprint(path, workshop, threads) for path in paths]
+    samples = interleaved(
+        paths, workshop, threads=threads, runs=runs, warmup=warmup, seconds=seconds
+    )
+    return [
+        replace(
+            timing,
+            latency=replace(timing.latency, samples_ms=measured, warmup=warmup),
+        )
+        for timing, measured in zip(alone, samples, strict=True)
+    ]
+
+
+def interleaved(
+    paths: Sequence[Path],
+    workshop: Workshop,
+    *,
+    threads: int,
+    runs: int,
+    warmup: int = WARMUP,
+    seconds: float = 20,
+) -> list[tuple[float, ...]]:
+    """The raw times of each file in milliseconds, measured in turn in one process."""
+    result, _ = workshop.call(
+        LITERT,
+        "benchmark",
+        {
+            "artifacts": [str(path) for path in paths],
+            "threads": threads,
+            "warmup": warmup,
+            "runs": runs,
+            "seconds": seconds,
+        },
+        title="Timing",
+    )
+    return [tuple(entry["samples_ms"]) for entry in result["results"]]
+
+
+def _footprint(path: Path, workshop: Workshop, threads: int) -> Timing:
+    """Loading, first inference and memory of one file, without any samples yet."""
+    workshop.release(LITERT)
+    request = {"artifact": str(path), "threads": threads}
+    result, step = workshop.call(LITERT, "footprint", request, title=f"Loading {path.stem}")
+    constants = [tensor.index for tensor in read(path).main.tensors if tensor.is_constant]
+    arena, _ = workshop.call(
+        LITERT, "arena", {**request, "constants": constants}, title=f"Loading {path.stem}"
+    )
+    workshop.release(LITERT)
+    return Timing(
+        latency=LatencyReport(
+            samples_ms=(), threads=threads, load_ms=result["load_ms"], first_ms=result["first_ms"]
+        ),
+        peak_memory_mb=round((step.peak_memory_mb or 0.0) * _MIB, 1) or None,
+        arena_mb=round(arena["bytes"] / 1e6, 3),
+    )
+
+
+def _real_spec(table: dict[str, Any]) -> TensorSpec:
+    dtype = "float32" if table["scale"] or table["dtype"] == "float16" else table["dtype"]
+    return TensorSpec(name=table["name"], shape=tuple(table["shape"]), dtype=dtype)

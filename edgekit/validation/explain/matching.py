@@ -1,0 +1,136 @@
+"""Which tensor of one stage is which of another: told by a converter, by name, or by its values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from edgekit.validation.align import fitting
+from edgekit.validation.explain.points import Match, Point, StageFinding, Trace
+from edgekit.validation.explain.split import energy
+from edgekit.validation.parity import sqnr_db
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, np.dtype[Any]]
+
+SAME_DB = 10.0
+"""Tensors that nobody named are taken for the same from here on."""
+DEPARTS_DB = 40.0
+"""A float stage equals the one before it above this level; float arithmetic alone gives 100 dB."""
+
+
+def match(
+    reference: Trace, candidate: Trace, told: Mapping[str, Sequence[str]] | None = None
+) -> tuple[Match, ...]:
+    """Pair the points of two traces, in the order of the candidate.
+
+    Args:
+        reference: the stage before.
+        candidate: the stage after.
+        told: the candidate's tensor → names in the reference that a converter says it comes from;
+            of several the closest is taken (an activation that was fused into its convolution
+            leaves both names).
+    """
+    named = reference.named()
+    found: list[Match] = []
+    left = dict(named)
+    for point in candidate.points:
+        names = [name for name in (told or {}).get(point.name, ()) if name in named]
+        how: Literal["told", "name", "measured"] = "told"
+        if not names and point.name in named:
+            names, how = [point.name], "name"
+        pairs = list(_ways([named[name] for name in names], point))
+        if not pairs:
+            how = "measured"
+            pairs = [way for way in _ways(_alike(left.values(), point), point) if _same(*way)]
+        if not pairs:
+            continue
+        mine, other, order = max(pairs, key=lambda way: _db(*way, samples=1))
+        left.pop(mine.name, None)
+        level = _db(mine, other, order, samples=min(reference.samples, candidate.samples))
+        found.append(
+            Match(reference=mine.name, candidate=point.name, permutation=order, how=how, db=level)
+        )
+    return tuple(found)
+
+
+def departure(
+    before: Trace, after: Trace, matches: Sequence[Match], *, limit: float = DEPARTS_DB
+) -> StageFinding:
+    """Where a stage first departs from the one before it.
+
+    Args:
+        before, after: the stages.
+        matches: from `match`.
+        limit: the SQNR in decibels below which tensors differ.
+    """
+    first = next((one for one in matches if one.db < limit), None)
+    earlier = [one.db for one in matches[: matches.index(first)]] if first else []
+    makers = after.named()
+    return StageFinding(
+        reference=before.stage,
+        candidate=after.stage,
+        matches=tuple(matches),
+        compared=len(matches),
+        departs=first.candidate if first else None,
+        operator=makers[first.candidate].operator if first else "",
+        departs_db=first.db if first else None,
+        from_db=min(earlier, default=None),
+    )
+
+
+def laid(point: Point, sample: int, order: tuple[int, ...], shape: tuple[int, ...]) -> Array:
+    """One sample of a reference's tensor as the candidate has it."""
+    values = point.values(sample)
+    if len(order) == values.ndim:
+        values = values.transpose(order)
+    return values.reshape(shape)
+
+
+def _ways(points: Sequence[Point], other: Point) -> Iterator[tuple[Point, Point, tuple[int, ...]]]:
+    """The layouts in which each of some tensors has the shape of another, or else its size."""
+    import numpy as np
+
+    for point in points:
+        orders = fitting(point.shape, other.shape)
+        if not orders and np.prod(point.shape) == np.prod(other.shape):
+            orders = [tuple(range(len(point.shape)))]
+        for order in orders:
+            yield point, other, order
+
+
+def _alike(points: Any, other: Point) -> list[Point]:
+    """Those tensors whose values have about the mean and the energy of another's."""
+    import numpy as np
+
+    values = other.values(0)
+    norm, mean = np.sqrt(energy(values)), values.mean() if values.size else 0.0
+    alike = []
+    for point in points:
+        if np.prod(point.shape) != np.prod(other.shape) or values.size < 2:
+            continue
+        mine = point.values(0)
+        close = abs(np.sqrt(energy(mine)) - norm) <= 0.3 * norm
+        if close and abs(mine.mean() - mean) <= 0.3 * norm / np.sqrt(values.size):
+            alike.append(point)
+    return alike
+
+
+def _same(point: Point, other: Point, order: tuple[int, ...]) -> bool:
+    return _db(point, other, order, samples=1) >= SAME_DB
+
+
+def _db(point: Point, other: Point, order: tuple[int, ...], *, samples: int) -> float:
+    import numpy as np
+
+    signal = noise = 0.0
+    for sample in range(samples):
+        wanted, got = laid(point, sample, order, other.shape), other.values(sample)
+        if not np.isfinite(got).all() and np.isfinite(wanted).all():
+            return sqnr_db(1.0, np.inf)
+        wanted, got = np.nan_to_num(wanted), np.nan_to_num(got)
+        signal += energy(wanted)
+        noise += energy(got - wanted)
+    return sqnr_db(signal, noise)
