@@ -89,7 +89,8 @@ class KeptLayer:
         members: first outputs of the operators that belong to it.
         precision: ``float`` or ``int16`` activations.
         operator: ``CONV_2D`` …; empty where the user named the layer.
-        gain: the share of the output's noise energy that went with it alone (0 to 1).
+        gain: the share of the output's noise energy that went with it alone; negative where
+            there was more noise.
         cost: by which share of the int8 file's time the file became slower by it alone.
     """
 

@@ -20,7 +20,7 @@ from edgekit.quantize.integer_ops.emitted import IntegerResult
 from edgekit.quantize.mixed import Mixed, Part, find
 from edgekit.quantize.observe import Feed, Ranges
 from edgekit.quantize.prepare import Prepared
-from edgekit.quantize.slices import Slicer, drop_unused, slice_of
+from edgekit.quantize.slices import Slicer, drop_unused, slices_of
 from edgekit.tflite.flatbuffer import text
 from edgekit.tflite.model import Model, read, write
 
@@ -223,15 +223,13 @@ def _move_slices(model: Model, slicer: Slicer, mixed: Mixed) -> int:
     edges = {part.start for part in mixed.parts} | {p.start + p.size for p in mixed.parts}
     moved = 0
     graph = model.main
-    for operator in graph.operators:
-        cut = slice_of(operator)
-        if cut is None or cut[0].name != mixed.tensor or cut[1] != mixed.axis:
+    for cut in [cut for operator in graph.operators for cut in slices_of(operator)]:
+        if cut.source.name != mixed.tensor or cut.axis != mixed.axis:
             continue
-        tensor, axis, start, size = cut
-        result = operator.outputs[0]
-        if not {start, start + size} <= edges or result.index in graph.raw.outputs:
+        result = cut.result
+        if not {cut.start, cut.start + cut.size} <= edges or result.index in graph.raw.outputs:
             continue
-        source = slicer.take(tensor, axis, start, size)
+        source = slicer.take(cut.source, cut.axis, cut.start, cut.size)
         if source is None:
             continue
         for reader in graph.consumers(result):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.quantize.observe import Feed, choose_samples, count_samples, samples
-from edgekit.quantize.slices import boundaries, slice_of
+from edgekit.quantize.slices import boundaries, slices_of
 from edgekit.quantize.twins import Watched
 from edgekit.tflite.model import Model, Tensor, read
 
@@ -102,7 +102,7 @@ def _candidates(model: Model) -> list[tuple[int | None, Tensor, int, list[int]]]
     """Tensors that a CONCATENATION leads to: outputs, and what slices read."""
     graph = model.main
     ends: list[tuple[int | None, Tensor]] = list(enumerate(graph.outputs))
-    sliced = {cut[0].index: cut[0] for op in graph.operators if (cut := slice_of(op))}
+    sliced = {cut.source.index: cut.source for op in graph.operators for cut in slices_of(op)}
     ends += [(None, tensor) for tensor in sliced.values()]
     return [
         (output, tensor, axis, cuts)

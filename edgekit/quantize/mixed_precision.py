@@ -38,7 +38,7 @@ class Relief:
         operator: ``CONV_2D`` …
         members: first outputs of the operators that go with it, see `sensitivity.LayerSensitivity`.
         precision: what it computes in instead.
-        gain: the share of the output's noise energy that is gone (0 to 1).
+        gain: the share of the output's noise energy that is gone; negative where there is more.
         cost: by which share of the int8 file's median time the file is slower; may be negative.
     """
 
@@ -105,7 +105,6 @@ def rank(
             cost=spent / base - 1,
         )
         for (row, precision, _, gain), spent in zip(tried, times, strict=True)
-        if gain > 0
     ]
     return _best_bargains(found)
 
@@ -137,10 +136,14 @@ def restore(model: Path, unrounded: Path | None, exceptions: Exceptions, output:
 
 
 def _best_bargains(found: Sequence[Relief]) -> list[Relief]:
-    """One precision per layer, and all by gain for cost; ties by name, to be deterministic."""
+    """One precision per layer, and all by gain for cost; ties by name, to be deterministic.
+
+    Layers that gain nothing by themselves come last: together with others they may.
+    """
 
     def bargain(relief: Relief) -> tuple[float, str]:
-        return -relief.gain / max(relief.cost, _LEAST_COST), relief.name
+        cost = max(relief.cost, _LEAST_COST)
+        return -(relief.gain / cost if relief.gain > 0 else relief.gain), relief.name
 
     best: dict[tuple[str, ...], Relief] = {}
     for relief in sorted(found, key=bargain):

@@ -1,0 +1,131 @@
+"""The accuracy budget on a classifier that was really trained: it holds where plain int8 fails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import edgekit
+from edgekit.errors import UsageError
+from edgekit.results import ConversionResult, FileResult
+from edgekit.types import INT8_SCHEMES
+
+from .conftest import Digits, tflite_outputs
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def floating(
+    torch_digits: Path, digits_nchw: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    made = edgekit.convert(
+        f"{torch_digits}/digits_net.py:build",
+        weights=torch_digits / "weights.pt",
+        inputs=["image:1x1x8x8"],
+        preprocess={"scale": 1 / 255, "color": "GRAY"},
+        calibration=digits_nchw,
+        task="classification",
+        schemes=["fp32"],
+        output=tmp_path_factory.mktemp("budget") / "float",
+    )
+    return made.files[0].artifact.path
+
+
+@pytest.fixture(scope="module")
+def samples(digits: Digits, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("nhwc") / "samples.npz"
+    np.savez(path, image=digits.images[digits.test][..., None], labels=digits.labels[digits.test])
+    return path
+
+
+def _quantize(model: Path, samples: Path, output: Path, **wishes: Any) -> ConversionResult:
+    return edgekit.convert(
+        model,
+        calibration=samples,
+        samples=128,
+        parity_samples=128,
+        task="classification",
+        schemes=["int8"],
+        output=output,
+        **wishes,
+    )
+
+
+def _decibels(path: Path, floating: Path, digits: Digits) -> float:
+    """By hand, on all held-out digits."""
+    images = digits.images[digits.test][..., None]
+    wanted, given = tflite_outputs(floating, images), tflite_outputs(path, images)
+    return float(10 * np.log10(np.square(wanted).sum() / np.square(wanted - given).sum()))
+
+
+def _only(result: ConversionResult) -> FileResult:
+    (file,) = result.files
+    return file
+
+
+def test_a_budget_that_plain_int8_fails_is_held(
+    floating: Path, samples: Path, digits: Digits, tmp_path: Path
+) -> None:
+    plain = _only(_quantize(floating, samples, tmp_path / "plain", effort="none"))
+    thorough = _only(_quantize(floating, samples, tmp_path / "thorough", effort="thorough"))
+    wanted = max(plain.metrics["sqnr_db"], thorough.metrics["sqnr_db"]) + 1.5
+    result = _quantize(floating, samples, tmp_path / "held", min_sqnr=wanted)
+    file = _only(result)
+    assert result.passed, [(rung.number, rung.kept, rung.metrics) for rung in result.ladder]
+    assert file.metrics["sqnr_db"] >= wanted
+    assert _decibels(file.artifact.path, floating, digits) > wanted - 1  # on other samples too
+    assert [rung.effort for rung in result.ladder[:3]] == ["fast", "balanced", "thorough"]
+    last = result.ladder[-1]
+    assert last.passed
+    assert last.kept
+    assert not any(rung.passed for rung in result.ladder[:-1])
+    kept = {one.output for one in file.kept_float}
+    assert kept >= {name for one in last.kept if one.precision == "float" for name in one.members}
+
+    # The rung is made again from what the report says about it.
+    again = _quantize(
+        floating,
+        samples,
+        tmp_path / "again",
+        effort=last.effort,
+        ranges=last.ranges,
+        keep_float=[name for k in last.kept if k.precision == "float" for name in k.members],
+        keep_int16=[name for k in last.kept if k.precision == "int16" for name in k.members],
+    )
+    assert _only(again).artifact.sha256 == file.artifact.sha256
+
+
+def test_a_budget_that_nothing_holds_ends_with_the_best_file(
+    floating: Path, samples: Path, tmp_path: Path
+) -> None:
+    result = _quantize(floating, samples, tmp_path / "out", min_sqnr=150)
+    file = _only(result)
+    assert not result.passed
+    assert file.artifact.path.exists()
+    best = max(rung.metrics["int8"]["sqnr_db"] for rung in result.ladder)
+    assert file.metrics["sqnr_db"] == best
+    assert all("sqnr_db >= 150" in rung.misses[0] for rung in result.ladder)
+
+
+def test_an_easy_budget_is_held_on_the_first_rung(
+    floating: Path, samples: Path, tmp_path: Path
+) -> None:
+    result = _quantize(floating, samples, tmp_path / "out", max_drop=0.05, min_agreement=0.9)
+    assert [rung.effort for rung in result.ladder] == ["fast"]
+    gates = {result.gate.metric for result in _only(result).verdict.gates}
+    assert gates >= {"drop", "top1_agreement"}
+
+
+@pytest.mark.parametrize("wish", [{"max_drop": 0.01}, {"keep_float": ["x"]}])
+def test_a_budget_without_an_int8_scheme_is_refused(
+    floating: Path, samples: Path, tmp_path: Path, wish: dict[str, Any]
+) -> None:
+    assert "fp16" not in INT8_SCHEMES.values()
+    with pytest.raises(UsageError, match="int8"):
+        edgekit.convert(
+            floating, calibration=samples, schemes=["fp16"], output=tmp_path / "out", **wish
+        )
