@@ -1,4 +1,4 @@
-"""The Python API: `convert`, the same as the command without the terminal."""
+"""The Python API: `convert`, `validate`, `record_reference`: the commands without the terminal."""
 
 from __future__ import annotations
 
@@ -9,10 +9,17 @@ from typing import Any, TypeAlias
 
 from edgekit.config import parse_input_flag
 from edgekit.contract import Task
+from edgekit.datasets import Layout
 from edgekit.pipeline import ConversionRequest, plan, run
+from edgekit.pipeline.record import RecordRequest, record
+from edgekit.pipeline.validation import ValidationRequest
+from edgekit.pipeline.validation import validate as run_validation
 from edgekit.results import ConversionResult
+from edgekit.runners.bundle_format import Manifest
+from edgekit.runners.protocol import Device
 from edgekit.toolchain.workshop import Limits
-from edgekit.types import Effort, IoDtype, Progress, Scheme, TensorSpec
+from edgekit.types import Effort, IoDtype, Progress, Scheme, SilentProgress, TensorSpec
+from edgekit.validation_result import ValidationResult
 
 AnyPath: TypeAlias = str | os.PathLike[str]
 
@@ -128,6 +135,158 @@ def convert(
         limits=limits or Limits(),
     )
     return run(plan(request), progress)
+
+
+def validate(
+    *candidates: AnyPath,
+    reference: AnyPath,
+    data: AnyPath,
+    layout: Layout | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    device: Device = "auto",
+    weights: AnyPath | None = None,
+    trust_pickle: bool = False,
+    inputs: Sequence[str | TensorSpec] = (),
+    preprocess: Mapping[str, Any] | None = None,
+    task: Task | None = None,
+    labels: AnyPath | None = None,
+    metric: str | None = None,
+    gates: Sequence[str] = (),
+    strict: bool = False,
+    config: AnyPath | None = None,
+    jobs: int | None = None,
+    threads: int = 1,
+    latency: bool = True,
+    resume: bool = False,
+    worst: int = 8,
+    limits: Limits | None = None,
+    progress: Progress | None = None,
+) -> ValidationResult:
+    """Compare `.tflite` files with their reference on your data, and judge them by gates.
+
+    Args:
+        candidates: the files.
+        reference: the model itself as `convert` takes it, an ``.edgeref`` bundle, another
+            `.tflite`, or the URL of a served model.
+        data: pictures, arrays or a labelled data set.
+        layout: of the data, where it cannot be seen.
+        limit: at most so many samples; ``seed`` decides which.
+        device: where a PyTorch reference runs: auto, cuda or cpu.
+        weights, trust_pickle, inputs: of the reference, as for `convert`.
+        preprocess: keys of `edgekit.contract.Preprocess`; they win over the files' contracts.
+        task: what the first output means; decides the metric and the default gates.
+        labels: a file with class names, one a line.
+        metric: your own in place of the task's, ``package.module:function``.
+        gates: conditions such as ``top1_drop <= 1% (upper)``.
+        strict: a gate that was not measured fails.
+        config: an ``edgekit.toml``; arguments win over it.
+        jobs: how many processes measure; as many as there are cores by default.
+        threads: of the runtime when latencies are taken.
+        latency: whether latencies are taken.
+        resume: go on after a run that was killed.
+        worst: how many of the worst samples are kept.
+        limits: on the time and memory of each step.
+        progress: told of steps, fractions and notes.
+
+    Returns:
+        The result. A failed gate is no exception: look at ``result.passed``. After Ctrl-C it is
+        about what was measured so far, and ``result.complete`` is false.
+
+    Raises:
+        edgekit.errors.EdgekitError: see `edgekit.errors` for the classes.
+    """
+    return run_validation(
+        ValidationRequest(
+            candidates=tuple(map(Path, candidates)),
+            reference=os.fspath(reference),
+            data=Path(data),
+            layout=layout,
+            limit=limit,
+            seed=seed,
+            device=device,
+            weights=_path(weights),
+            trust_pickle=trust_pickle,
+            inputs=tuple(s if isinstance(s, TensorSpec) else parse_input_flag(s) for s in inputs),
+            preprocess=dict(preprocess or {}),
+            task=task,
+            labels=_path(labels),
+            metric=metric,
+            gates=tuple(gates),
+            strict=strict,
+            config=_path(config),
+            jobs=jobs,
+            threads=threads,
+            latency=latency,
+            resume=resume,
+            worst=worst,
+            limits=limits or Limits(),
+        ),
+        progress,
+    )
+
+
+def record_reference(
+    model: AnyPath,
+    *,
+    data: AnyPath,
+    output: AnyPath,
+    layout: Layout | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    device: Device = "auto",
+    weights: AnyPath | None = None,
+    trust_pickle: bool = False,
+    inputs: Sequence[str | TensorSpec] = (),
+    preprocess: Mapping[str, Any] | None = None,
+    task: Task | None = None,
+    labels: AnyPath | None = None,
+    config: AnyPath | None = None,
+    runs: int = 50,
+    timeout: float = 60.0,
+    force: bool = False,
+    limits: Limits | None = None,
+    progress: Progress | None = None,
+) -> Manifest:
+    """Run a model on data and keep its outputs in one file, for `validate` on another machine.
+
+    Args:
+        model: as for `convert`, or the URL of a served model.
+        data, layout, limit, seed: as for `validate`: the same choose the same samples.
+        output: the file, ``NAME.edgeref``.
+        device, weights, trust_pickle, inputs: of the model, as for `validate`.
+        preprocess: keys of `edgekit.contract.Preprocess`; kept in the file.
+        task, labels, config: what the first output means, as for `convert`; kept in the file.
+        runs: how many inferences are timed; 0 for none.
+        timeout: seconds that a server may take for one answer.
+        force: replace an existing file.
+        limits: on the time and memory of each step.
+        progress: told of steps, fractions and notes.
+
+    Raises:
+        edgekit.errors.EdgekitError: see `edgekit.errors` for the classes.
+    """
+    request = RecordRequest(
+        model=os.fspath(model),
+        data=Path(data),
+        output=Path(output),
+        layout=layout,
+        limit=limit,
+        seed=seed,
+        device=device,
+        weights=_path(weights),
+        trust_pickle=trust_pickle,
+        inputs=tuple(s if isinstance(s, TensorSpec) else parse_input_flag(s) for s in inputs),
+        preprocess=dict(preprocess or {}),
+        task=task,
+        labels=_path(labels),
+        config=_path(config),
+        runs=runs,
+        timeout=timeout,
+        force=force,
+        limits=limits or Limits(),
+    )
+    return record(request, progress or SilentProgress())
 
 
 def _path(value: AnyPath | None) -> Path | None:

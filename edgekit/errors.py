@@ -17,7 +17,11 @@ code with which the command ends. Only :mod:`edgekit.cli` prints them and only i
     ├── GateFailed            4  the files exist, but a gate did not hold
     ├── SetupError            5  the machine: a full disk, a folder that cannot be written
     │   └── EnvironmentNotReady  a converter's environment is missing and cannot be built
-    └── DataError             6  calibration or parity data cannot be used
+    ├── DataError             6  calibration or parity data cannot be used
+    └── DeviceError           7  a device does not do its part; what was measured is kept
+        ├── DeviceUnreachable    no way to it, or not let in
+        ├── DeviceBusy           another run is using it
+        └── DeviceLost           vanished or hung in the middle
 """
 
 from __future__ import annotations
@@ -138,6 +142,31 @@ class DataError(EdgekitError):
 
     exit_code = 6
     kind = "data"
+
+
+class DeviceError(EdgekitError):
+    """A device does not do its part: no runtime, a full disk, answers that make no sense."""
+
+    exit_code = 7
+    kind = "device"
+
+
+class DeviceUnreachable(DeviceError):
+    """There is no way to the device: no such host, an unknown host key, no login."""
+
+    kind = "device-unreachable"
+
+
+class DeviceBusy(DeviceError):
+    """Another run is using the device."""
+
+    kind = "device-busy"
+
+
+class DeviceLost(DeviceError):
+    """The device vanished or hung in the middle: cable, network, reboot."""
+
+    kind = "device-lost"
 
 
 def by_kind(kind: str) -> type[EdgekitError]:

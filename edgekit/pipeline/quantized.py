@@ -73,7 +73,7 @@ def make_files(
     if climbing:
         best, rungs = climb(
             lambda setting: making.make(climbing, setting),
-            making.rank,
+            lambda setting: making.rank(climbing[0], setting),
             ranges=request.ranges,
             stated=setting.kept,
             note=workshop.progress.note,
@@ -155,12 +155,17 @@ class _Making:
             prepared=prepared if prepared.exists() else None,
         )
 
-    def rank(self, setting: Setting) -> tuple[KeptLayer, ...]:
+    def rank(self, scheme: Scheme, setting: Setting) -> tuple[KeptLayer, ...]:
         """The layers worth taking out of 8 bits, the best bargain first."""
         result, _ = self.workshop.call(
             QUANTIZER,
             "rank",
-            {**self._ground(), "effort": setting.effort, "ranges": setting.ranges},
+            {
+                **self._ground(),
+                "scheme": scheme,
+                "effort": setting.effort,
+                "ranges": setting.ranges,
+            },
             title="Looking for the layers that int8 hurts",
         )
         return tuple(

@@ -37,7 +37,7 @@ class Exceptions:
     Attributes:
         floating: left in float.
         sixteen: with 16-bit activations and 8-bit weights.
-        only: where given, everything but these is left in float; wins over the others.
+        only: where given, everything but these is left in float.
     """
 
     floating: frozenset[str] = frozenset()
@@ -294,13 +294,14 @@ def _set_exceptions(engine: Any, model: Model, scheme: Scheme, exceptions: Excep
         )
     if exceptions.only is not None:
         floating = frozenset(op.outputs[0].name for op in model.main.operators) - exceptions.only
+        sixteen &= exceptions.only
     if floating:
         engine.update_quantization_recipe(
             regex=_any_of(floating),
             operation_name=everything,
             algorithm_key=algorithm_manager.AlgorithmName.NO_QUANTIZE,
         )
-    if sixteen and exceptions.only is None:
+    if sixteen:
         engine.add_static_config(
             regex=_any_of(sixteen),
             operation_name=everything,

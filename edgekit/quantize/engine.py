@@ -144,7 +144,12 @@ class Engine:
         return outcome
 
     def rank(
-        self, *, effort: Effort, method: str, progress: Callable[[float, str], None]
+        self,
+        *,
+        effort: Effort,
+        method: str,
+        scheme: Scheme = "int8",
+        progress: Callable[[float, str], None],
     ) -> list[mixed_precision.Relief]:
         """The layers worth taking out of 8 bits; empty where nothing can be measured."""
         prepared = self._prepare(effort, method, progress)
@@ -155,6 +160,7 @@ class Engine:
             prepared.ranges,
             prepared.judge,
             self._work,
+            scheme=scheme,
             unrounded=prepared.unrounded,
             progress=progress,
         )

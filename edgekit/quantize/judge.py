@@ -89,9 +89,14 @@ class Judge:
     def _outputs(self, path: Path, work: Path | None = None) -> dict[str, Array]:
         import numpy as np
 
-        graph = Watched(path, self._names, work=work or self._work, threads=2)
+        # By their places: a file with a float layer at its end has another name after the QUANTIZE.
+        own = [tensor.name for tensor in read(path).main.outputs]
+        graph = Watched(path, own, work=work or self._work, threads=2)
         runs = [graph.run(values) for values in samples(self._feeds)]
-        return {name: np.stack([run[name] for run in runs]) for name in self._names}
+        return {
+            name: np.stack([run[mine] for run in runs])
+            for name, mine in zip(self._names, own, strict=True)
+        }
 
     def _compare(self, got: dict[str, Array]) -> Judgement:
         first = self._names[0]

@@ -21,6 +21,7 @@ from edgekit.quantize.layers import find_layers
 from edgekit.quantize.observe import Ranges
 from edgekit.quantize.sensitivity import LayerSensitivity, measure, most_damaging
 from edgekit.tflite.model import read, write
+from edgekit.types import Scheme
 
 Precision: TypeAlias = Literal["float", "int16"]
 _PRECISIONS: tuple[Precision, ...] = ("float", "int16")
@@ -56,6 +57,7 @@ def rank(
     judge: Judge,
     work: Path,
     *,
+    scheme: Scheme = "int8",
     most: int = 16,
     unrounded: Path | None = None,
     progress: Callable[[float, str], None],
@@ -67,6 +69,7 @@ def rank(
         ranges: of its tensors.
         judge: measures on held-out samples.
         work: a folder for intermediate files.
+        scheme: which of the int8 schemes.
         most: so many of the most damaging layers are looked at.
         unrounded: the same model before its weights were rounded, for what computes in float.
         progress: told the fraction done.
@@ -79,9 +82,9 @@ def rank(
     )
     damaging = most_damaging(rows)[:most]
     plain = work / "relief-none.tflite"
-    emit(model, plain, "int8", ranges)
+    emit(model, plain, scheme, ranges)
     tried: list[tuple[LayerSensitivity, Precision, Path, float]] = []
-    noise = _noise(judge.int8_db(model, ranges))
+    noise = _noise(judge.int8(model, ranges, scheme=scheme).worst_db)
     for number, row in enumerate(damaging):
         progress(0.5 + 0.4 * number / len(damaging), f"{row.name} in more than 8 bits")
         for precision in _PRECISIONS:
@@ -89,8 +92,8 @@ def rank(
             exceptions = excepting([(row.members, precision)])
             source = restore(model, unrounded, exceptions, path.with_suffix(".float"))
             try:
-                emit(source, path, "int8", ranges, exceptions)
-                left = _noise(judge.int8_db(source, ranges, exceptions))
+                emit(source, path, scheme, ranges, exceptions)
+                left = _noise(judge.int8(source, ranges, exceptions, scheme=scheme).worst_db)
             except (ConversionError, RuntimeError, ValueError):
                 continue  # no kernel or no recipe of that precision for this operator
             tried.append((row, precision, path, 1 - left / noise))
@@ -138,12 +141,12 @@ def restore(model: Path, unrounded: Path | None, exceptions: Exceptions, output:
 def _best_bargains(found: Sequence[Relief]) -> list[Relief]:
     """One precision per layer, and all by gain for cost; ties by name, to be deterministic.
 
-    Layers that gain nothing by themselves come last: together with others they may.
+    Layers that gain nothing by themselves come last, the cheapest first: together they may.
     """
 
     def bargain(relief: Relief) -> tuple[float, str]:
         cost = max(relief.cost, _LEAST_COST)
-        return -(relief.gain / cost if relief.gain > 0 else relief.gain), relief.name
+        return (-relief.gain / cost if relief.gain > 0 else cost), relief.name
 
     best: dict[tuple[str, ...], Relief] = {}
     for relief in sorted(found, key=bargain):

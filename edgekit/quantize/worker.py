@@ -70,7 +70,10 @@ def rank(request: dict[str, Any], progress: Callable[[float, str], None]) -> dic
     """See `edgekit.quantize.engine.Engine.rank`; returns the layers under ``layers``."""
     try:
         found = _engine(request).rank(
-            effort=request["effort"], method=request["ranges"], progress=progress
+            effort=request["effort"],
+            method=request["ranges"],
+            scheme=request["scheme"],
+            progress=progress,
         )
     except EdgekitError as error:
         raise WorkerError(error.cause, cure=error.cure, kind=error.kind) from error

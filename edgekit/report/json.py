@@ -26,7 +26,7 @@ def to_json(result: ConversionResult) -> str:
             "system": platform.system(),
             "machine": platform.machine(),
             "python": platform.python_version(),
-            "cpu": _cpu(),
+            "cpu": cpu_name(),
         },
         "passed": result.passed,
         **plain(result),
@@ -49,7 +49,7 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _cpu() -> str:
+def cpu_name() -> str:
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:

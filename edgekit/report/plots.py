@@ -1,8 +1,4 @@
-"""Plots as SVG that lives in a page: real text, colours of its style sheet, no script.
-
-Matplotlib draws. What it writes is then fitted to the page: its colours become the page's variables,
-so that dark mode needs no second picture; identifiers that nothing refers to go, since several
-plots share one page; marks get titles, which browsers show under the pointer.
+"""Plots for pages: real text, colours of the page's style sheet, no script. Matplotlib draws.
 
 Every plot is drawn 380 units wide, about the width of a phone, with letters of 11 units: on a phone
 they are readable without a second drawing, on a desk two plots stand side by side.
@@ -10,16 +6,14 @@ they are readable without a second drawing, on a desk two plots stand side by si
 
 from __future__ import annotations
 
-import io
-import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree
 
 from edgekit.errors import SetupError
+from edgekit.report.svg import GROUND, INK, LINE, QUIET, SERIES, to_svg
 from edgekit.report.words import clean
 from edgekit.types import Interval
 
@@ -28,27 +22,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH = 380
-_SVG = "http://www.w3.org/2000/svg"
-_LINK = "{http://www.w3.org/1999/xlink}href"
-_INK, _QUIET, _LINE, _GROUND = "#1c2733", "#5b6876", "#d9dfe5", "#ffffff"
-SERIES = ("#1d6fb8", "#c2410c", "#0f766e", "#7c3aed", "#92610a", "#be185d")
-"""Colours of candidates, in their order; ``--s1`` … in the style sheet."""
 MARKERS = ("o", "s", "D", "^", "v", "P")
-_VARIABLES = {
-    _INK: "--ink",
-    _QUIET: "--quiet",
-    _LINE: "--line",
-    _GROUND: "--ground",
-    **{color: f"--s{place + 1}" for place, color in enumerate(SERIES)},
-}
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,
     "font.family": "sans-serif",
     "font.size": 11.0,
-    "text.color": _INK,
-    "axes.labelcolor": _QUIET,
-    "axes.edgecolor": _LINE,
+    "text.color": INK,
+    "axes.labelcolor": QUIET,
+    "axes.edgecolor": LINE,
     "axes.facecolor": "none",
     "axes.grid": True,
     "axes.axisbelow": True,
@@ -56,22 +38,25 @@ _STYLE = {
     "axes.spines.right": False,
     "axes.unicode_minus": True,
     "axes.labelsize": 11.0,
-    "grid.color": _LINE,
+    "grid.color": LINE,
     "grid.linewidth": 0.8,
-    "xtick.color": _LINE,
-    "ytick.color": _LINE,
-    "xtick.labelcolor": _QUIET,
-    "ytick.labelcolor": _QUIET,
+    "xtick.color": LINE,
+    "ytick.color": LINE,
+    "xtick.labelcolor": QUIET,
+    "ytick.labelcolor": QUIET,
     "xtick.labelsize": 10.0,
     "ytick.labelsize": 10.0,
     "figure.facecolor": "none",
 }
-_BINS = 40
+_RIGHT, _BOTTOM = 6, 38
+"""What numbers and words need beside and below the axes."""
+_MOST_BINS = 40
 _MOST_POINTS = 400
 _WIDE = 8.0
 """Positive values that differ by more than this factor are drawn on a logarithmic axis."""
 _LABEL_GAP = 14.0
-_PLATE = {"facecolor": _GROUND, "edgecolor": "none", "pad": 0.6}
+_ALL = 1 + 1e-9
+_PLATE = {"facecolor": GROUND, "edgecolor": "none", "pad": 0.6}
 """Below text, so that no line runs through it."""
 
 
@@ -117,7 +102,7 @@ def require() -> None:
         SetupError: Matplotlib is not installed.
     """
     try:
-        import matplotlib  # noqa: F401
+        import matplotlib as mpl  # noqa: F401
     except ImportError as error:
         raise SetupError(
             "The HTML report needs Matplotlib, which is not installed.",
@@ -134,8 +119,8 @@ def tradeoff(
     reference: float | None = None,
 ) -> str:
     """A figure against latency, with bars for the interval and for p50 to p90."""
-    with _figure(270) as (figure, axes):
-        shown = {}
+    with _figure(270, left=60) as (figure, axes):
+        shown: dict[str, str] = {}
         for point in points:
             color, marker = _look(point.place)
             bars: dict[str, Any] = {}
@@ -153,8 +138,10 @@ def tradeoff(
             shown[_tip(drawn.lines[0], len(shown))] = point.title
         _stretch(axes.set_xscale, [point.x for point in points])
         if reference is not None:
-            axes.axhline(reference, color=_QUIET, linewidth=1.2, dashes=(5, 4))
+            axes.axhline(reference, color=QUIET, linewidth=1.2, dashes=(5, 4), zorder=1.2)
         axes.margins(x=0.18, y=0.16)
+        if percent and max(point.y for point in points) <= _ALL:
+            axes.set_ylim(top=min(axes.get_ylim()[1], 1.02))
         _numbers(axes, "x")
         _numbers(axes, "y", percent=percent)
         axes.set_xlabel("latency, ms (p50, bar to p90)")
@@ -162,11 +149,11 @@ def tradeoff(
         _labels_beside(figure, axes, points)
         if reference is not None:
             axes.annotate(
-                "reference", (_free(axes, points), reference), fontsize=10, color=_QUIET,
+                "reference", (_free(axes, points), reference), fontsize=10, color=QUIET,
                 xycoords=axes.get_yaxis_transform(), xytext=(0, 4), textcoords="offset points",
-                ha="center", zorder=1,
+                ha="center", zorder=1.4,
             )  # fmt: skip
-        return _svg(figure, title, shown)
+        return to_svg(figure, title, shown)
 
 
 def forest(
@@ -178,8 +165,8 @@ def forest(
     limit: float | None = None,
 ) -> str:
     """A figure of each candidate with its interval, one below the other, and a limit as a line."""
-    with _figure(70 + 34 * len(points)) as (figure, axes):
-        shown = {}
+    with _figure(70 + 34 * len(points), top=18) as (figure, axes):
+        shown: dict[str, str] = {}
         for row, point in enumerate(reversed(points)):
             color, marker = _look(point.place)
             if point.interval is not None:
@@ -194,16 +181,16 @@ def forest(
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
         axes.margins(x=0.1)
-        axes.axvline(0, color=_QUIET, linewidth=1)
+        axes.axvline(0, color=QUIET, linewidth=1)
         if limit is not None:
-            axes.axvline(limit, color=_INK, linewidth=1.4, dashes=(5, 4))
+            axes.axvline(limit, color=INK, linewidth=1.4, dashes=(5, 4))
             axes.annotate(
                 "limit", (limit, 1), xycoords=axes.get_xaxis_transform(), xytext=(0, 3),
                 textcoords="offset points", ha="center", fontsize=10,
             )  # fmt: skip
         _numbers(axes, "x", percent=percent)
         axes.set_xlabel(x_label)
-        return _svg(figure, title, shown)
+        return to_svg(figure, title, shown)
 
 
 def distributions(
@@ -228,10 +215,10 @@ def distributions(
     low, high = min(end[0] for end in ends), max(end[1] for end in ends)
     wide = low > 0 and high / low > _WIDE and logarithmic
     with _figure(60 + 62 * len(rows)) as (figure, axes):
-        shown = {}
+        shown: dict[str, str] = {}
         for place, (row, here, (first, last)) in enumerate(zip(rows, values, ends, strict=True)):
             base = len(rows) - 1 - place
-            edges = _edges(first, last, logarithmic=wide)
+            edges = _edges(first, last, len(here), logarithmic=wide)
             counts, _ = np.histogram(here.clip(edges[0], edges[-1]), edges)
             filled = axes.stairs(
                 base + 0.6 * counts / max(1, counts.max()), edges, baseline=base, fill=True,
@@ -239,11 +226,11 @@ def distributions(
             )  # fmt: skip
             shown[_tip(filled, place)] = row.title
             for value in np.percentile(here, quantiles):
-                axes.plot([value] * 2, [base, base + 0.6], color=_INK, linewidth=1)
+                axes.plot([value] * 2, [base, base + 0.6], color=INK, linewidth=1)
             _row_name(axes, row.name, base + 0.66)
             axes.text(
                 1, base + 0.66, row.note, transform=axes.get_yaxis_transform(), va="bottom",
-                ha="right", color=_QUIET, fontsize=10, bbox=_PLATE,
+                ha="right", color=QUIET, fontsize=10, bbox=_PLATE,
             )  # fmt: skip
         axes.set_ylim(0, len(rows))
         axes.set_yticks([])
@@ -252,15 +239,15 @@ def distributions(
             axes.set_xscale("log")
         _numbers(axes, "x")
         axes.set_xlabel(x_label)
-        return _svg(figure, title, shown)
+        return to_svg(figure, title, shown)
 
 
 def lines(rows: Sequence[Series], *, x_label: str, y_label: str, title: str) -> str:
     """Values in their order, a line for each candidate; gaps where a value is not finite."""
     import numpy as np
 
-    with _figure(250) as (figure, axes):
-        shown = {}
+    with _figure(250, left=46, top=26) as (figure, axes):
+        shown: dict[str, str] = {}
         for place, row in enumerate(rows):
             color, marker = _look(row.place)
             values = np.asarray(row.values, float)
@@ -282,23 +269,25 @@ def lines(rows: Sequence[Series], *, x_label: str, y_label: str, title: str) -> 
                 loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=10,
                 borderaxespad=0.1, handlelength=1.6,
             )  # fmt: skip
-        return _svg(figure, title, shown)
+        return to_svg(figure, title, shown)
 
 
 # --------------------------------------------------------------------------- what they share
 
 
 @contextmanager
-def _figure(height: float) -> Iterator[tuple[Figure, Axes]]:
-    """An empty figure in the page's style; nothing global is left changed."""
-    import matplotlib
+def _figure(height: float, *, left: float = 4, top: float = 8) -> Iterator[tuple[Figure, Axes]]:
+    """An empty figure in the page's style, with room at its sides; nothing global stays changed."""
+    import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+    with mpl.rc_context(_STYLE), warnings.catch_warnings():
         # Letters that Matplotlib's own font lacks: the browser has one with them.
         warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
-        figure = Figure(figsize=(WIDTH / 72, height / 72), layout="constrained")
-        yield figure, figure.add_subplot()
+        figure = Figure(figsize=(WIDTH / 72, height / 72))
+        across, down = WIDTH - left - _RIGHT, height - top - _BOTTOM
+        places = (left / WIDTH, _BOTTOM / height, across / WIDTH, down / height)
+        yield figure, figure.add_axes(places)
 
 
 def _look(place: int) -> tuple[str, str]:
@@ -317,14 +306,15 @@ def _row_name(axes: Axes, name: str, height: float) -> None:
     )
 
 
-def _edges(low: float, high: float, *, logarithmic: bool) -> Any:
-    """The ends of bins between two values, which may be the same."""
+def _edges(low: float, high: float, count: int, *, logarithmic: bool) -> Any:
+    """The ends of bins between two values, which may be the same: 2·∛count of them (Rice)."""
     import numpy as np
 
     if high - low < 1e-9 * max(1.0, abs(high)):
         middle = 0.02 * abs(low) or 0.5
         return np.array([low - middle, low + middle])
-    return (np.geomspace if logarithmic else np.linspace)(low, high, _BINS + 1)
+    bins = min(_MOST_BINS, round(2 * count ** (1 / 3)))
+    return (np.geomspace if logarithmic else np.linspace)(low, high, bins + 1)
 
 
 def _stretch(set_scale: Callable[[str], None], values: Sequence[float]) -> None:
@@ -335,23 +325,25 @@ def _stretch(set_scale: Callable[[str], None], values: Sequence[float]) -> None:
 
 def _numbers(axes: Axes, which: str, *, percent: bool = False) -> None:
     """Ticks as plain numbers, on a logarithmic axis too."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
     axis = axes.xaxis if which == "x" else axes.yaxis
     scale = 100 if percent else 1
 
     def text(value: float, _place: int | None) -> str:
+        if percent and value > _ALL:
+            return ""  # room above what is possible
         return f"{scale * value:.6g}".replace("-", "−") + (" %" if percent else "")
 
     logarithmic = (axes.get_xscale() if which == "x" else axes.get_yscale()) == "log"
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)) if logarithmic else MaxNLocator(5))
     axis.set_major_formatter(FuncFormatter(text))
-    axis.set_minor_formatter(NullFormatter())
+    axis.set_minor_locator(NullLocator())
 
 
 def _labels_beside(figure: Figure, axes: Axes, points: Sequence[Point]) -> None:
     """Names beside their points, moved up or down until none covers another."""
-    figure.draw_without_rendering()  # settles the axes, on which the distances depend
+    axes.get_xlim(), axes.get_ylim()  # settles the axes, on which the distances depend
     left, right = axes.get_window_extent().intervalx
     scale = 72 / figure.dpi
     spots = [(*axes.transData.transform((point.x, point.y)), point) for point in points]
@@ -365,7 +357,7 @@ def _labels_beside(figure: Figure, axes: Axes, points: Sequence[Point]) -> None:
         axes.annotate(
             clean(point.name, 24), (point.x, point.y), textcoords="offset points",
             xytext=(-9 if side == "right" else 9, height - y * scale),
-            ha="right" if side == "right" else "left", va="center", bbox=_PLATE,
+            ha="right" if side == "right" else "left", va="center", bbox=_PLATE, zorder=1.6,
         )  # fmt: skip
 
 
@@ -377,55 +369,3 @@ def _free(axes: Axes, points: Sequence[Point]) -> float:
         x = float(to_axes.transform((point.x, point.y))[0])
         taken += [x, x + (-0.15 if x > 0.5 else 0.15)]
     return max((0.12, 0.5, 0.88), key=lambda place: min(abs(place - x) for x in taken))
-
-
-def _svg(figure: Figure, title: str, tips: Mapping[str, str]) -> str:
-    """The figure as an SVG element for a page."""
-    import matplotlib
-
-    out = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": clean(title)}):  # the same page from the same data
-        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
-    root = ElementTree.fromstring(out.getvalue())  # noqa: S314 - Matplotlib wrote it just now
-    unwanted = {f"{{{_SVG}}}metadata", f"{{{_SVG}}}style"}  # its style would be the whole page's
-    for parent in root.iter():
-        for child in [child for child in parent if child.tag in unwanted]:
-            parent.remove(child)
-    for element in root.iter():
-        if tip := tips.get(element.get("id", "")):
-            words = ElementTree.Element(f"{{{_SVG}}}title")
-            words.text = "\n".join(map(clean, tip.splitlines()))
-            element.insert(0, words)
-    _tidy(root)
-    for gone in ("width", "height", "version"):
-        root.attrib.pop(gone, None)
-    root.set("role", "img")
-    root.set("aria-label", clean(title))
-    ElementTree.register_namespace("", _SVG)
-    return ElementTree.tostring(root, encoding="unicode")
-
-
-def _tidy(root: ElementTree.Element) -> None:
-    """The page's colours and font, shorter numbers, no identifier that nothing refers to."""
-    wanted: set[str] = set()
-    for element in root.iter():
-        wanted.update(re.findall(r"url\(#([^)]+)\)", " ".join(element.attrib.values())))
-        if (link := element.attrib.pop(_LINK, None)) is not None:
-            wanted.add(link.removeprefix("#"))
-            element.set("href", link)
-    for element in root.iter():
-        if element.get("id") not in wanted:
-            element.attrib.pop("id", None)
-        if style := element.get("style"):
-            style = re.sub(r"font-family: [^;]*(; |$)", "", style)
-            element.set("style", re.sub(r"#[0-9a-f]{6}\b", _variable, style))
-        for key in {"d", "x", "y", "transform"} & element.attrib.keys():
-            element.set(key, re.sub(r"(\.\d\d)\d+", r"\1", element.attrib[key]).strip())
-        for key in ("text", "tail"):
-            if not (getattr(element, key) or "").strip():
-                setattr(element, key, None)
-
-
-def _variable(match: re.Match[str]) -> str:
-    known = _VARIABLES.get(match[0])
-    return f"var({known})" if known else match[0]

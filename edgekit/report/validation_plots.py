@@ -21,6 +21,10 @@ _BEST_FIRST = (
     "ssim_to_reference",
 )  # fmt: skip
 """Which figure stands for a task in the plot against latency; more is better for all of them."""
+EXACT_DB = 200.0
+"""What `edgekit.types.OutputParity` says of equal tensors."""
+_DISTRIBUTION = 2
+"""Fewer values have no distribution."""
 _DROPS = (
     "top1_drop", "map_drop", "miou_drop", "recall_at_1_drop", "psnr_drop_db", "ssim_drop",
     "mae_increase",
@@ -90,7 +94,7 @@ def _tradeoff(result: ValidationResult, placed: Sequence[Placed]) -> Plot | None
     points = [point for place, one in timed if (point := _against_time(place, one, metric))]
     if not points:
         return None
-    title = f"{words.name(metric)[:1].upper()}{words.name(metric)[1:]} against latency"
+    title = f"{words.heading(words.name(metric))} against latency"
     references = {each.name: each.value for each in result.reference.figures}
     for _, one in timed:
         if (each := figure(one, metric)) is not None and each.reference is not None:
@@ -166,7 +170,7 @@ def _drop(placed: Sequence[Placed]) -> Plot | None:
         for gate in one.verdict.gates
         if (limit := _upper_limit(gate.gate, name)) is not None
     }
-    title = words.name(name)[:1].upper() + words.name(name)[1:] + " against the reference"
+    title = words.heading(words.name(name)) + " against the reference"
     unit = words.unit(name)
     confidence = {point.interval.confidence for point in points if point.interval}
     sure = f"{min(confidence):.0%}".replace("%", " %") if confidence else ""
@@ -192,7 +196,7 @@ def _upper_limit(gate: Gate, name: str) -> float | None:
 def _latency(placed: Sequence[Placed]) -> Plot | None:
     rows = []
     for place, one in placed:
-        if one.timing is None or not one.timing.latency.samples_ms:
+        if one.timing is None or len(one.timing.latency.samples_ms) < _DISTRIBUTION:
             continue
         taken = one.timing.latency
         figures = [
@@ -231,7 +235,7 @@ def _sqnr(placed: Sequence[Placed]) -> Plot | None:
             continue
         worst = one.parity.worst_output
         values = [value for value in worst.per_sample_sqnr_db if math.isfinite(value)]
-        if values:
+        if len(values) >= _DISTRIBUTION and min(values) < EXACT_DB:
             title = (
                 f"{one.name}\noutput {worst.name}\n{len(values)} samples\nworst "
                 f"{words.number('_db', min(values))}, best {words.number('_db', max(values))}"

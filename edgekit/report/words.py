@@ -18,7 +18,7 @@ _NAMES = {
     "max_abs": "largest difference",
     "mean_abs": "mean difference",
     "drop": "loss of top-1",
-    "nonfinite": "NaN and infinite values",
+    "nonfinite": "number of NaN or infinite values",
     "latency_p50_ms": "latency p50",
     "latency_p90_ms": "latency p90",
     "latency_p99_ms": "latency p99",
@@ -68,6 +68,11 @@ def name(metric: str) -> str:
         return _NAMES[metric]
     words = metric.replace("top1", "top-1").replace("top5", "top-5").replace("_at_", "@")
     return words.replace("_", " ")
+
+
+def heading(text: str) -> str:
+    """With a capital letter, but for names such as mAP."""
+    return text if text[1:2].isupper() else text[:1].upper() + text[1:]
 
 
 def unit(metric: str) -> str:
@@ -212,7 +217,9 @@ def clean(text: str, most: int = 0) -> str:
     Names and paths come from files: they may hold control characters, which XML does not allow,
     and halves of surrogate pairs, which UTF-8 does not.
     """
-    printable = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
+    printable = "".join(
+        sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text
+    )
     if not most or len(printable) <= most:
         return printable
     half = (most - 1) // 2

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import struct
 import zipfile
 from collections.abc import Sequence
@@ -48,6 +49,7 @@ _UNREADABLE = (
     KeyError,
     IndexError,
     TypeError,
+    AttributeError,
     ValueError,  # with those of JSON, of text that is no UTF-8 and of NumPy's header
     SyntaxError,
     OverflowError,
@@ -232,6 +234,12 @@ class RecordedReference:
             cure="Give the data that it was recorded with, or record it again on this data: "
             "edgekit reference record MODEL --data DIR -o FILE --force",
         )
+
+
+def default_name(model: str) -> str:
+    """What the recording of a model is called: after its last name, in the current folder."""
+    last = re.split(r"[/:]", re.sub(r"(:predict|/infer|/)$", "", model))[-1]
+    return (re.sub(r"[^\w.-]+", "_", Path(last).stem) or "reference") + SUFFIX
 
 
 class _OtherVersion(DataError):

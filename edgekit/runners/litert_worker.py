@@ -192,8 +192,8 @@ def footprint(request: dict[str, Any], progress: Callable[..., None]) -> dict[st
     Returns:
         ``load_ms`` without the runtime itself, and ``first_ms``.
     """
+    import ai_edge_litert.interpreter  # noqa: F401  so that the runtime is there
     import numpy as np
-    from ai_edge_litert import interpreter as _  # so that the runtime is there
 
     progress(0.1, "loading")
     started = time.perf_counter()

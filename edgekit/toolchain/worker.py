@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from edgekit.errors import (
     ConversionError,
@@ -31,6 +31,9 @@ from edgekit.errors import (
 )
 from edgekit.toolchain.converters import launcher
 from edgekit.types import Progress, SilentProgress
+
+if TYPE_CHECKING:
+    import psutil
 
 _POLL_SECONDS = 0.2
 _LAST_SECONDS = 5.0
@@ -249,11 +252,33 @@ def tree_memory(pid: int) -> int:
 
     total = 0
     with contextlib.suppress(psutil.Error):
-        root = psutil.Process(pid)
-        for process in [root, *root.children(recursive=True)]:
+        for process in _tree(psutil.Process(pid)):
             with contextlib.suppress(psutil.Error):
                 total += process.memory_info().rss
     return total
+
+
+def _tree(root: psutil.Process) -> list[psutil.Process]:
+    """A process and its descendants.
+
+    Linux tells the children of each thread. To look through all processes of the machine for them,
+    as psutil does, takes milliseconds, and it is done several times a second for each worker.
+    """
+    import psutil
+
+    found, waiting = [], [root.pid]
+    try:
+        while waiting:
+            pid = waiting.pop()
+            with contextlib.suppress(psutil.Error):
+                found.append(psutil.Process(pid))
+            with contextlib.suppress(ProcessLookupError):
+                for thread in Path(f"/proc/{pid}/task").iterdir():
+                    text = (thread / "children").read_text(encoding="ascii")
+                    waiting += map(int, text.split())
+    except OSError:  # another system, or a process that has just gone
+        return [root, *root.children(recursive=True)]
+    return found
 
 
 def _environment(python: str, *, isolated: bool, allow_network: bool) -> dict[str, str]:

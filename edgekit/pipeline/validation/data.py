@@ -90,9 +90,7 @@ def open_samples(
     if why:
         return _unlabelled(path, why)
     data = open_labelled(path, classes=classes, outputs=outputs, task=task, layout=found)
-    return Samples(
-        layout=data.layout, ids=data.ids, get=data.get, labelled=True, notes=data.notes
-    )
+    return Samples(layout=data.layout, ids=data.ids, get=data.get, labelled=True, notes=data.notes)
 
 
 def order(samples: Samples, *, limit: int | None, seed: int) -> list[int]:
@@ -120,9 +118,7 @@ def identity(path: Path, samples: Samples, chosen: Sequence[int]) -> str:
     return result.hexdigest()
 
 
-def label_for_input(
-    sample: LabelledSample, picture: Array | None, contract: Contract
-) -> Any:
+def label_for_input(sample: LabelledSample, picture: Array | None, contract: Contract) -> Any:
     """The label in the geometry of the model's input, as metrics take it.
 
     Args:
@@ -230,7 +226,7 @@ def _unlabelled(path: Path, why: str) -> Samples:
             id=sample.id,
             read=sample.read,
             label=None,
-            path=file if file is not None and file.is_file() and _is_picture(file) else None,
+            path=file if file is not None and _is_picture(file) else None,
         )
 
     return Samples(

@@ -44,6 +44,7 @@ class Chunk:
     inputs: list[list[Array]] = field(default_factory=list)
     outputs: dict[int, list[list[Array]]] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
+    failed: dict[int, str] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -56,10 +57,11 @@ class Engine:
 
     Args:
         job: what to measure.
+        marker: a file that tells who was running when a process died, see `read_marker`.
         skip: candidates that are not to be run any more.
     """
 
-    def __init__(self, job: Job, *, skip: Sequence[int] = ()) -> None:
+    def __init__(self, job: Job, *, marker: Path, skip: Sequence[int] = ()) -> None:
         import cv2
 
         cv2.setNumThreads(1)  # there is a process for each core already
@@ -74,7 +76,7 @@ class Engine:
             for number, candidate in enumerate(job.candidates)
             if number not in skip
         }
-        self._marker = os.open(_marker_path(job), os.O_RDWR | os.O_CREAT, 0o600)
+        self._marker = os.open(marker, os.O_RDWR | os.O_CREAT, 0o600)
         self._chunk: Chunk | None = None
         self._mark(-1, -1)
 
@@ -107,10 +109,7 @@ class Engine:
             chunk.digests.append(digest)
             chunk.labels.append(label_for_input(sample, picture, self._contract))
             chunk.inputs.append(inputs)
-            for one, candidate in self._runs.items():
-                self._mark(one, place)
-                chunk.outputs[one].append(candidate.run(inputs))
-            self._mark(-1, -1)
+            self._run(chunk, inputs, place)
         self._chunk = chunk
         return chunk
 
@@ -128,6 +127,8 @@ class Engine:
         """Write the inputs as stacks, for a reference that has not seen them yet."""
         import numpy as np
 
+        if self._job.recorded:
+            return []
         paths = []
         for number, entry in enumerate(self._contract.inputs):
             values = [inputs[number] for inputs in chunk.inputs]
@@ -171,6 +172,17 @@ class Engine:
             }
             for row, path in enumerate(chunk.paths)
         ]
+
+    def _run(self, chunk: Chunk, inputs: Sequence[Array], place: int) -> None:
+        """Every candidate on one sample; one that the runtime refuses is not run again."""
+        for one in list(self._runs):
+            self._mark(one, place)
+            try:
+                chunk.outputs[one].append(self._runs[one].run(inputs))
+            except (RuntimeError, ValueError) as error:
+                chunk.failed[one] = f"The runtime refuses sample {chunk.ids[-1]}: {error}"
+                del self._runs[one], chunk.outputs[one]
+        self._mark(-1, -1)
 
     def _rows(self, chunk: Chunk, number: int, reference: list[Array]) -> dict[str, Array]:
         candidate = self._aligned(chunk, number, reference)
@@ -247,18 +259,13 @@ class _Candidate:
         ]
 
 
-def read_marker(job: Job, process: int) -> tuple[int, int]:
-    """Which candidate was running on which sample when a process died."""
+def read_marker(path: Path) -> tuple[int, int]:
+    """Which candidate was running on which sample when a process died; -1 where none was."""
     try:
-        text = _marker_path(job, process).read_bytes()
-        candidate, place = MARKER.unpack(text)
+        candidate, place = MARKER.unpack(path.read_bytes())
     except (OSError, struct.error):
         return -1, -1
     return candidate, place
-
-
-def _marker_path(job: Job, process: int | None = None) -> Path:
-    return Path(job.scratch) / f"marker-{process if process is not None else os.getpid()}"
 
 
 def _open(job: Job) -> Samples:

@@ -72,6 +72,7 @@ class Job:
         parts: by output: (axis, start, size) of entries with a magnitude of their own.
         metric: the user's own.
         span: see `edgekit.pipeline.validation.tasks.make_metric`.
+        recorded: the reference is asked by digests, so nobody needs the inputs as stacks.
         references: the folder of the reference's outputs.
         scratch: a folder for what is on its way.
     """
@@ -84,6 +85,7 @@ class Job:
     parts: dict[str, list[list[int]]]
     metric: str | None
     span: float
+    recorded: bool
     references: str
     scratch: str
 

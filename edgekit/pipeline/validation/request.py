@@ -9,6 +9,7 @@ from typing import Any
 
 from edgekit.contract import Task
 from edgekit.datasets import Layout
+from edgekit.runners.protocol import Device
 from edgekit.toolchain.workshop import Limits
 from edgekit.types import TensorSpec
 
@@ -42,7 +43,7 @@ class ValidationRequest:
     reference: str
     data: Path
     layout: Layout | None = None
-    device: str = "auto"
+    device: Device = "auto"
     weights: Path | None = None
     trust_pickle: bool = False
     inputs: tuple[TensorSpec, ...] = ()

@@ -215,12 +215,9 @@ def _boxes(contract: Contract, outputs: Sequence[Array], labels: Sequence[str]) 
     if main.decoder is None or size is None:
         return ""
     named = {
-        entry.tensor.name: output
-        for entry, output in zip(contract.outputs, outputs, strict=True)
+        entry.tensor.name: output for entry, output in zip(contract.outputs, outputs, strict=True)
     }
-    found = decode(
-        named, main.tensor.name, main.decoder, size, anchors=_anchors(main.decoder)
-    )
+    found = decode(named, main.tensor.name, main.decoder, size, anchors=_anchors(main.decoder))
     sure = found.classes[found.scores >= CONFIDENT]
     return _counted([_name(int(one), labels) for one in sure])
 

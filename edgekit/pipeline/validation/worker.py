@@ -1,4 +1,4 @@
-"""The engine as a worker. Verbs: ``open``, ``measure``, ``compare``, ``words``."""
+"""The engine as a worker. Verbs: ``prepare``, ``measure``, ``compare``, ``words``."""
 
 from __future__ import annotations
 
@@ -10,29 +10,31 @@ from typing import Any
 # A worker's folder is put on the path; a user's metric may well be in a module named `data`.
 sys.path[:] = [entry for entry in sys.path if entry != str(Path(__file__).parent)]
 
-from edgekit.errors import EdgekitError
-from edgekit.pipeline.validation.engine import Chunk, Engine
-from edgekit.pipeline.validation.job import Job
-from edgekit_worker import WorkerError
+from edgekit.errors import EdgekitError  # noqa: E402
+from edgekit.pipeline.validation.engine import Chunk, Engine  # noqa: E402
+from edgekit.pipeline.validation.job import Job  # noqa: E402
+from edgekit_worker import WorkerError  # noqa: E402
 
 _engines: list[Engine] = []
-"""The one that `open` made."""
+"""The one that `prepare` made."""
 
 
-def open(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any]:  # noqa: A001
+def prepare(request: dict[str, Any], _progress: Callable[..., None]) -> dict[str, Any]:
     """Take a job, and the candidates that are not to be run."""
     try:
-        _engines[:] = [Engine(Job.read(Path(request["job"])), skip=request["skip"])]
+        job = Job.read(Path(request["job"]))
+        _engines[:] = [Engine(job, marker=Path(request["marker"]), skip=request["skip"])]
     except EdgekitError as error:
         raise _told(error) from error
     return {}
 
 
-def measure(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any]:
+def measure(request: dict[str, Any], _progress: Callable[..., None]) -> dict[str, Any]:
     """Run the candidates on a chunk and, where the reference's outputs are known, compare.
 
     Returns:
-        ``done``; where it is false, ``key``, ``digests`` and ``ids`` of the samples and their
+        ``failed``: candidates that the runtime refused to run, with the reason; they are not run
+        again. ``done``; where it is false, ``key``, ``digests`` and ``ids`` of the samples and their
         ``inputs`` as stacks, for the reference. Then ask again.
     """
     try:
@@ -43,17 +45,17 @@ def measure(request: dict[str, Any], progress: Callable[..., None]) -> dict[str,
         engine.compare(chunk, reference, Path(request["rows"]))
     except EdgekitError as error:
         raise _told(error) from error
-    return {"done": True}
+    return {"done": True, "failed": chunk.failed}
 
 
-def words(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any]:
+def words(request: dict[str, Any], _progress: Callable[..., None]) -> dict[str, Any]:
     """As `measure`, but what everybody says about each sample, under ``samples``."""
     try:
         engine, chunk = _load(request)
         reference = engine.reference(chunk) if chunk.places else []
         if reference is None:
             return _asking(engine, chunk)
-        return {"done": True, "samples": engine.words(chunk, reference)}
+        return {"done": True, "failed": chunk.failed, "samples": engine.words(chunk, reference)}
     except EdgekitError as error:
         raise _told(error) from error
 
@@ -66,6 +68,7 @@ def _load(request: dict[str, Any]) -> tuple[Engine, Chunk]:
 def _asking(engine: Engine, chunk: Chunk) -> dict[str, Any]:
     return {
         "done": False,
+        "failed": chunk.failed,
         "key": chunk.key,
         "digests": chunk.digests,
         "ids": chunk.ids,

@@ -84,7 +84,8 @@ def _kept_from_zero(
     graph, place = operator.subgraph, place_of(operator)
     step = grid_of_range(low, high)[0] * (1 if high > 0 else -1)
     name = f"{operator.outputs[0].name}/divisor"
-    bound = graph.add_tensor(f"{name}/bound", (1,), "float32", np.array([step], np.float32))
+    values = np.full((1,) * len(divisor.shape), step, np.float32)
+    bound = graph.add_tensor(f"{name}/bound", values.shape, "float32", values)
     bounded = graph.add_tensor(name, divisor.shape, "float32")
     bounded.raw.shapeSignature = divisor.raw.shapeSignature
     graph.insert_operator(

@@ -49,23 +49,58 @@ def to_reciprocal_root(operator: Operator) -> str:
     return "RSQRT and MUL"
 
 
+def to_squares(operator: Operator) -> str:
+    """A SQUARED_DIFFERENCE of which the mean is taken by SUB and MUL, which have 16-bit kernels.
+
+    Returns:
+        What it was replaced by; empty where it was left alone.
+    """
+    from ai_edge_litert.schema_py_generated import MulOptionsT, SubOptionsT
+
+    graph, (output,), place = operator.subgraph, operator.outputs, place_of(operator)
+    if any(reader.name not in _MEANS for reader in graph.consumers(output)):
+        return ""
+    known = (
+        other.outputs[0]
+        for other in graph.operators[:place]
+        if other.name == "SUB"
+        and list(other.raw.inputs) == list(operator.raw.inputs)
+        and not other.options.fusedActivationFunction
+    )
+    difference = next(known, None)
+    if difference is None:
+        difference = graph.add_tensor(f"{output.name}/difference", output.shape, "float32")
+        difference.raw.shapeSignature = output.raw.shapeSignature
+        inputs = operator.inputs
+        graph.insert_operator(place, "SUB", inputs, [difference], options=SubOptionsT())
+        place += 1
+    squared = [difference, difference]
+    graph.insert_operator(place, "MUL", squared, [output], options=MulOptionsT())
+    del graph.raw.operators[place + 1]
+    return "SUB and MUL"
+
+
 def _is_one(tensor: Tensor) -> bool:
     return tensor.is_constant and bool((tensor.data() == 1).all())
 
 
 def variances(model: Model) -> frozenset[str]:
-    """The operators, by their outputs, from squares over their mean to a root."""
+    """The operators, by their outputs, from squares over their mean to a root.
+
+    Without those at the graph's ends, whose type is not free.
+    """
     graph = model.main
-    found = (
-        name
+    ends = {*graph.raw.inputs, *graph.raw.outputs}
+    return frozenset(
+        step.outputs[0].name
         for operator in graph.operators
         if operator.name in _ROOTS
-        for name in _towards_squares(graph, operator)
+        for step in _towards_squares(graph, operator)
+        if ends.isdisjoint([*step.raw.inputs, *step.raw.outputs])
     )
-    return frozenset(found)
 
 
-def _towards_squares(graph: Subgraph, root: Operator) -> Iterator[str]:
+def _towards_squares(graph: Subgraph, root: Operator) -> Iterator[Operator]:
     chain, operator = [root], _maker(graph, root)
     if operator is not None and operator.name == "ADD":
         chain.append(operator)
@@ -75,7 +110,7 @@ def _towards_squares(graph: Subgraph, root: Operator) -> Iterator[str]:
     chain.append(operator)
     operator = _maker(graph, operator)
     if operator is not None and _squares(operator):
-        yield from (step.outputs[0].name for step in [*chain, operator])
+        yield from [*chain, operator]
 
 
 def _maker(graph: Subgraph, operator: Operator) -> Operator | None:

@@ -15,7 +15,7 @@ from edgekit.quantize.integer_ops.curves import to_gelu
 from edgekit.quantize.integer_ops.dense import to_fully_connected
 from edgekit.quantize.integer_ops.graphs import place_of, sweep
 from edgekit.quantize.integer_ops.kernels import KERNELS, range_of_grid
-from edgekit.quantize.integer_ops.norms import to_reciprocal_root
+from edgekit.quantize.integer_ops.norms import to_reciprocal_root, to_squares
 from edgekit.quantize.observe import Ranges
 from edgekit.tflite.graph import Operator, Tensor
 from edgekit.tflite.model import Model, read, write
@@ -71,9 +71,10 @@ def _apply(model: Model, steps: Mapping[str, Callable[[Operator], str]]) -> list
     graph = model.main
     for operator in reversed(graph.operators):
         step = steps.get(operator.name)
-        gone = not any(raw is operator.raw for raw in graph.raw.operators)
-        if step is None or gone or any(tensor.dtype != "float32" for tensor in operator.outputs):
+        if step is None or any(tensor.dtype != "float32" for tensor in operator.outputs):
             continue
+        if not any(raw is operator.raw for raw in graph.raw.operators):
+            continue  # it was part of a group that is replaced already
         name, output = operator.name, operator.outputs[0].name
         if new := step(operator):
             changes.insert(0, Change(op=name, output=output, how=f"rewritten to {new}"))
@@ -163,6 +164,30 @@ def _to_root_or_square(operator: Operator) -> str:
             return ""
 
 
+def _into_producer(operator: Operator) -> str:
+    """An activation, as part of the operator that makes what it alone reads.
+
+    The values that it would cut off need no steps of 8 bits then.
+    """
+    from ai_edge_litert.schema_py_generated import ActivationFunctionType
+
+    graph, source, output = operator.subgraph, operator.inputs[0], operator.outputs[0]
+    maker = None if source is None else graph.producer(source)
+    if source is None or maker is None or maker.name not in _WITH_ACTIVATION:
+        return ""
+    is_read = len(graph.consumers(source)) > 1 or source.index in graph.raw.outputs
+    if is_read or maker.options is None or maker.options.fusedActivationFunction:
+        return ""
+    maker.options.fusedActivationFunction = getattr(ActivationFunctionType, operator.name)
+    maker.raw.outputs = [output.index]
+    del graph.raw.operators[place_of(operator)]
+    return f"{maker.name} with {operator.name}"
+
+
+_WITH_ACTIVATION = frozenset(
+    {"ADD", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "MUL", "SUB"}
+)
+"""Operators that can have an activation of their own in every scheme."""
 _REWRITES: dict[str, Callable[[Operator], str]] = {
     "ADD_N": _to_sum,
     "CAST": _to_reshape,
@@ -176,6 +201,10 @@ _BEFORE: dict[str, Callable[[Operator], str]] = {
     "BATCH_MATMUL": to_fully_connected,
     "DIV": to_reciprocal_root,
     "MUL": to_gelu,
+    "RELU": _into_producer,
+    "RELU6": _into_producer,
+    "RELU_N1_TO_1": _into_producer,
+    "SQUARED_DIFFERENCE": to_squares,
 }
 
 

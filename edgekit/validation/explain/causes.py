@@ -21,6 +21,8 @@ BAD_DB = 20.0
 well (measured on EfficientNet-Lite0: 31 to 48 dB)."""
 _FAR = 3.0
 """Kernels of the same arithmetic differ by a step, two at most; more is no rounding."""
+_HARMLESS_DB = 40.0
+"""Rounding to int8 alone adds as much."""
 _CORRUPT_DB = 12.0
 """Weights in int8 are stored with 40 dB and more, in int4 with about 20 dB."""
 
@@ -83,7 +85,12 @@ def diagnose(evidence: Evidence) -> tuple[Cause, str]:
         return "nan", f"{split.nonfinite} values are NaN or infinite, and not in the reference."
     shares = split.shares()
     if split.added_db >= BAD_DB:
-        overflow = shares["rest"] > 0.5 and split.steps > _FAR and evidence.full_biases
+        overflow = (
+            split.added_db < _HARMLESS_DB
+            and shares["rest"] > 0.5
+            and split.steps > _FAR
+            and evidence.full_biases
+        )
         return _overflow(evidence) if overflow else ("none", "")
     lost, share = relations.lost_channels(evidence.stepped, evidence.candidate)
     if lost and share > 0.5:
@@ -97,7 +104,9 @@ def diagnose(evidence: Evidence) -> tuple[Cause, str]:
     if shares["rest"] >= 0.25 and _level(split, "rest") < BAD_DB:
         return _rest(evidence)
     if shares["clipping"] >= shares["rounding"]:
-        return _clipping(evidence)
+        # Values that only an earlier fault made so large are not this operator's fault.
+        own = split.would_clip >= 0.1 * split.parts["clipping"]
+        return _clipping(evidence) if own else ("none", "")
     return _rounding(evidence)
 
 
@@ -173,7 +182,8 @@ def _rest(evidence: Evidence) -> tuple[Cause, str]:
 def _by_structure(structure: str) -> tuple[Cause, str]:
     if "TRANSPOSE" in structure:
         return "transposed-layout", structure
-    return ("wrong-padding" if "padding" in structure.lower() else "different-operator"), structure
+    pads = "padding" in structure.lower() or "in PAD" in structure
+    return ("wrong-padding" if pads else "different-operator"), structure
 
 
 def weights_db(reference: Array, candidate: Array) -> float:

@@ -42,9 +42,10 @@ def match(
         if not names and point.name in named:
             names, how = [point.name], "name"
         pairs = list(_ways([named[name] for name in names], point))
-        if not pairs:
-            how = "measured"
-            pairs = [way for way in _ways(_alike(left.values(), point), point) if _same(*way)]
+        doubtful = how == "told" and all(_db(*way, samples=1) < SAME_DB for way in pairs)
+        if doubtful:  # nobody knows, or what was said is wrong: another may have these values
+            alike = [way for way in _ways(_alike(left.values(), point), point) if _same(*way)]
+            how, pairs = ("measured", alike) if alike else (how, pairs)
         if not pairs:
             continue
         mine, other, order = max(pairs, key=lambda way: _db(*way, samples=1))

@@ -36,6 +36,7 @@ class Split:
         signal, total, inherited, added: energies.
         parts: of what was added, by source.
         clipped: the share of values outside the representable range.
+        would_clip: the energy that clipping would take from the reference's own values.
         steps: the largest rest in steps of the output's scale; 0 for float outputs.
         nonfinite: NaN and infinite values that the candidate has and the reference has not.
         inherited_nonfinite: those that the reference's operator makes of the candidate's inputs.
@@ -47,6 +48,7 @@ class Split:
     added: float = 0.0
     parts: dict[Source, float] = field(default_factory=lambda: dict.fromkeys(SOURCES, 0.0))
     clipped: float = 0.0
+    would_clip: float = 0.0
     steps: float = 0.0
     nonfinite: int = 0
     inherited_nonfinite: int = 0
@@ -103,6 +105,7 @@ class Split:
                 for v in (reference, stepped, weighted, candidate)
             )
         clipped, rounded = stored_as(weighted, point)
+        self.would_clip += energy(stored_as(reference * unit, point)[0] / unit - reference)
         self.signal += energy(reference)
         self.total += energy(candidate / unit - reference)
         self.inherited += energy(stepped - reference)

@@ -1,0 +1,136 @@
+"""``edgekit benchmark``: latency and memory of files, without data."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgekit.cli.options import PATH, ConversionCommand, limits
+
+if TYPE_CHECKING:
+    from typing import ClassVar
+
+    from rich.table import Table
+
+    from edgekit.runners.protocol import Timing
+
+
+class BenchmarkCommand(ConversionCommand):
+    """A command that needs no data."""
+
+    headings: ClassVar[tuple[str, ...]] = ("Limits", "Display")
+
+
+@click.command(
+    name="benchmark",
+    cls=BenchmarkCommand,
+    epilog="Example: edgekit benchmark model_fp32.tflite model_int8.tflite --threads 2",
+)
+@click.argument("files", type=PATH, nargs=-1, required=True)
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="To run on.")
+@click.option(
+    "--operators/--no-operators", default=True, help="Which operators take how long [yes]."
+)
+def command(files: tuple[Path, ...], **options: Any) -> int:
+    """Time .tflite FILES in turn: latency, first inference, loading, memory, operators."""
+    from edgekit.cli.progress import Display
+    from edgekit.errors import ConversionError
+    from edgekit.pipeline.validation.timing import benchmark
+
+    silent = options["quiet"] or options["as_json"]
+    with Display(quiet=silent, verbose=options["verbose"]) as display:
+        timings, failures = benchmark(
+            files,
+            threads=options["threads"],
+            profile=options["operators"],
+            limits=limits(options),
+            progress=display,
+        )
+    if options["as_json"]:
+        _print_json(files, timings, failures)
+    elif not options["quiet"]:
+        _print(timings)
+    for name, why in failures.items():
+        click.echo(f"{name} was not timed: {why}", err=True)
+    return ConversionError.exit_code if failures else 0
+
+
+def _print_json(
+    files: tuple[Path, ...], timings: dict[str, Timing], failures: dict[str, str]
+) -> None:
+    import json
+
+    from edgekit import __version__
+    from edgekit.pipeline.validation.result import environment
+
+    document = {
+        "schema": "edgekit-benchmark",
+        "schema_version": 1,
+        "edgekit": __version__,
+        "environment": environment(),
+        "files": [str(path) for path in files],
+        "timings": {name: asdict(timing) for name, timing in timings.items()},
+        "failures": failures,
+    }
+    click.echo(json.dumps(document, indent=2, allow_nan=False))
+
+
+def _print(timings: dict[str, Timing]) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if timings:
+        console.print(_table(timings))
+    for name, timing in timings.items():
+        if timing.operators:
+            console.print(_operators(name, timing))
+
+
+def _table(timings: dict[str, Timing]) -> Table:
+    """One row a file."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    threads = next(iter(timings.values())).latency.threads
+    title = f"Milliseconds and megabytes, {threads} thread{'s' if threads > 1 else ''}"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("file", overflow="fold")
+    for heading in ("p50", "p90", "p99", "first", "load", "peak\nMB", "arena\nMB"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, timing in timings.items():
+        latency = timing.latency
+        figures = [latency.percentile(q) for q in (50, 90, 99)]
+        figures += [latency.first_ms, latency.load_ms]
+        table.add_row(
+            Text(name),
+            *(f"{value:.2f}" for value in figures),
+            "–" if timing.peak_memory_mb is None else f"{timing.peak_memory_mb:.0f}",
+            "–" if timing.arena_mb is None else f"{timing.arena_mb:.1f}",
+        )
+    return table
+
+
+def _operators(name: str, timing: Timing) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(f"{name}: where the time goes"), box=box.SIMPLE_HEAD)
+    table.title_justify = "left"
+    for heading in ("operator", "delegate"):
+        table.add_column(heading)
+    for heading in ("count", "ms", "share"):
+        table.add_column(heading, justify="right")
+    for one in timing.operators:
+        table.add_row(
+            Text(one.operator),
+            Text(one.delegate or "–"),
+            str(one.count),
+            f"{one.ms:.3f}",
+            f"{one.share:.1%}",
+        )
+    return table

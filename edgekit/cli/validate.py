@@ -1,0 +1,201 @@
+"""``edgekit validate``: may these files ship?"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
+
+import click
+
+from edgekit.cli.options import PATH, ConversionCommand, limits, preprocess_flags
+from edgekit.contract import Task
+from edgekit.errors import ConversionError, GateFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.table import Table
+
+    from edgekit.validation_result import CandidateResult, ValidationResult
+
+INTERRUPTED = 130
+_DEVICES = ("auto", "cuda", "cpu")
+_LAYOUTS = ("folders", "coco", "voc", "voc-segmentation", "yolo", "csv", "npz")
+_SIDE_BY_SIDE = 3
+"""More candidates than these go into a second table: 80 columns hold no more."""
+
+
+class ValidateCommand(ConversionCommand):
+    """A command with data of its own."""
+
+    headings: ClassVar[tuple[str, ...]] = ("Preprocessing", "Limits", "Display")
+
+
+@click.command(
+    name="validate",
+    cls=ValidateCommand,
+    epilog="Example: edgekit validate model_int8.tflite --reference model.onnx --data photos/",
+)
+@click.argument("files", type=PATH, nargs=-1, required=True)
+@click.option(
+    "--reference",
+    required=True,
+    help="The model itself, an .edgeref bundle, another .tflite, or the URL of a server.",
+)
+@click.option("--data", type=PATH, required=True, help="Pictures, arrays, or a labelled data set.")
+@click.option("--layout", type=click.Choice(_LAYOUTS), help="Of the data, if it cannot be seen.")
+@click.option("--limit", type=click.IntRange(1), help="At most so many samples.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Decides which samples.")
+@click.option("--weights", type=PATH, help="A state dict for a PyTorch reference.")
+@click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    metavar="NAME:SHAPE[:DTYPE][:LAYOUT]",
+    help="Repeatable, where the reference does not tell: image:1x3x224x224",
+)
+@click.option("--trust-pickle", is_flag=True, help="Open a pickle, which can run any code.")
+@click.option(
+    "--reference-device",
+    "device",
+    type=click.Choice(_DEVICES),
+    default="auto",
+    show_default=True,
+    help="Where a PyTorch reference runs.",
+)
+@click.option("--task", type=click.Choice(get_args(Task)), help="What the first output means.")
+@click.option("--labels", type=PATH, help="Class names, one a line.")
+@click.option("--metric", help="Your own, in place of the task's: package.module:function")
+@click.option(
+    "--gate",
+    "gates",
+    multiple=True,
+    help='Repeatable: "top1_drop <= 1%", "latency_p90_ms <= 12", "top1_drop <= 1% (upper)".',
+)
+@click.option("--strict", is_flag=True, help="A gate that was not measured fails.")
+@click.option("--config", type=PATH, help="An edgekit.toml; flags win over it.")
+@click.option("--jobs", type=click.IntRange(1), help="Processes that measure [all cores].")
+@click.option("--resume", is_flag=True, help="Go on after a run that was killed or interrupted.")
+@click.option(
+    "--worst",
+    type=click.IntRange(0),
+    default=8,
+    show_default=True,
+    help="How many of the worst samples are kept.",
+)
+@click.option(
+    "--threads", type=click.IntRange(1), default=1, show_default=True, help="For latencies."
+)
+@click.option("--no-latency", is_flag=True, help="Compare only.")
+@click.option("--output", "-o", type=PATH, help="Folder for report.html and report.json.")
+@click.option("--no-pictures", is_flag=True, help="Keep the samples' pictures out of reports.")
+@click.option("--junit", type=PATH, help="Write the gates as JUnit XML.")
+@click.option("--markdown", type=PATH, help="Write the gates as Markdown, for a pull request.")
+@click.option("--tensorboard", type=PATH, help="Folder for TensorBoard.")
+@click.option("--force", is_flag=True, help="Replace existing reports.")
+def command(files: tuple[Path, ...], inputs: tuple[str, ...], **options: Any) -> int:
+    """Compare .tflite FILES with their reference on your data, and judge whether they may ship.
+
+    --reference is whatever `edgekit convert` takes, a bundle that `edgekit reference record` made,
+    or the URL of a served model.
+    """
+    from edgekit.cli.progress import Display
+    from edgekit.config import parse_input_flag
+    from edgekit.pipeline.validation import ValidationRequest, validate
+    from edgekit.pipeline.validation.reports import Reports
+    from edgekit.report.validation_json import to_json
+
+    same = ["reference", "data", "layout", "limit", "seed", "weights", "trust_pickle", "device"]
+    same += ["task", "labels", "metric", "gates", "strict", "config", "jobs", "resume", "worst"]
+    same += ["threads"]
+    request = ValidationRequest(
+        candidates=files,
+        inputs=tuple(map(parse_input_flag, inputs)),
+        preprocess=preprocess_flags(options),
+        latency=not options["no_latency"],
+        limits=limits(options),
+        command=shlex.join(["edgekit", *sys.argv[1:]]),
+        **{name: options[name] for name in same},
+    )
+    targets = ("output", "junit", "markdown", "tensorboard", "force")
+    reports = Reports(
+        pictures=not options["no_pictures"], **{name: options[name] for name in targets}
+    )
+    reports.check()
+    silent = options["quiet"] or options["as_json"]
+    with Display(quiet=silent, verbose=options["verbose"]) as display:
+        result = validate(request, display)
+        written = reports.write(result)
+    if options["as_json"]:
+        click.echo(to_json(result), nl=False)
+    elif not options["quiet"]:
+        _print(result, written)
+    return _exit_code(result)
+
+
+def _exit_code(result: ValidationResult) -> int:
+    if not result.complete:
+        return INTERRUPTED
+    if any(one.error for one in result.candidates):
+        return ConversionError.exit_code
+    return 0 if result.passed else GateFailed.exit_code
+
+
+def _print(result: ValidationResult, written: Sequence[Path]) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    sound = [one for one in result.candidates if not one.error]
+    for start in range(0, len(sound), _SIDE_BY_SIDE):
+        console.print(_table(result, sound[start : start + _SIDE_BY_SIDE]))
+    for line in _lines(result, written):
+        console.print(Text.from_markup(line), soft_wrap=True)
+
+
+def _table(result: ValidationResult, candidates: Sequence[CandidateResult]) -> Table:
+    """A row per figure, the reference and some candidates beside each other."""
+    from dataclasses import replace
+
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from edgekit.report.validation_tables import table
+
+    rows = table(replace(result, candidates=tuple(candidates)))
+    shown = Table(box=box.SIMPLE_HEAD)
+    shown.add_column("")
+    for name in ("reference", *(one.name for one in candidates)):
+        shown.add_column(Text(name), justify="right", overflow="fold")
+    for row in rows:
+        shown.add_row(Text(row.title), *(Text(cell.text) for cell in row.cells))
+    return shown
+
+
+def _lines(result: ValidationResult, written: Sequence[Path]) -> list[str]:
+    """Verdicts first, then what they stand on."""
+    from rich.markup import escape
+
+    from edgekit.report import words
+
+    colours = {"pass": "green", "fail": "bold red", "unknown": "yellow"}
+    lines = []
+    for one in result.candidates:
+        state = words.state(one, strict=result.strict)
+        sentence = words.sentence(one, strict=result.strict, complete=result.complete)
+        lines.append(
+            f"[{colours[state]}]{state.upper():7}[/] {escape(one.name)}: {escape(sentence)}"
+        )
+        lines += [f"        {escape(note)}" for note in one.notes]
+    reference, data = result.reference, result.data
+    lines.append(f"Against {escape(reference.name)} ({escape(reference.device)})")
+    lines.append(
+        f"Data    {escape(data.path)}: {data.samples:,} samples, {data.labelled:,} with a label, "
+        f"{len(data.skipped):,} unreadable, {result.seconds:.0f} s"
+    )
+    if not result.complete:
+        lines.append("[bold red]Interrupted[/]: --resume goes on with the samples that are left")
+    return lines + [f"Wrote   {escape(str(path))}" for path in written]

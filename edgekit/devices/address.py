@@ -1,0 +1,101 @@
+"""Where a device is: `local`, `ssh://user@host[:port]` or `exec:COMMAND`."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from edgekit.errors import UsageError
+
+_WORKING = "local, ssh://user@host[:port] and exec:COMMAND"
+_HOST = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9]+)?\]"
+_SSH = re.compile(
+    rf"ssh://(?:(?P<user>[A-Za-z_][A-Za-z0-9._-]*)@)?(?P<host>{_HOST})(?::(?P<port>[0-9]{{1,5}}))?",
+    re.ASCII,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalAddress:
+    """This computer, with the Python that runs edgekit."""
+
+    def __str__(self) -> str:
+        return "local"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SshAddress:
+    """A computer that OpenSSH reaches; user and port may also come from its configuration."""
+
+    host: str
+    user: str | None = None
+    port: int | None = None
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        user = f"{self.user}@" if self.user else ""
+        return f"ssh://{user}{host}" + (f":{self.port}" if self.port else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecAddress:
+    """A program that behaves as ``python3`` does: an emulator's, a container's, another version's.
+
+    ``-c`` and a constant are appended to its arguments.
+    """
+
+    argv: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"exec:{shlex.join(self.argv)}"
+
+
+Address: TypeAlias = LocalAddress | SshAddress | ExecAddress
+
+
+def parse_address(text: str) -> Address:
+    """What ``--device`` names.
+
+    Raises:
+        UsageError: it is no address, or of a kind that edgekit does not reach yet.
+    """
+    if text == "local":
+        return LocalAddress()
+    if text.startswith("ssh:"):
+        return _parse_ssh(text)
+    if text.startswith("exec:"):
+        return _parse_exec(text)
+    if text in ("adb", "web") or text.startswith(("adb:", "web:")):
+        raise UsageError(
+            f"{text.partition(':')[0]} targets are not there yet.",
+            cure=f"What works: {_WORKING}. A phone with Termux and its sshd is an ssh target.",
+        )
+    raise UsageError(f"{text!r} is no address of a device.", cure=f"What works: {_WORKING}.")
+
+
+def _parse_ssh(text: str) -> SshAddress:
+    match = _SSH.fullmatch(text)
+    if match is None:
+        raise UsageError(
+            f"{text!r} is not ssh://user@host[:port].",
+            cure="Letters, digits, dots and dashes; no password and no path. Log in with a key.",
+        )
+    port = int(match["port"]) if match["port"] else None
+    if port is not None and not 1 <= port <= 65535:
+        raise UsageError(f"{text!r}: a port is a number from 1 to 65535.")
+    return SshAddress(host=match["host"].strip("[]"), user=match["user"], port=port)
+
+
+def _parse_exec(text: str) -> ExecAddress:
+    try:
+        argv = shlex.split(text.removeprefix("exec:"))
+    except ValueError as error:
+        raise UsageError(
+            f"{text!r}: the command cannot be split into words: {error}.",
+            cure="Quote it as in a POSIX shell.",
+        ) from error
+    if not argv:
+        raise UsageError("exec: needs a command.", cure="For example exec:/opt/venv/bin/python")
+    return ExecAddress(argv=tuple(argv))

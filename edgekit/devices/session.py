@@ -1,0 +1,323 @@
+"""A conversation with an agent: requests, answers, limits, and what failures mean."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import re
+import socket
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self
+
+from edgekit.devices.agent.frames import (
+    LENGTHS,
+    MAX_HEADER,
+    PROTOCOL,
+    BadFrame,
+    decode_header,
+    encode,
+)
+from edgekit.devices.facts import DeviceFacts, printable
+from edgekit.devices.link import Link, start
+from edgekit.devices.parcel import MARKER, greeting, parcel
+from edgekit.devices.pipe import Pipe, Silent, Vanished
+from edgekit.errors import (
+    ConversionError,
+    DeviceBusy,
+    DeviceError,
+    DeviceLost,
+    DeviceUnreachable,
+    EdgekitError,
+)
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from edgekit.devices.agent.frames import Header
+
+_AHEAD = 2
+"""So many requests are on their way while the device works on one."""
+_NOISE = 1 << 16
+"""A login shell may print so many bytes before the agent speaks."""
+_SMALL = 1 << 16
+_PROBE = 1 << 18
+_SLOW = 40e6
+"""Bytes per second; below, compressing (zlib, level 1) is faster than sending as it is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceLimits:
+    """Seconds after which a device is given up.
+
+    Attributes:
+        connect: until the agent answers for the first time.
+        silence: without a byte or a beat while the device should work.
+        step: without one more sample done, though the agent beats; also for loading a model.
+    """
+
+    connect: float = 60
+    silence: float = 60
+    step: float = 600
+
+
+class Request(NamedTuple):
+    """One request; ``limit`` bounds the bytes that its answer may carry."""
+
+    header: Header
+    payload: bytes = b""
+    limit: int = _SMALL
+
+
+class Answer(NamedTuple):
+    """What the agent answered."""
+
+    header: Header
+    payload: bytes
+
+
+class Session:
+    """An agent at the other end of a pipe. Used as a context manager; the agent ends with it.
+
+    Args:
+        link: the way to the device.
+        limits: when to give up.
+        python: the Python on the device, where it is not the one found there.
+        hold: refuse to share the device with another run.
+
+    Raises:
+        DeviceUnreachable: no way to it, or no Python there.
+        DeviceBusy: another run has it; the cause names it.
+        DeviceLost: it vanished or hung at once.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        *,
+        limits: DeviceLimits | None = None,
+        python: str | None = None,
+        hold: bool = True,
+    ) -> None:
+        self._link = link
+        self._limits = limits or DeviceLimits()
+        self._pipe = Pipe(start(link), silence=self._limits.silence)
+        self.alive = True
+        self.compress = False
+        self.used = False
+        try:
+            self._greet(python)
+            holder = _holder() if hold else None
+            answer = self.call({"verb": "hello", "holder": holder})
+            if answer.header.get("protocol") != PROTOCOL:
+                self._nonsense("another version of the agent answered")
+            self.facts = DeviceFacts.parse(answer.header)
+            self.compress = self._is_slow()
+        except BaseException:
+            self._end()
+            raise
+
+    def call(self, header: Header, payload: bytes = b"", *, limit: int = _SMALL) -> Answer:
+        """One request and its answer.
+
+        Raises:
+            ConversionError: the runtime refuses or crashes on the model.
+            DeviceError: see its kinds.
+        """
+        (answer,) = self.stream([Request(header, payload, limit)])
+        return answer
+
+    def stream(self, requests: Iterable[Request]) -> Iterator[Answer]:
+        """Answers in the order of the requests; some requests travel ahead of them.
+
+        Raises:
+            ConversionError, DeviceError: as `call`. The session goes on unless `alive` is false.
+        """
+        waiting: deque[int] = deque()
+        try:
+            for request in requests:
+                self._send(request)
+                waiting.append(request.limit)
+                if len(waiting) > _AHEAD:
+                    yield self._accepted(self._answer(waiting.popleft()))
+            while waiting:
+                yield self._accepted(self._answer(waiting.popleft()))
+        finally:
+            while waiting and self.alive:  # answers that nobody waits for any more
+                self._answer(waiting.popleft())
+
+    def close(self) -> None:
+        """Let the agent clean up, and end it."""
+        if self.alive:
+            self._send(Request({"verb": "bye"}))
+            try:
+                self._frame(_SMALL, time.monotonic() + 10)
+                self._pipe.wait(10)
+            except (Vanished, Silent, BadFrame):
+                pass
+        self._end()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _greet(self, python: str | None) -> None:
+        data, _ = parcel()
+        deadline = time.monotonic() + self._limits.connect
+        self._pipe.write(greeting(python=python, search=self._link.search))
+        try:
+            word = self._pipe.read_line(MARKER, _NOISE, deadline=deadline).decode("ascii", "replace")
+            if word == "want":
+                self._pipe.write(data)
+            elif word != "have":
+                self._cannot_start(word, python)
+            self._pipe.write(encode({"verb": "probe"}, 0))
+            self._frame(_SMALL, deadline)
+        except Vanished:
+            self._unreachable(python)
+        except Silent:
+            code = self._pipe.wait(0)
+            raise self._link.failure(code, self._pipe.last_words) or DeviceUnreachable(
+                f"{self._link.words} does not answer within {self._limits.connect:g} s.",
+                cure="Is it switched on? Does its command wait for something?",
+            ) from None
+        except BadFrame as error:
+            self._nonsense(str(error))
+
+    def _cannot_start(self, word: str, python: str | None) -> NoReturn:
+        told = {
+            "nowhere": "has no folder that the agent can be written to",
+            "full": "has no room for the agent (100 kB)",
+            "damaged": "got a damaged agent",
+            "nopython": f"cannot start {python or 'the agent’s own Python'}",
+        }
+        words = f"has Python {printable(word[4:], 8)}; the agent needs 3.8 or later"
+        raise DeviceUnreachable(
+            f"{self._link.words} {words if word.startswith('old ') else told.get(word, 'fails')}.",
+            cure="Free some space there, or name a Python with --python.",
+        )
+
+    def _unreachable(self, python: str | None) -> NoReturn:
+        for code_word in ("nopython", "full", "damaged"):  # said after `want`
+            del code_word
+        code = self._pipe.wait(5)
+        known = self._link.failure(code, self._pipe.last_words)
+        raise known or DeviceUnreachable(
+            f"{self._link.words} closed the connection before the agent answered."
+        )
+
+    def _is_slow(self) -> bool:
+        """Whether the line is slower than a compressor."""
+        started = time.perf_counter()
+        self.call({"verb": "probe"})
+        once = time.perf_counter()
+        self.call({"verb": "probe"}, os.urandom(_PROBE))
+        seconds = (time.perf_counter() - once) - (once - started)
+        return _PROBE / max(seconds, 1e-6) < _SLOW
+
+    def _send(self, request: Request) -> None:
+        if not self.alive:
+            raise DeviceLost(f"The connection to {self._link.words} is closed.")
+        self._pipe.write(encode(request.header, len(request.payload)), request.payload)
+
+    def _answer(self, limit: int) -> Answer:
+        """The next answer, good or bad."""
+        done, step_ends = -1, time.monotonic() + self._limits.step
+        try:
+            while True:
+                answer = self._frame(limit, step_ends)
+                beat = answer.header.get("beat")
+                if beat is None:
+                    return answer
+                if beat != done:
+                    done, step_ends = beat, time.monotonic() + self._limits.step
+        except Vanished:
+            self._lost()
+        except Silent:
+            hung = time.monotonic() >= step_ends
+            self._end()
+            if hung:
+                raise DeviceLost(
+                    f"{self._link.words} works, but has finished nothing for "
+                    f"{self._limits.step:g} s: the runtime hangs, or the model is too slow for it.",
+                    cure="Try a smaller model, or another runtime on the device.",
+                ) from None
+            raise DeviceLost(
+                f"{self._link.words} has been silent for {self._limits.silence:g} s.",
+                cure="Check the cable or the network, and whether the device is still up.",
+            ) from None
+        except BadFrame as error:
+            self._nonsense(str(error))
+
+    def _frame(self, limit: int, deadline: float | None) -> Answer:
+        sizes = LENGTHS.unpack(self._pipe.read(LENGTHS.size, deadline=deadline))
+        if sizes[0] > MAX_HEADER or sizes[1] > limit:
+            raise BadFrame(f"a frame of {sizes[0]} + {sizes[1]} bytes, {limit} were asked for")
+        header = decode_header(self._pipe.read(sizes[0], deadline=deadline))
+        return Answer(header, self._pipe.read(sizes[1], deadline=deadline))
+
+    def _accepted(self, answer: Answer) -> Answer:
+        header = answer.header
+        if header.get("ok") is True:
+            return answer
+        kind = str(header.get("kind"))
+        cause = f"{self._link.words}: {printable(header.get('cause', 'no reason given'))}"
+        cure = printable(header.get("cure") or "")
+        classes: dict[str, type[EdgekitError]] = {"busy": DeviceBusy, "model": ConversionError}
+        if kind == "runtime":
+            cure = cure or runtime_cure(self._link.words)
+        raise classes.get(kind, DeviceError)(cause, cure=cure)
+
+    def _lost(self) -> NoReturn:
+        self._pipe.wait(5)
+        text = self._pipe.last_words
+        self._end()
+        if crash := re.search(r"Fatal Python error: ([\w ]+)", text):
+            raise ConversionError(
+                f"The runtime on {self._link.words} crashed: {crash[1]}.",
+                cure="Try another version of the runtime there.",
+            )
+        raise DeviceLost(
+            f"{self._link.words} vanished in the middle.",
+            cure="Check the cable, the network and the device’s memory, then run it again.",
+        )
+
+    def _nonsense(self, what: str) -> NoReturn:
+        self._end()
+        raise DeviceError(
+            f"{self._link.words} sent something that no agent of edgekit sends: {printable(what)}.",
+            cure="Is its command the right one? edgekit device check says what is there.",
+        )
+
+    def _end(self) -> None:
+        if self.alive:
+            self.alive = False
+            self._pipe.close()
+
+
+def runtime_cure(words: str) -> str:
+    """What to type on a device that has no runtime."""
+    if words.startswith("ssh:"):
+        return (
+            "On the device: python3 -m venv ~/.cache/edgekit-agent/venv && "
+            "~/.cache/edgekit-agent/venv/bin/pip install ai-edge-litert"
+        )
+    return "Install ai-edge-litert (or tflite-runtime and numpy<2) for that Python."
+
+
+def _holder() -> dict[str, Any]:
+    return {
+        "host": socket.gethostname(),
+        "user": getpass.getuser(),
+        "pid": os.getpid(),
+        "time": time.strftime("%Y-%m-%d %H:%M:%S%z"),
+    }

@@ -1,0 +1,113 @@
+"""``edgekit explain``: from a candidate, a reference and data to the first bad operator."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from edgekit.pipeline.explain.candidate import CandidateTask
+from edgekit.pipeline.explain.given import Given, given_to
+from edgekit.pipeline.explain.request import ExplainRequest
+from edgekit.pipeline.explain.stages import framework_chain, tflite_chain
+from edgekit.pipeline.explain.traces import affordable
+from edgekit.pipeline.request import ConversionRequest
+from edgekit.sources import recognise
+from edgekit.tflite.model import Model
+from edgekit.toolchain.workshop import Workshop
+from edgekit.types import Progress
+from edgekit.validation.explain.points import Explanation, OpFinding, StageFinding
+
+
+def explain(request: ExplainRequest, progress: Progress) -> Explanation:
+    """Find where a candidate departs from its reference, and why.
+
+    Raises:
+        UsageError, ModelError, DataError, SetupError: see the classes.
+        StepError: a file crashes the runtime, or a model cannot be run.
+    """
+    started = time.monotonic()
+    source = recognise(
+        request.reference, weights=request.weights, trust_pickle=request.trust_pickle
+    )
+    samples = affordable(request.candidate, request.samples)
+    with (
+        TemporaryDirectory(prefix="edgekit-explain-") as folder,
+        Workshop(name=source.name, progress=progress, limits=request.limits) as workshop,
+    ):
+        work = Path(folder)
+        given = given_to(request.candidate, request, samples, workshop, work / "candidate-data")
+        if source.kind == "tflite":
+            chain = tflite_chain(Path(source.location), given, request, samples, workshop, work)
+        else:
+            chain = framework_chain(_conversion(request, given, samples), request, workshop, work)
+        notes = list(chain.notes)
+        if samples < request.samples:
+            notes.append(f"{samples} samples: more of its tensors would fill the disk.")
+        task = CandidateTask(request, chain, given, workshop, work, notes)
+        ops, last, outputs = task.compare()
+        stages = (*chain.stages, last)
+        return Explanation(
+            candidate=request.candidate.name,
+            reference=source.name if source.kind != "tflite" else Path(source.location).name,
+            graph=_graph_name(task.candidate),
+            samples=given.ids,
+            stages=stages,
+            ops=ops,
+            outputs_db=outputs,
+            verdict=verdict(ops, stages, outputs),
+            notes=tuple(notes),
+            seconds=round(time.monotonic() - started, 1),
+        )
+
+
+def verdict(
+    ops: tuple[OpFinding, ...], stages: tuple[StageFinding, ...], outputs: Mapping[str, float]
+) -> str:
+    """The answer in a sentence."""
+    early = next((stage for stage in stages[:-1] if stage.departs), None)
+    if early is not None:
+        return (
+            f"{early.candidate} departs from {early.reference} at {early.departs} "
+            f"({early.operator}), {early.departs_db:.1f} dB. {early.remark}".strip()
+        )
+    first = next((op for op in ops if op.bad), None)
+    level = min(outputs.values(), default=0.0)
+    if first is not None:
+        return f"The first bad operator is {first.name} ({first.operator}): {first.cause}."
+    real = [op for op in ops if op.place >= 0]
+    if not real:
+        return "Nothing could be compared."
+    worst = min(real, key=lambda op: op.added_db)
+    return (
+        f"Nothing is wrong with a single operator: the outputs have {level:.1f} dB, and none adds "
+        f"more error than {worst.name} ({worst.operator}), {worst.added_db:.1f} dB."
+    )
+
+
+def _graph_name(model: Model) -> str:
+    name = model.main.raw.name
+    return name.decode() if isinstance(name, bytes) else str(name or "main")
+
+
+def _conversion(request: ExplainRequest, given: Given, samples: int) -> ConversionRequest:
+    """The conversion whose stages are looked at; any parity is good enough to look."""
+    pictures = [e.preprocess for e in given.contract.inputs if e.preprocess is not None]
+    own = {} if request.config or not pictures else asdict(pictures[0])
+    return ConversionRequest(
+        model=request.reference,
+        weights=request.weights,
+        trust_pickle=request.trust_pickle,
+        inputs=request.inputs,
+        preprocess={**own, **request.preprocess},
+        calibration=request.data,
+        samples=samples,
+        parity_samples=samples,
+        seed=request.seed,
+        schemes=("fp32",),
+        config=request.config,
+        gates=("fp32:sqnr_db >= -1000", "fp32:worst_sqnr_db >= -1000", "fp32:nonfinite <= 1e18"),
+        limits=request.limits,
+    )

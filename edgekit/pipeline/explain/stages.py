@@ -1,0 +1,206 @@
+"""The stages before a candidate: the framework's model, ONNX and float TFLite, on its samples."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from edgekit.contract import Contract
+from edgekit.errors import EdgekitError, ModelError
+from edgekit.pipeline import candidates
+from edgekit.pipeline.explain.given import Given, given_to
+from edgekit.pipeline.explain.request import ExplainRequest
+from edgekit.pipeline.explain.traces import trace_file, trace_model
+from edgekit.pipeline.floats import make_float
+from edgekit.pipeline.plan import plan
+from edgekit.pipeline.reference import make_reference, spec_tables
+from edgekit.pipeline.request import ConversionRequest
+from edgekit.tflite.model import read
+from edgekit.toolchain.converters import Converter
+from edgekit.toolchain.workshop import Workshop
+from edgekit.validation.explain import relations
+from edgekit.validation.explain.matching import departure, laid, match
+from edgekit.validation.explain.points import StageFinding, Trace
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chain:
+    """Everything before the candidate.
+
+    Attributes:
+        floating: the float `.tflite`.
+        trace: its tensors.
+        stages: each against the one before it; none where the float file is the reference.
+    """
+
+    floating: Path
+    trace: Trace
+    stages: tuple[StageFinding, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def tflite_chain(
+    path: Path,
+    given: Given,
+    request: ExplainRequest,
+    samples: int,
+    workshop: Workshop,
+    work: Path,
+) -> Chain:
+    """A float `.tflite` as the reference.
+
+    Raises:
+        ModelError: it computes in integers.
+    """
+    _require_float(path)
+    mine = given_to(
+        path,
+        request,
+        samples,
+        workshop,
+        work / "reference-data",
+        stated=True,
+        otherwise=given.contract,
+    )
+    trace = trace_file(
+        path, mine.feeds, workshop, work / "float", stage=path.name, title="Running the reference"
+    )
+    notes: tuple[str, ...] = ()
+    if _steps(mine.contract) != _steps(given.contract):
+        notes = ("The contracts of candidate and reference prepare pictures differently.",)
+    return Chain(floating=path, trace=trace, notes=notes)
+
+
+def _require_float(path: Path) -> None:
+    results = (t for operator in read(path).main.operators for t in operator.outputs)
+    if any(tensor.quantization is not None for tensor in results):
+        raise ModelError(
+            f"{path} is quantized: it cannot tell what is right.",
+            cure="Give the float file, or the model itself, as --reference.",
+        )
+
+
+def framework_chain(
+    conversion: ConversionRequest, request: ExplainRequest, workshop: Workshop, work: Path
+) -> Chain:
+    """A framework's model as the reference: its modules, ONNX, and the float `.tflite`."""
+    planned = plan(conversion)
+    inner = work / "conversion"
+    inner.mkdir()
+    reference = make_reference(planned, workshop, inner)
+    notes: list[str] = []
+    traces: list[tuple[Trace, dict[str, list[str]]]] = []
+    fed = {
+        "inputs": {name: str(path) for name, path in reference.data.parity.files.items()},
+        "specs": spec_tables(reference.inputs),
+    }
+    told: Mapping[str, Sequence[str]] = {}
+    if planned.source.kind != "onnx":
+        traces += _look(planned.runner, fed, workshop, work / "framework", notes)
+    onnx: Path | None = Path(planned.source.location) if planned.source.kind == "onnx" else None
+    if request.floating is not None:
+        floating = request.floating
+        _, bindings = candidates.measure(
+            floating, reference, workshop, name="the float file", work=inner / "outputs"
+        )
+    else:
+        made, _ = make_float(planned, reference, workshop, inner)
+        floating, bindings = made.path, made.bindings
+        onnx = next(iter(floating.parent.glob("*.onnx")), onnx)
+        told = _correspondence(floating.parent)
+    workshop.release(planned.runner)
+    if onnx is not None:
+        runner = planned.converters["onnx"]
+        also = {**fed, "artifact": str(onnx)}
+        traces += _look(runner, also, workshop, work / "onnx", notes)
+        workshop.release(runner)
+    trace = trace_file(
+        floating,
+        candidates.feeds(reference, bindings, "parity"),
+        workshop,
+        work / "float",
+        stage="float TFLite",
+        title="Running the float file",
+    )
+    return Chain(
+        floating=floating,
+        trace=trace,
+        stages=_stages([*traces, (trace, {})], told),
+        notes=tuple(notes),
+    )
+
+
+def _look(
+    converter: Converter,
+    fed: dict[str, Any],
+    workshop: Workshop,
+    folder: Path,
+    notes: list[str],
+) -> list[tuple[Trace, dict[str, list[str]]]]:
+    """A model's inside, or a note that it cannot be seen."""
+    stage = "ONNX" if converter.name == "onnx" else converter.name
+    try:
+        found = trace_model(
+            converter, fed, workshop, folder, stage=stage, title=f"Looking into {stage}"
+        )
+    except EdgekitError as error:
+        notes.append(f"What is inside the {stage} model could not be seen: {error.cause}")
+        return []
+    return [found]
+
+
+def _stages(
+    traces: Sequence[tuple[Trace, dict[str, list[str]]]], told: Mapping[str, Sequence[str]]
+) -> tuple[StageFinding, ...]:
+    """Each trace against the one before it."""
+    stages = []
+    for (before, _), (after, modules) in itertools.pairwise(traces):
+        hints = modules if any(modules.values()) else told
+        found = departure(before, after, match(before, after, hints))
+        stages.append(_with_remark(found, before, after))
+    return tuple(stages)
+
+
+def _with_remark(stage: StageFinding, before: Trace, after: Trace) -> StageFinding:
+    """What the tensor where a stage departs has to do with what it should be."""
+    import numpy as np
+
+    first = next((one for one in stage.matches if one.candidate == stage.departs), None)
+    if first is None:
+        return stage
+    point, source = after.named()[first.candidate], before.named()[first.reference]
+    got = point.values(0)
+    wanted = laid(source, 0, first.permutation, got.shape)
+    remark = ""
+    if not np.isfinite(got).all():
+        remark = "It has values that are NaN or infinite."
+    elif order := relations.turned(wanted, got):
+        remark = f"It equals {source.name} with its axes in the order {order}."
+    elif relations.reversed_channels(wanted, got):
+        remark = f"It equals {source.name} with its channels reversed."
+    elif difference := relations.activation(wanted, got):
+        remark = f"{difference}."
+    elif relations.at_the_border(wanted, got):
+        remark = "The error is in the outermost rows and columns: look at the padding."
+    elif relations.affine(wanted, got):
+        remark = f"Each channel is a multiple of {source.name}'s plus a constant."
+    return replace(stage, remark=remark)
+
+
+def _correspondence(folder: Path) -> dict[str, list[str]]:
+    """ONNX values of each TFLite tensor, as onnx2tf's report says."""
+    found: dict[str, list[str]] = {}
+    for report in folder.glob("*-onnx2tf/*_tensor_correspondence_report.json"):
+        for record in json.loads(report.read_text(encoding="utf-8")).get("records", ()):
+            if record.get("exists_in_final_model"):
+                name = record["resolved_tflite_tensor_name"]
+                found.setdefault(name, []).append(record["onnx_output_name"])
+    return found
+
+
+def _steps(contract: Contract) -> list[Any]:
+    return [asdict(e.preprocess) if e.preprocess else None for e in contract.inputs]

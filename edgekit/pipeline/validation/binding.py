@@ -1,0 +1,220 @@
+"""Which tensor of a candidate is which of the reference's, found out on one sample."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from edgekit.contract import Contract
+from edgekit.errors import ConversionError
+from edgekit.pipeline.candidates import numbered
+from edgekit.pipeline.parts import together
+from edgekit.pipeline.validation.job import CandidateJob, Feed, Span, Taken, turn, turn_back
+from edgekit.runners.litert_runner import LitertRunner
+from edgekit.runners.protocol import Described
+from edgekit.tflite.summary import Port, Summary
+from edgekit.types import Binding, TensorSpec
+from edgekit.validation import align
+from edgekit.validation.parity import sqnr_db, sums
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+
+_MOST_TRIALS = 9
+"""So many ways of turning ambiguous inputs are measured before giving up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bound:
+    """A candidate that runs, with its tensors bound.
+
+    Attributes:
+        bindings: one per output of the reference.
+        parts: by the reference's output: (axis, start, size) of the parts that the file has of it.
+        notes: what was not decided by names.
+    """
+
+    job: CandidateJob
+    bindings: tuple[Binding, ...]
+    parts: dict[int, list[list[int]]]
+    notes: tuple[str, ...]
+
+
+def bind(
+    runner: LitertRunner,
+    summary: Summary,
+    contract: Contract,
+    own: Contract | None,
+    inputs: Sequence[Array],
+    outputs: Sequence[Array],
+) -> Bound:
+    """Run a candidate on one sample and find its tensors among the reference's.
+
+    Args:
+        runner: has the candidate.
+        summary: of its file.
+        contract: on the reference's tensors.
+        own: the contract in the file, whose outputs may be parts.
+        inputs: stacks of one sample, as the reference takes them.
+        outputs: stacks of one sample, as the reference gives them.
+
+    Raises:
+        ConversionError: the file does not load or run, or its tensors fit no way.
+    """
+    described = runner.describe()
+    mine = [entry.tensor for entry in contract.inputs]
+    choices = align.input_choices(mine, described.inputs)
+    trials = [
+        tuple(numbered(trial))
+        for trial in itertools.islice(itertools.product(*choices), _MOST_TRIALS)
+    ]
+    results = [_try(runner, trial, described, contract, own, inputs, outputs) for trial in trials]
+    _, fed, bindings = max(results, key=lambda result: result[0])
+    wholes = together(own, described.outputs)
+    taken = []
+    for binding in bindings:
+        spec, places, part = wholes[binding.index]
+        axis = None if part is None else part.axis - len(spec.shape)
+        taken.append(Taken(places=places, axis=axis, permutation=binding.permutation))
+    names = [spec.name for spec in mine]
+    job = CandidateJob(
+        path=str(runner.path),
+        feeds=[
+            Feed(
+                source=names.index(binding.reference),
+                permutation=binding.permutation,
+                shape=[size or 1 for size in spec.shape],
+            )
+            for binding, spec in zip(fed, described.inputs, strict=True)
+        ],
+        outputs=taken,
+        spans=_spans(summary, fed, names, bindings, taken),
+    )
+    return Bound(
+        job=job,
+        bindings=bindings,
+        parts=_parts(own, bindings, wholes),
+        notes=tuple(_notes(bindings)),
+    )
+
+
+def _try(
+    runner: LitertRunner,
+    trial: tuple[Binding, ...],
+    described: Described,
+    contract: Contract,
+    own: Contract | None,
+    inputs: Sequence[Array],
+    outputs: Sequence[Array],
+) -> tuple[float, tuple[Binding, ...], tuple[Binding, ...]]:
+    """How close the outputs come with the inputs turned so, in decibels of the worst output."""
+    import numpy as np
+
+    by_name = {
+        entry.tensor.name: stack for entry, stack in zip(contract.inputs, inputs, strict=True)
+    }
+    given = runner.run(
+        [
+            turn(by_name[binding.reference], binding.permutation, [s or 1 for s in spec.shape])
+            for binding, spec in zip(trial, described.inputs, strict=True)
+        ]
+    )
+    specs, stacks = [], []
+    for spec, places, part in together(own, described.outputs):
+        specs.append(spec)
+        cut = [given[place] for place in places]
+        stacks.append(
+            cut[0] if part is None else np.concatenate(cut, axis=part.axis - len(spec.shape))
+        )
+    mine = [entry.tensor for entry in contract.outputs]
+    if len(specs) < len(mine):
+        raise ConversionError(
+            f"The reference has {len(mine)} outputs, {runner.name} has {len(specs)}.",
+            cure="Check that both are the same model.",
+        )
+    bindings = align.align_outputs(
+        mine,
+        specs,
+        [_one(stack, spec) for stack, spec in zip(outputs, mine, strict=True)],
+        [_one(stack, spec) for stack, spec in zip(stacks, specs, strict=True)],
+    )
+    found = []
+    for like, binding in zip(outputs, bindings, strict=True):
+        columns = sums(like, turn_back(stacks[binding.index], binding.permutation, like))
+        found.append(sqnr_db(float(columns["signal"].sum()), float(columns["noise"].sum())))
+    return min(found), trial, tuple(bindings)
+
+
+def _one(stack: Array, spec: TensorSpec) -> Array:
+    """The first sample of a stack, with the axes of its spec."""
+    value: Array = stack[:1] if stack.ndim == len(spec.shape) else stack[0]
+    return value
+
+
+def _notes(bindings: Sequence[Binding]) -> list[str]:
+    notes = []
+    for place, binding in enumerate(bindings):
+        by = {"shape": "its shape", "measured": "its values"}.get(binding.how)
+        moved = binding.index != place
+        if moved or binding.how == "measured":
+            notes.append(
+                f"Output {binding.reference} is the file's output {binding.index} "
+                f"({binding.candidate}), by {by or 'its name'}."
+            )
+    return notes
+
+
+def _parts(
+    own: Contract | None,
+    bindings: Sequence[Binding],
+    wholes: Sequence[tuple[TensorSpec, tuple[int, ...], Any]],
+) -> dict[int, list[list[int]]]:
+    found = {}
+    for place, binding in enumerate(bindings):
+        _, places, part = wholes[binding.index]
+        if part is None or own is None or part.axis >= len(binding.permutation):
+            continue
+        axis = binding.permutation[part.axis]
+        cut = [own.outputs[other].part for other in places]
+        found[place] = [[axis, one.start, one.size] for one in cut if one is not None]
+    return found
+
+
+def _spans(
+    summary: Summary,
+    fed: Sequence[Binding],
+    names: Sequence[str],
+    bindings: Sequence[Binding],
+    taken: Sequence[Taken],
+) -> list[Span]:
+    """The ranges that the file's scales can represent; not of outputs that it has in parts."""
+    spans = []
+    for port, binding in zip(summary.inputs, fed, strict=True):
+        if limits := _limits(port):
+            place = names.index(binding.reference)
+            spans.append(_span("input", place, binding.reference, limits))
+    for place, (binding, one) in enumerate(zip(bindings, taken, strict=True)):
+        if len(one.places) == 1 and (limits := _limits(summary.outputs[one.places[0]])):
+            spans.append(_span("output", place, binding.reference, limits))
+    return spans
+
+
+def _span(role: str, index: int, name: str, limits: tuple[float, float]) -> Span:
+    return Span(role=role, index=index, name=name, low=limits[0], high=limits[1])
+
+
+def _limits(port: Port) -> tuple[float, float] | None:
+    import numpy as np
+
+    if not port.scale or port.zero_point is None or port.tensor.dtype not in _STORED:
+        return None
+    stored = np.iinfo(port.tensor.dtype)
+    low, high = ((end - port.zero_point) * port.scale for end in (stored.min, stored.max))
+    return float(low), float(high)
+
+
+_STORED = frozenset({"int8", "uint8", "int16"})

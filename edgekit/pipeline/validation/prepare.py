@@ -1,0 +1,280 @@
+"""Everything before the measuring: candidates, reference, contract, samples, bindings."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit.calibration.tensors import to_tensors
+from edgekit.config import Config
+from edgekit.contract import Contract
+from edgekit.datasets.digests import sample_digest
+from edgekit.errors import ConversionError, DataError, UsageError
+from edgekit.pipeline.references import open_reference
+from edgekit.pipeline.validation import contracts, tasks
+from edgekit.pipeline.validation.binding import Bound, bind
+from edgekit.pipeline.validation.data import Samples, open_samples
+from edgekit.pipeline.validation.request import ValidationRequest
+from edgekit.runners.bundle import SUFFIX
+from edgekit.runners.http_reference import is_url
+from edgekit.runners.litert_runner import LitertRunner
+from edgekit.runners.protocol import Described, Recorded, Runner
+from edgekit.sources import digest, recognise
+from edgekit.tflite.summary import Summary, summarize
+from edgekit.toolchain.workshop import Workshop
+from edgekit.types import Gate, Scheme
+from edgekit.validation import gates
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One file. Where ``error`` is not empty it cannot be measured."""
+
+    name: str
+    path: Path
+    sha256: str
+    summary: Summary
+    scheme: Scheme | None
+    bound: Bound | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """What the candidates are compared with, opened.
+
+    Attributes:
+        kind: of the model source, ``bundle`` or ``http``.
+        digest: of the file and its weights, ``None`` where there is none.
+    """
+
+    runner: Runner
+    described: Described
+    kind: str
+    digest: str | None
+
+    @property
+    def recorded(self) -> bool:
+        """Whether it is asked by digests, not by tensors."""
+        return isinstance(self.runner, Recorded)
+
+    def ask(
+        self, inputs: Sequence[Array], digests: Sequence[str], ids: Sequence[str]
+    ) -> list[Array]:
+        """Its outputs for stacks of samples."""
+        if isinstance(self.runner, Recorded):
+            return self.runner.recall(digests, ids)
+        return self.runner.run(inputs)
+
+    def key(self, contract: Contract, outputs: Sequence[Array]) -> str | None:
+        """What kept outputs are found by: model, versions, device, contract.
+
+        And by what it says now about one sample: so a server or code that was changed unseen is
+        found out, whatever its name and weights are.
+        """
+        import numpy as np
+
+        if self.recorded:
+            return None
+        result = hashlib.sha256()
+        for part in (self.kind, self.runner.name, self.digest, self.described.device):
+            result.update(f"{part}\0".encode())
+        result.update(f"{sorted(self.described.versions.items())}".encode())
+        result.update(Contract(inputs=contract.inputs).to_json().encode())
+        for stack in outputs:
+            result.update(np.ascontiguousarray(stack).tobytes())
+        return result.hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class First:
+    """The first sample that can be read: its place, and stacks of one sample."""
+
+    place: int
+    inputs: list[Array]
+    outputs: list[Array]
+
+    @property
+    def bytes(self) -> int:
+        """How much memory a sample takes, with one model's outputs."""
+        return sum(stack.nbytes for stack in (*self.inputs, *self.outputs))
+
+
+def open_candidates(request: ValidationRequest) -> list[Candidate]:
+    """Read what the files say about themselves.
+
+    Raises:
+        UsageError: there is none, or one is named twice.
+        ModelError: one is no `.tflite`, or is damaged.
+    """
+    if not request.candidates:
+        raise UsageError("There is no candidate.", cure="Name one or more .tflite files.")
+    found = []
+    for path in request.candidates:
+        summary = summarize(path)
+        found.append(
+            Candidate(
+                name=contracts.name_of(path, request.candidates),
+                path=path,
+                sha256=digest(path),
+                summary=summary,
+                scheme=contracts.scheme_of(summary),
+            )
+        )
+    names = [one.name for one in found]
+    if len(set(names)) < len(names):
+        raise UsageError("A candidate is named twice.", cure="Name each file once.")
+    return found
+
+
+def read_gates(request: ValidationRequest, config: Config) -> list[tuple[Scheme | None, Gate]]:
+    """The stated gates; flags come last, so they win.
+
+    With a metric of the user's own any name may be one of its figures.
+
+    Raises:
+        UsageError: one cannot be read.
+    """
+    texts = (*config.gates, *request.gates)
+    own = []
+    if request.metric is not None:
+        words = (re.match(r"\s*(?:[\w-]+:)?(\w+)", text) for text in texts)
+        own = [match[1] for match in words if match]
+    return [gates.parse(text, own=own) for text in texts]
+
+
+def open_the_reference(
+    request: ValidationRequest, embedded: Contract | None, workshop: Workshop, work: Path
+) -> Reference:
+    """Open the reference and ask what it is.
+
+    Raises:
+        EdgekitError: it cannot be opened or loaded.
+    """
+    location = request.reference
+    bundle = location.endswith(SUFFIX)
+    source = None
+    if not bundle and not is_url(location):
+        source = recognise(location, weights=request.weights, trust_pickle=request.trust_pickle)
+    silent = source is not None and source.kind in _SILENT_KINDS
+    runner = open_reference(
+        location,
+        workshop=workshop,
+        work=work,
+        device=request.device,
+        weights=request.weights,
+        trust_pickle=request.trust_pickle,
+        inputs=request.inputs or (contracts.framework_inputs(embedded) if silent else ()),
+    )
+    described = runner.describe()
+    path = Path(location) if bundle else source.path if source is not None else None
+    known = [digest(one) for one in (path, request.weights) if one is not None]
+    if state := getattr(runner, "state_digest", None):
+        known.append(state)
+    joined = hashlib.sha256("".join(known).encode()).hexdigest()
+    return Reference(
+        runner=runner,
+        described=described,
+        kind=source.kind if source is not None else "bundle" if bundle else "http",
+        digest=None if not known else known[0] if len(known) == 1 else joined,
+    )
+
+
+_SILENT_KINDS = frozenset({"torch", "torch_pickle", "torchscript", "exported_program"})
+"""Models that do not tell their inputs."""
+
+
+def make_contract(
+    request: ValidationRequest, config: Config, reference: Reference, embedded: Contract | None
+) -> Contract:
+    """The contract on the reference's tensors.
+
+    Raises:
+        UsageError: what was stated contradicts the reference.
+        DataError: a bundle was recorded with another preprocessing.
+    """
+    runner = reference.runner
+    known = embedded
+    if isinstance(runner, Recorded) and known is None and not request.preprocess:
+        known = runner.contract
+    contract = contracts.on_reference(request, config, reference.described, known)
+    if isinstance(runner, Recorded):
+        runner.check(contract)
+    return contract
+
+
+def open_data(request: ValidationRequest, contract: Contract) -> Samples:
+    """The samples, with labels where they can be used.
+
+    Raises:
+        DataError: there is none, or labels do not fit the model.
+    """
+    return open_samples(
+        request.data,
+        task=contract.task,
+        classes=tasks.class_names(contract),
+        outputs=tasks.class_count(contract),
+        layout=request.layout,
+    )
+
+
+def first_sample(
+    samples: Samples, chosen: Sequence[int], contract: Contract, reference: Reference
+) -> First:
+    """Read one sample and ask the reference about it.
+
+    Raises:
+        DataError: none of the samples can be read, or one does not fit the model.
+    """
+    import numpy as np
+
+    problem: DataError | None = None
+    for place in chosen:
+        try:
+            sample = samples.get(place)
+            content = sample.read()
+        except DataError as error:
+            problem = error
+            continue
+        loaded = to_tensors(content, contract, sample.id)
+        inputs = []
+        for entry in contract.inputs:
+            value = loaded.tensors[entry.tensor.name]
+            inputs.append(value if entry.tensor.shape[:1] == (1,) else value[None])
+        known = sample_digest(content, sample.path)
+        outputs = reference.ask(inputs, [known], [sample.id])
+        return First(place=place, inputs=inputs, outputs=[np.asarray(one) for one in outputs])
+    raise DataError(
+        f"None of the {len(chosen)} samples can be read: {problem}",
+        cure="Check --data.",
+    )
+
+
+def bind_all(
+    candidates: Sequence[Candidate],
+    contract: Contract,
+    first: First,
+    workshop: Workshop,
+    work: Path,
+) -> list[Candidate]:
+    """Run each candidate on the first sample; one that fails has an error from here on."""
+    bound = []
+    for one in candidates:
+        runner = LitertRunner(one.path, workshop=workshop, work=work)
+        try:
+            found = bind(
+                runner, one.summary, contract, one.summary.contract, first.inputs, first.outputs
+            )
+            bound.append(replace(one, bound=found))
+        except ConversionError as error:
+            bound.append(replace(one, error=str(error)))
+    return bound

@@ -1,0 +1,113 @@
+"""Where a validation's reports go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgekit.errors import UsageError
+from edgekit.pipeline.publish import disk_errors
+from edgekit.report import plots, tensorboard
+from edgekit.report.junit import to_junit
+from edgekit.report.markdown import to_markdown
+from edgekit.report.validation import to_html
+from edgekit.report.validation_json import to_json
+from edgekit.validation_result import ValidationResult
+
+JSON, PAGE = "report.json", "report.html"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reports:
+    """What is written beside what is returned.
+
+    Attributes:
+        output: a folder for the page and the JSON.
+        pictures: whether the page shows the worst samples.
+        junit, markdown: files for CI.
+        tensorboard: a folder for TensorBoard.
+        force: replace reports that are there.
+    """
+
+    output: Path | None = None
+    pictures: bool = True
+    junit: Path | None = None
+    markdown: Path | None = None
+    tensorboard: Path | None = None
+    force: bool = False
+
+    def check(self) -> None:
+        """Refuse before the work what would fail after it.
+
+        Raises:
+            UsageError: there is a report already.
+            SetupError: what draws or writes a report is not installed.
+        """
+        if self.output is not None:
+            plots.require()
+            there = [one for one in (JSON, PAGE) if (self.output / one).exists()]
+            if there and not self.force:
+                raise UsageError(
+                    f"There is a {there[0]} in {self.output} already.",
+                    cure="Replace it with --force, or name another --output.",
+                )
+        if self.tensorboard is not None:
+            tensorboard.require()
+
+    def write(self, result: ValidationResult) -> list[Path]:
+        """Write all that was asked for.
+
+        Returns:
+            The files and folders.
+
+        Raises:
+            SetupError: one cannot be written.
+        """
+        written: list[Path] = []
+        texts: list[tuple[Path, str]] = []
+        if self.output is not None:
+            texts.append((self.output / JSON, to_json(result)))
+            texts.append((self.output / PAGE, to_html(result, pictures=self.pictures)))
+        if self.junit is not None:
+            texts.append((self.junit, junit(result)))
+        if self.markdown is not None:
+            texts.append((self.markdown, markdown(result)))
+        for path, text in texts:
+            with disk_errors(path.parent):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                temporary = path.with_name(f".{path.name}.part")
+                temporary.write_text(text, encoding="utf-8")
+                temporary.replace(path)
+            written.append(path)
+        if self.tensorboard is not None:
+            tensorboard.write_tensorboard(result, self.tensorboard, pictures=self.pictures)
+            written.append(self.tensorboard)
+        return written
+
+
+def junit(result: ValidationResult) -> str:
+    """The gates as JUnit XML."""
+    return to_junit(
+        {one.name: one.verdict for one in result.candidates if not one.error},
+        errors={one.name: one.error for one in result.candidates if one.error},
+        strict=result.strict,
+        name="edgekit validate",
+    )
+
+
+def markdown(result: ValidationResult) -> str:
+    """The gates as Markdown, for a pull request."""
+    data = result.data
+    facts = {
+        "Reference": f"{result.reference.name} on {result.reference.device}",
+        "Data": f"{data.path}, {data.samples:,} samples, {data.labelled:,} with a label",
+    }
+    if not result.complete:
+        facts["Incomplete"] = "the run was interrupted"
+    return to_markdown(
+        {one.name: one.verdict for one in result.candidates if not one.error},
+        errors={one.name: one.error for one in result.candidates if one.error},
+        strict=result.strict,
+        title=f"edgekit validate: {result.title}",
+        facts=facts,
+    )

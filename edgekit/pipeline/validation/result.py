@@ -1,0 +1,270 @@
+"""From what was measured to a `ValidationResult`."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from edgekit import __version__
+from edgekit.contract import Contract
+from edgekit.errors import DataError
+from edgekit.pipeline.validation import judge, tasks, timing
+from edgekit.pipeline.validation.data import Samples
+from edgekit.pipeline.validation.job import Job
+from edgekit.pipeline.validation.prepare import Candidate, Reference
+from edgekit.pipeline.validation.request import ValidationRequest
+from edgekit.pipeline.validation.store import RunStore
+from edgekit.pipeline.validation.stream import Stream
+from edgekit.report.json import cpu_name
+from edgekit.toolchain.workshop import versions
+from edgekit.types import Gate, Scheme
+from edgekit.validation import gates
+from edgekit.validation.metrics import Settings
+from edgekit.validation_result import (
+    CandidateResult,
+    Figure,
+    ReferenceResult,
+    ValidationData,
+    ValidationResult,
+    WorstSample,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+
+_MOST_SKIPPED = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """What a run knows beside its rows."""
+
+    request: ValidationRequest
+    reference: Reference
+    contract: Contract
+    samples: Samples
+    candidates: Sequence[Candidate]
+    job: Job
+    timings: timing.Timings
+    stated: Sequence[tuple[Scheme | None, Gate]]
+    notes: Sequence[str]
+    complete: bool
+
+
+def make_result(
+    findings: Findings, store: RunStore, finished: Sequence[int], stream: Stream
+) -> ValidationResult:
+    """Judge each candidate by the rows of the finished chunks.
+
+    Raises:
+        DataError: more than a tenth of the samples could not be read.
+    """
+    rows = judge.load_rows(store, finished, len(findings.job.candidates))
+    _check_skipped(rows)
+    errors = _errors(findings, stream)
+    worst = _worst(findings, rows, stream, errors)
+    data = _digest(rows)
+    results: list[CandidateResult] = []
+    figures: tuple[Figure, ...] = ()
+    number = 0
+    for candidate in findings.candidates:
+        if candidate.bound is None or candidate.name in errors or not rows.samples:
+            why = candidate.error or errors.get(candidate.name, "No sample was measured.")
+            results.append(_failed(candidate, why))
+            number += candidate.bound is not None
+            continue
+        result, judged = _judge(findings, rows, number, candidate, data, worst.get(number, ()))
+        results.append(result)
+        figures = figures or judged.reference_figures
+        number += 1
+    return _assemble(findings, rows, data, results, figures)
+
+
+def _judge(
+    findings: Findings,
+    rows: judge.Rows,
+    number: int,
+    candidate: Candidate,
+    data: str,
+    worst: Sequence[WorstSample],
+) -> tuple[CandidateResult, judge.Judged]:
+    assert candidate.bound is not None
+    request, contract = findings.request, findings.contract
+    ids = [findings.samples.ids[place] for place in rows.index.tolist()]
+    metric = tasks.make_metric(
+        contract, samples=len(findings.samples.ids), span=findings.job.span, own=request.metric
+    )
+    judged = judge.judge_rows(
+        rows.candidates[number],
+        findings.job,
+        number,
+        names=(findings.reference.runner.name, candidate.name),
+        ids=ids,
+        data=data,
+        bindings=candidate.bound.bindings,
+        metric=metric,
+        settings=Settings(seed=request.seed),
+    )
+    measured_time = findings.timings.candidates.get(candidate.name)
+    values = gates.metrics(
+        judged.parity,
+        measured_time.latency if measured_time else None,
+        size_bytes=candidate.summary.size_bytes,
+        integer_share=candidate.summary.integer_share,
+    )
+    values |= judged.values
+    intervals = dict(judged.intervals)
+    if "top1_drop" in judged.values:
+        values["drop"] = judged.values["top1_drop"]
+        if "top1_drop" in intervals:
+            intervals["drop"] = intervals["top1_drop"]
+    task = None if request.metric else contract.task
+    notes = list(candidate.bound.notes)
+    if why := findings.timings.failures.get(candidate.name):
+        notes.append(f"Not timed: {why}")
+    return (
+        CandidateResult(
+            name=candidate.name,
+            path=candidate.path,
+            sha256=candidate.sha256,
+            size_bytes=candidate.summary.size_bytes,
+            scheme=candidate.scheme,
+            contract=candidate.summary.contract,
+            parity=judged.parity,
+            figures=judged.figures,
+            details=judged.details,
+            timing=measured_time,
+            worst=tuple(worst),
+            drift=judged.drift,
+            integer_share=candidate.summary.integer_share,
+            metrics=values,
+            verdict=judge.verdict(
+                candidate.scheme,
+                task,
+                findings.stated,
+                values,
+                intervals,
+                no_labels=findings.samples.why,
+            ),
+            notes=tuple(notes),
+        ),
+        judged,
+    )
+
+
+def _worst(
+    findings: Findings, rows: judge.Rows, stream: Stream, errors: Mapping[str, str]
+) -> dict[int, list[WorstSample]]:
+    """The worst samples of each candidate; they are run once more to be put into words."""
+    bound = [one for one in findings.candidates if one.bound is not None]
+    outputs = len(findings.contract.outputs)
+    wanted = {
+        number: judge.worst_places(rows.candidates[number], outputs, findings.request.worst)
+        for number, one in enumerate(bound)
+        if one.name not in errors and rows.samples
+    }
+    places = {int(rows.index[row]) for found in wanted.values() for row, _ in found}
+    words = {one["id"]: one for one in stream.words(sorted(places))}
+    return {
+        number: [
+            judge.worst_sample(words[name], number, decibels)
+            for row, decibels in found
+            if (name := findings.samples.ids[int(rows.index[row])]) in words
+        ]
+        for number, found in wanted.items()
+    }
+
+
+def _assemble(
+    findings: Findings,
+    rows: judge.Rows,
+    data: str,
+    results: Sequence[CandidateResult],
+    figures: tuple[Figure, ...],
+) -> ValidationResult:
+    request, reference = findings.request, findings.reference
+    names = ", ".join(one.name for one in findings.candidates)
+    notes = list(findings.notes)
+    if why := findings.timings.failures.get(timing.REFERENCE):
+        notes.append(f"The reference was not timed: {why}")
+    return ValidationResult(
+        title=f"{names} against {reference.runner.name}",
+        reference=ReferenceResult(
+            name=reference.runner.name,
+            kind=reference.kind,
+            device=reference.described.device,
+            digest=reference.digest,
+            versions=dict(reference.described.versions),
+            timing=findings.timings.reference,
+            figures=figures,
+        ),
+        data=ValidationData(
+            path=str(request.data),
+            layout=findings.samples.layout,
+            samples=rows.samples,
+            digest=data,
+            labelled=int(rows.labelled.sum()),
+            skipped=rows.skipped,
+            notes=findings.samples.notes,
+        ),
+        candidates=tuple(results),
+        environment=environment(),
+        command=request.command,
+        seconds=0.0,
+        complete=findings.complete,
+        strict=request.strict,
+        notes=tuple(notes),
+    )
+
+
+def environment() -> dict[str, str]:
+    """What the candidates ran on and with."""
+    found = {
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "cpu": cpu_name(),
+        "python": platform.python_version(),
+        "edgekit": __version__,
+    }
+    return found | versions(("ai-edge-litert", "numpy", "opencv-python-headless"))
+
+
+def _failed(candidate: Candidate, why: str) -> CandidateResult:
+    return CandidateResult(
+        name=candidate.name,
+        path=candidate.path,
+        sha256=candidate.sha256,
+        size_bytes=candidate.summary.size_bytes,
+        scheme=candidate.scheme,
+        contract=candidate.summary.contract,
+        integer_share=candidate.summary.integer_share,
+        error=why,
+    )
+
+
+def _errors(findings: Findings, stream: Stream) -> dict[str, str]:
+    """Which candidates crashed on the data, by name."""
+    bound = [one.name for one in findings.candidates if one.bound is not None]
+    return {bound[number]: why for number, why in stream.dropped.items()}
+
+
+def _check_skipped(rows: judge.Rows) -> None:
+    total = rows.samples + len(rows.skipped)
+    if len(rows.skipped) > _MOST_SKIPPED * total:
+        raise DataError(
+            f"{len(rows.skipped)} of {total} samples could not be read, such as {rows.skipped[0]}.",
+            cure="Replace or remove the damaged files.",
+        )
+
+
+def _digest(rows: judge.Rows) -> str:
+    """Of the samples that were measured, whatever the order."""
+    import numpy as np
+
+    order = np.argsort(rows.index, kind="stable")
+    return hashlib.sha256(np.ascontiguousarray(rows.digest[order]).tobytes()).hexdigest()

@@ -1,0 +1,236 @@
+"""A validation from beginning to end."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit import __version__
+from edgekit.config import Config, load_config
+from edgekit.contract import Contract
+from edgekit.pipeline.validation import contracts, prepare, timing
+from edgekit.pipeline.validation.data import Samples, identity, order
+from edgekit.pipeline.validation.job import Job
+from edgekit.pipeline.validation.prepare import Candidate, First
+from edgekit.pipeline.validation.request import ValidationRequest
+from edgekit.pipeline.validation.result import Findings, make_result
+from edgekit.pipeline.validation.store import ReferenceCache, RunStore, references, trim
+from edgekit.pipeline.validation.stream import Stream
+from edgekit.toolchain.workshop import Workshop
+from edgekit.types import Gate, Progress, Scheme, SilentProgress
+from edgekit.validation_result import ValidationResult
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+
+_CHUNK = 32
+_CHUNK_BYTES = 64_000_000
+"""A chunk's tensors take at most about so much in each process."""
+
+
+def validate(request: ValidationRequest, progress: Progress | None = None) -> ValidationResult:
+    """Compare candidates with a reference on the user's data, and judge them.
+
+    Ctrl-C is no error where samples were measured: the result is about these, and not complete.
+
+    Raises:
+        EdgekitError: the reference, the data or the request cannot be used. What only concerns one
+            candidate is in its `CandidateResult.error`.
+        KeyboardInterrupt: before any sample was measured.
+    """
+    started = time.monotonic()
+    told = progress or SilentProgress()
+    config = load_config(request.config) if request.config else Config()
+    files = prepare.open_candidates(request)
+    stated = prepare.read_gates(request, config)
+    embedded = contracts.agreed(
+        {one.name: one.summary.contract for one in files}, tuple(request.preprocess)
+    )
+    with (
+        tempfile.TemporaryDirectory(prefix="edgekit-validate-") as scratch,
+        Workshop(name="validate", progress=told, limits=request.limits) as workshop,
+    ):
+        work = Path(scratch)
+        reference = prepare.open_the_reference(request, embedded, workshop, work)
+        with reference.runner:
+            contract = prepare.make_contract(request, config, reference, embedded)
+            run = _Run(
+                request=request,
+                reference=reference,
+                contract=contract,
+                samples=prepare.open_data(request, contract),
+                workshop=workshop,
+                work=work,
+            )
+            result = run.carry_out(files, stated)
+    return replace(result, seconds=round(time.monotonic() - started, 2))
+
+
+def cores() -> int:
+    """How many processes can run at the same time here."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(kw_only=True)
+class _Run:
+    """What is the same throughout one run."""
+
+    request: ValidationRequest
+    reference: prepare.Reference
+    contract: Contract
+    samples: Samples
+    workshop: Workshop
+    work: Path
+
+    def carry_out(
+        self, files: Sequence[Candidate], stated: Sequence[tuple[Scheme | None, Gate]]
+    ) -> ValidationResult:
+        """Bind, time, measure, judge."""
+        request, progress = self.request, self.workshop.progress
+        notes = list(self.samples.notes)
+        for entry in self.contract.inputs:
+            notes += [f"Input {entry.tensor.name}: {text}." for text in entry.assumed]
+        for note in notes:
+            progress.note(note)
+        chosen = order(self.samples, limit=request.limit, seed=request.seed)
+        first = prepare.first_sample(self.samples, chosen, self.contract, self.reference)
+        candidates = prepare.bind_all(files, self.contract, first, self.workshop, self.work)
+        timings = self._time(candidates, first)
+        job = self._job(candidates, first)
+        chunks = self._chunks(chosen, first, len(candidates))
+        store = RunStore.open(self._key(candidates, job, chunks), resume=request.resume)
+        stream = self._stream(job, chunks, store, first, candidates)
+        try:
+            complete = self._measure(stream) if job.candidates else True
+            finished = sorted(one for one in store.finished() if one < len(chunks))
+            if not complete and not finished:
+                raise KeyboardInterrupt
+            progress.step("Judging")
+            findings = Findings(
+                request=request,
+                reference=self.reference,
+                contract=self.contract,
+                samples=self.samples,
+                candidates=candidates,
+                job=job,
+                timings=timings,
+                stated=stated,
+                notes=notes,
+                complete=complete,
+            )
+            result = make_result(findings, store, finished, stream)
+        finally:
+            stream.close()
+        trim(references(), request.cache_gb * 1e9)
+        if complete:
+            store.remove()
+        return result
+
+    def _measure(self, stream: Stream) -> bool:
+        """Whether all was measured; steps of the reference are not told meanwhile."""
+        told = self.workshop.progress
+        told.step("Measuring")
+        self.workshop.progress = SilentProgress()
+        try:
+            complete = stream.run()
+        finally:
+            self.workshop.progress = told
+        if not complete:
+            told.note("Interrupted: what follows is about the samples measured so far.")
+        return complete
+
+    def _time(self, candidates: Sequence[Candidate], first: First) -> timing.Timings:
+        files = {one.name: one.path for one in candidates if not one.error}
+        if not self.request.latency or not files:
+            return timing.Timings(candidates={}, reference=None, failures={})
+        return timing.measure(
+            files,
+            self.workshop,
+            threads=self.request.threads,
+            reference=self.reference.runner,
+            inputs=first.inputs,
+        )
+
+    def _job(self, candidates: Sequence[Candidate], first: First) -> Job:
+        """What measuring processes are told, about the candidates that run."""
+        bound = [one.bound for one in candidates if one.bound is not None]
+        parts: dict[str, list[list[int]]] = {}
+        for one in bound:
+            parts |= {str(place): spans for place, spans in one.parts.items()}
+        span = max((float(abs(stack).max(initial=0)) for stack in first.outputs), default=1.0)
+        return Job(
+            data=str(self.request.data),
+            layout=self.samples.layout,
+            labelled=self.samples.labelled,
+            contract=self.contract.to_json(),
+            candidates=[one.job for one in bound],
+            parts=parts,
+            metric=self.request.metric,
+            span=span,
+            recorded=self.reference.recorded,
+            references="",
+            scratch=str(self.work),
+        )
+
+    def _chunks(self, chosen: Sequence[int], first: First, candidates: int) -> list[list[int]]:
+        size = int(_CHUNK_BYTES // max(1, first.bytes * (1 + candidates)))
+        size = max(1, min(_CHUNK, size))
+        return [list(chosen[start : start + size]) for start in range(0, len(chosen), size)]
+
+    def _key(
+        self, candidates: Sequence[Candidate], job: Job, chunks: Sequence[Sequence[int]]
+    ) -> str:
+        """What a run that was killed is found by: the same files, data, contract and choice."""
+        chosen = [place for chunk in chunks for place in chunk]
+        parts = [
+            __version__,
+            [(one.name, one.sha256, one.error) for one in candidates],
+            [self.reference.kind, self.request.reference, self.reference.digest],
+            identity(self.request.data, self.samples, chosen),
+            [list(chunk) for chunk in chunks],
+            [job.contract, job.metric, job.labelled],
+        ]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def _stream(
+        self,
+        job: Job,
+        chunks: Sequence[Sequence[int]],
+        store: RunStore,
+        first: First,
+        candidates: Sequence[Candidate],
+    ) -> Stream:
+        import numpy as np
+
+        cache = ReferenceCache.open(self.reference.key(self.contract, first.outputs), store)
+        path = self.work / "job.json"
+        replace(job, references=str(cache.folder)).write(path)
+
+        def ask(inputs: Sequence[Path], digests: Sequence[str], ids: Sequence[str]) -> list[Array]:
+            stacks = [np.load(one, mmap_mode="r", allow_pickle=False) for one in inputs]
+            return self.reference.ask(stacks, digests, ids)
+
+        return Stream(
+            job=path,
+            chunks=chunks,
+            store=store,
+            cache=cache,
+            ask=ask,
+            names=[one.name for one in candidates if one.bound is not None],
+            ids=self.samples.ids,
+            jobs=self.request.jobs or cores(),
+            scratch=self.work,
+            logs=self.workshop.log_folder,
+            limits=self.request.limits,
+            progress=self.workshop.progress,
+            most_bytes=self.request.cache_gb * 1e9,
+        )

@@ -1,0 +1,285 @@
+"""Feeds chunks of samples to measuring processes, and survives what happens to them."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit.errors import StepCrashed, StepOutOfMemory, StepTimeout
+from edgekit.pipeline.validation.engine import read_marker
+from edgekit.pipeline.validation.store import ReferenceCache, RunStore, trim, write_table
+from edgekit.toolchain.worker import Worker
+from edgekit.toolchain.workshop import Limits
+from edgekit.types import Progress
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+
+_PROGRAM = Path(__file__).with_name("worker.py")
+_SECONDS = 900.0
+_GIGABYTES = 16.0
+_TOLD_SECONDS = 0.2
+_TRIMMED_EVERY = 64
+"""So many newly made chunks of reference outputs are between two looks at the cache's size."""
+
+Ask = Callable[[Sequence[Path], Sequence[str], Sequence[str]], "list[Array]"]
+"""The reference: its outputs for stacks of inputs, with the samples' digests and ids."""
+
+
+@dataclass(kw_only=True)
+class Stream:
+    """One run over all chunks.
+
+    Attributes:
+        job: the file with what each process is told.
+        chunks: the samples' places, by chunk.
+        store: where rows go.
+        cache: where the reference's outputs go.
+        ask: the reference; one question at a time.
+        names: what the candidates are called.
+        ids: of all samples.
+        jobs: how many processes.
+        scratch: a folder for what is on its way.
+        logs: the folder of the processes' logs.
+        limits: of one chunk.
+        progress: told how far it is.
+        most_bytes: how large the cache may become.
+    """
+
+    job: Path
+    chunks: Sequence[Sequence[int]]
+    store: RunStore
+    cache: ReferenceCache
+    ask: Ask
+    names: Sequence[str]
+    ids: Sequence[str]
+    jobs: int
+    scratch: Path
+    logs: Path
+    limits: Limits
+    progress: Progress
+    most_bytes: float = 4e9
+    dropped: dict[int, str] = field(default_factory=dict)
+    _workers: dict[int, Worker] = field(default_factory=dict)
+    _prepared: set[int] = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _asking: threading.Lock = field(default_factory=threading.Lock)
+    _stopped: threading.Event = field(default_factory=threading.Event)
+    _errors: list[BaseException] = field(default_factory=list)
+    _asked: int = 0
+
+    def run(self) -> bool:
+        """Measure every chunk that was not measured before.
+
+        Returns:
+            Whether all were measured; false after Ctrl-C.
+
+        Raises:
+            EdgekitError: the data, the metric or the reference failed; not for a candidate that
+                crashes, which goes into ``dropped`` while the others go on.
+        """
+        self.dropped |= self.store.dropped()
+        left = [one for one in range(len(self.chunks)) if one not in self.store.finished()]
+        waiting = iter(left)
+        done = sum(map(len, self.chunks)) - sum(len(self.chunks[one]) for one in left)
+        self._count = _Count(self.progress, done=done, total=sum(map(len, self.chunks)))
+        threads = [
+            threading.Thread(target=self._serve, args=(number, waiting), daemon=True)
+            for number in range(min(self.jobs, len(left)))
+        ]
+        for number in range(len(threads)):
+            # Here, not in its thread: the kernel ends a process with the thread that started it.
+            self._start(number)
+        try:
+            for thread in threads:
+                thread.start()
+            while any(thread.is_alive() for thread in threads):
+                time.sleep(0.05)  # a join would keep Ctrl-C waiting
+                self._count.tell()
+        except KeyboardInterrupt:
+            self._end(threads)
+            return False
+        if self._errors:
+            self._end(threads)
+            raise self._errors[0]
+        return True
+
+    def words(self, places: Sequence[int]) -> list[dict[str, Any]]:
+        """What everybody says about some samples, see `Engine.words`."""
+        if not places:
+            return []
+        # One that was started again was so by a thread, and ended with it.
+        number = self.jobs if self.dropped else 0
+        answer = self._ask_worker(number, "words", {"chunk": -1, "places": list(places)})
+        samples: list[dict[str, Any]] = answer["samples"]
+        return samples
+
+    def close(self) -> None:
+        """End all processes."""
+        with self._lock:
+            workers, self._workers = list(self._workers.values()), {}
+        for worker in workers:
+            worker.close()
+
+    def _serve(self, number: int, waiting: Any) -> None:
+        """One process's thread: chunk after chunk until there is none."""
+        try:
+            while not self._stopped.is_set():
+                with self._lock:
+                    chunk = next(waiting, None)
+                if chunk is None or len(self.dropped) == len(self.names):
+                    return
+                rows = str(self.store.path(chunk))
+                request = {"chunk": chunk, "places": list(self.chunks[chunk]), "rows": rows}
+                self._ask_worker(number, "measure", request)
+                self._count.add(len(self.chunks[chunk]))
+        except BaseException as error:  # noqa: BLE001  raised again where all threads meet
+            if not self._stopped.is_set():
+                self._errors.append(error)
+                self._stopped.set()
+
+    def _ask_worker(self, number: int, verb: str, request: dict[str, Any]) -> dict[str, Any]:
+        """A verb's answer, with the reference asked in between where it is needed."""
+        while True:
+            try:
+                worker = self._worker(number)
+                answer = worker.call(verb, request).result
+                self._leave_out({int(one): why for one, why in answer["failed"].items()})
+                if answer["done"]:
+                    return answer
+                self._make_reference(answer)
+            except (StepCrashed, StepTimeout, StepOutOfMemory) as error:
+                self._drop(number, error)
+
+    def _make_reference(self, answer: dict[str, Any]) -> None:
+        """Ask the reference about a chunk and keep what it says."""
+        import numpy as np
+
+        paths = [Path(path) for path in answer["inputs"]]
+        try:
+            with self._asking:
+                if self._stopped.is_set():
+                    raise KeyboardInterrupt
+                outputs = self.ask(paths, answer["digests"], answer["ids"])
+        finally:
+            for path in paths:
+                path.unlink(missing_ok=True)
+        columns = {str(place): np.asarray(stack) for place, stack in enumerate(outputs)}
+        self.cache.folder.mkdir(parents=True, exist_ok=True)
+        write_table(self.cache.folder / f"{answer['key']}.rows", columns)
+        self._asked += 1
+        if self._asked % _TRIMMED_EVERY == 0:
+            trim(self.cache.folder.parent, self.most_bytes)
+
+    def _worker(self, number: int) -> Worker:
+        """A process that has taken the job; it is started where there is none."""
+        if number not in self._workers:
+            self._start(number)
+        if number not in self._prepared:
+            marker, skip = self._marker(number), list(self.dropped)
+            request = {"job": str(self.job), "marker": str(marker), "skip": skip}
+            self._workers[number].call("prepare", request)
+            self._prepared.add(number)
+        return self._workers[number]
+
+    def _start(self, number: int) -> None:
+        with self._lock:
+            if self._stopped.is_set():
+                raise KeyboardInterrupt
+            self._prepared.discard(number)
+            self._workers[number] = Worker(
+                _PROGRAM,
+                python=sys.executable,
+                log=self.logs / f"validate-{number}.log",
+                name="validate",
+                seconds=self.limits.seconds or _SECONDS,
+                memory_gb=self.limits.memory_gb or _GIGABYTES,
+                isolated=False,
+                allow_network=self.limits.allow_network,
+            )
+
+    def _drop(self, number: int, error: Exception) -> None:
+        """Leave out the candidate that was running when a process died; the others go on.
+
+        Raises:
+            StepCrashed, StepTimeout, StepOutOfMemory: no candidate was running.
+        """
+        if self._stopped.is_set():
+            raise error
+        candidate, place = read_marker(self._marker(number))
+        with self._lock:
+            if worker := self._workers.pop(number, None):
+                worker.close()
+            if candidate < 0:
+                raise error
+            what = "took too long" if isinstance(error, StepTimeout) else "ended the runtime"
+            reason = f"The candidate {what} on sample {self.ids[place]}: {error}"
+        self._leave_out({candidate: reason})
+        self._marker(number).unlink(missing_ok=True)
+
+    def _leave_out(self, failed: dict[int, str]) -> None:
+        """These candidates are not judged: what they did before says nothing."""
+        if failed:
+            with self._lock:
+                self.dropped = failed | self.dropped
+                self.store.drop(self.dropped)
+
+    def _marker(self, number: int) -> Path:
+        return self.scratch / f"marker-{number}"
+
+    def _end(self, threads: Sequence[threading.Thread]) -> None:
+        self._stopped.set()
+        self.close()
+        with contextlib.suppress(KeyboardInterrupt):
+            for thread in threads:
+                thread.join(timeout=5)
+        self._stopped.clear()
+
+
+class _Count:
+    """How many samples are done, and how long the rest will take."""
+
+    def __init__(self, progress: Progress, *, done: int, total: int) -> None:
+        self._progress = progress
+        self._done = self._before = done
+        self._total = total
+        self._since = time.monotonic()
+        self._told = 0.0
+        self._lock = threading.Lock()
+
+    def add(self, samples: int) -> None:
+        """So many more are done."""
+        with self._lock:
+            self._done += samples
+
+    def tell(self) -> None:
+        """Tell the progress, now and then."""
+        now = time.monotonic()
+        if now - self._told < _TOLD_SECONDS or not self._total:
+            return
+        self._told = now
+        fresh = self._done - self._before
+        left = ""
+        if fresh:
+            seconds = (now - self._since) / fresh * (self._total - self._done)
+            left = f", {duration(seconds)} left"
+        message = f"{self._done:,} of {self._total:,} samples{left}"
+        self._progress.update(self._done / self._total, message)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as ``42 s``, ``3:20 min`` or ``2:05 h``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60}:{whole % 60:02d} min"
+    return f"{whole // 3600}:{whole // 60 % 60:02d} h"

@@ -1,0 +1,159 @@
+"""What a target can do, as data: one `Profile` for each TOML file under ``profiles/``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where facts of a profile come from: a document or a measurement, and what it says."""
+
+    name: str
+    says: str
+    url: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """An operator that the runtime knows, but whose kernel refuses these types.
+
+    Attributes:
+        op: the operator.
+        inputs: types of its first input.
+        outputs: types of its first output.
+        says: what happens.
+    """
+
+    op: str
+    inputs: frozenset[str]
+    outputs: frozenset[str]
+    says: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """What loads the file.
+
+    Attributes:
+        name: as people call it, with its version.
+        operators: first and last version of each operator that it registers; ``None`` where that
+            is not known. An operator that is missing here is not there.
+        any_version: whether it looks at the operator only and not at its version (TFLite Micro).
+        tensorflow_lite: the version of TensorFlow Lite that it was built from, where the operators
+            are not listed: they follow from TensorFlow's own table then.
+        types: tensor types that it knows, ``None`` where that is not known.
+        refuses: types that its kernels refuse.
+        custom: custom operators that it has.
+        flex: whether TensorFlow's own operators (Flex) are linked in.
+        alignment: bytes to which tensors are aligned in the arena.
+        keeps_inputs: whether the graph's inputs keep their place in the arena to the end.
+    """
+
+    name: str
+    operators: Mapping[str, tuple[int, int]] | None = None
+    any_version: bool = False
+    tensorflow_lite: str | None = None
+    types: frozenset[str] | None = None
+    refuses: tuple[Refusal, ...] = ()
+    custom: frozenset[str] = frozenset()
+    flex: bool = False
+    alignment: int = 64
+    keeps_inputs: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """What an accelerator asks of one operator, beyond what it asks of all.
+
+    Attributes:
+        types: of its activations, in place of the accelerator's.
+        activations: fused activation functions that it takes, ``None`` for all.
+        max_stride: the largest stride.
+        max_rank: the largest number of dimensions.
+        condition: what else must hold, in words. edgekit does not check it and says so.
+    """
+
+    types: frozenset[str] | None = None
+    activations: frozenset[str] | None = None
+    max_stride: int | None = None
+    max_rank: int | None = None
+    condition: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accelerator:
+    """A delegate or a co-processor that computes a part of the graph.
+
+    Attributes:
+        name: as people call it.
+        operators: those that it takes.
+        rules: what it asks of some of them.
+        types: of the activations that it takes.
+        max_rank: the largest number of dimensions of an activation.
+        inner_dimensions: only so many of the innermost dimensions may be larger than 1.
+        static_shapes: whether every dimension must be known.
+        complete: whether ``operators`` is known to be the whole list. Where it is not, an operator
+            that is missing there is *not known* instead of refused.
+        required: whether what it does not take makes the file unfit, instead of slower.
+        first_part_only: whether only the first part of the graph is computed by it.
+    """
+
+    name: str
+    operators: frozenset[str]
+    rules: Mapping[str, Rule] = field(default_factory=dict)
+    types: frozenset[str]
+    max_rank: int | None = None
+    inner_dimensions: int | None = None
+    static_shapes: bool = False
+    complete: bool = True
+    required: bool = False
+    first_part_only: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a file must keep; ``None`` is no limit.
+
+    Attributes:
+        integer_only: nothing computes in float, but for QUANTIZE and DEQUANTIZE at the border.
+        file_bytes: size of the file.
+        arena_bytes: working memory of one inference, as estimated by `edgekit.targets.arena`.
+        inputs, outputs: tensor types that the app or its API takes.
+        accelerated_share: least share of operators, 0 to 1, that the accelerator computes.
+        parts: so many accelerated parts at most.
+    """
+
+    integer_only: bool = False
+    file_bytes: int | None = None
+    arena_bytes: int | None = None
+    inputs: frozenset[str] | None = None
+    outputs: frozenset[str] | None = None
+    accelerated_share: float | None = None
+    parts: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """One target.
+
+    Attributes:
+        name: what one types after ``--target``.
+        summary: one line.
+        verified: whether its facts were tried on the real runtime or tool; where not, they are
+            what the sources say.
+        sources: where they come from.
+        notes: what the reader must know, and what is not known.
+        runtime, accelerator: ``None`` where the profile says nothing about it.
+        limits: what a file must keep.
+    """
+
+    name: str
+    summary: str
+    verified: bool
+    sources: tuple[Source, ...]
+    notes: tuple[str, ...] = ()
+    runtime: Runtime | None = None
+    accelerator: Accelerator | None = None
+    limits: Limits = Limits()
