@@ -2,11 +2,11 @@
 
     python benchmarks/int8_models.py [--photos DIR DIR] [--models NAME …] [--rows NAME …]
 
-Small networks of ten kinds are trained (about a minute each, kept in a cache), converted by edgekit
-to float `.tflite`, and quantized by litert-quantizer as it comes and by edgekit at each effort. The
-files are compared with the float file on samples whose photographs and digits neither training nor
-calibration has seen. Where edgekit is worse than litert-quantizer by more than two standard errors
-(paired bootstrap over the samples), the last lines say so.
+Small networks of ten kinds are trained (up to three minutes each, kept in a cache), converted by
+edgekit to float `.tflite`, and quantized by litert-quantizer as it comes and by edgekit at each
+effort. The files are compared with the float file on samples whose photographs and digits neither
+training nor calibration has seen. Where edgekit is worse than litert-quantizer by more than two
+standard errors (paired bootstrap over the samples), the last lines say so.
 """
 
 from __future__ import annotations
@@ -128,17 +128,18 @@ def _photos(folders: Sequence[Path] | None) -> Photos:
 
 
 def measure(net: Trained, names: Sequence[str]) -> tuple[dict[str, Row], float]:
-    """The rows by name, and the float file's figure."""
+    """The rows by name, but for files in which the runtime stops; and the float file's figure."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         calibration = [feed_of(net.model, net.calibration.image, folder / "calibration.npy")]
         evaluation = [feed_of(net.model, net.evaluation.image, folder / "evaluation.npy")]
         made = {row: make(row, ROWS[row], net.model, calibration, folder) for row in names}
-        times = latencies([one.path for one in made.values()])
+        got = {row: found for row, one in made.items() if (found := _runs(one, evaluation))}
+        times = latencies([made[row].path for row in got])
         wanted = in_order(net.member, outputs(net.model, evaluation))
         rows = {}
-        for (row, one), time in zip(made.items(), times, strict=True):
-            given = in_order(net.member, outputs(one.path, evaluation))
+        for (row, found), time in zip(got.items(), times, strict=True):
+            one, given = made[row], in_order(net.member, found)
             rows[row] = Row(
                 made=one,
                 energies=np.array([energies(*pair) for pair in zip(wanted, given, strict=True)]),
@@ -146,6 +147,15 @@ def measure(net: Trained, names: Sequence[str]) -> tuple[dict[str, Row], float]:
                 latency=time / times[0],
             )
         return rows, float(net.member.task.score(wanted, net.evaluation).mean())
+
+
+def _runs(made: Made, feeds: Sequence[Feed]) -> list[Array]:
+    """The outputs of a file; none where the runtime stops in it, which is said."""
+    try:
+        return outputs(made.path, feeds)
+    except RuntimeError as error:
+        Console().print(f"{made.title}: stops with {str(error).strip()[:200]}", style="bold red")
+        return []
 
 
 def feed_of(model: Path, values: Array, path: Path) -> Feed:

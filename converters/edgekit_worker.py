@@ -57,6 +57,63 @@ class WorkerError(Exception):
         self.cause, self.cure, self.kind = cause, cure, kind
 
 
+class Stacks:
+    """For the verb ``intermediates``: one `.npy` a tensor, written a sample at a time.
+
+    Args:
+        folder: where the files go.
+        count: how many samples will come.
+    """
+
+    def __init__(self, folder: Path, count: int) -> None:
+        self._folder, self._count, self._sample = folder, count, 0
+        self._arrays: dict[str, Any] = {}
+        self._points: dict[str, dict[str, Any]] = {}
+
+    def keep(self, name: str, operator: str, value: Any, **more: Any) -> None:
+        """Write a tensor of this sample; one of another shape than before is left out."""
+        from numpy.lib.format import open_memmap
+
+        if name not in self._arrays:
+            path = self._folder / f"tensor_{len(self._arrays)}.npy"
+            shape = (self._count, *value.shape)
+            self._arrays[name] = open_memmap(path, mode="w+", dtype=value.dtype, shape=shape)
+            point = {"name": name, "operator": operator, "path": str(path)}
+            self._points[name] = {**point, "shape": list(value.shape), **more}
+        if self._arrays[name].shape[1:] == value.shape:
+            self._arrays[name][self._sample] = value
+
+    def next_sample(self) -> None:
+        """What comes now belongs to the sample after this one."""
+        self._sample += 1
+
+    def finish(self) -> dict[str, Any]:
+        """The verb's result: ``points`` in the order in which they first came, ``samples``."""
+        for array in self._arrays.values():
+            array.flush()
+        return {"points": list(self._points.values()), "samples": self._count}
+
+
+def timed_runs(
+    once: Callable[[], float], request: dict[str, Any], progress: Callable[..., None]
+) -> list[float]:
+    """The times that ``once`` gives, in milliseconds, after a warm-up.
+
+    ``request`` says how often: ``warmup`` times unmeasured, then ``runs`` times, or fewer where
+    ``seconds`` are over and there are five.
+    """
+    for _ in range(request["warmup"]):
+        once()
+    samples: list[float] = []
+    deadline = time.perf_counter() + request["seconds"]
+    for number in range(request["runs"]):
+        samples.append(once())
+        progress((number + 1) / request["runs"])
+        if time.perf_counter() > deadline and number >= 4:
+            break
+    return samples
+
+
 def main(worker: Path) -> None:
     """Serve the verbs of ``worker`` until standard input ends."""
     events = _take_events_pipe()

@@ -45,12 +45,12 @@ class Member:
 
 
 ZOO: tuple[Member, ...] = (
-    Member(name="resnet", kind="residual", task=tasks.CLASSIFICATION, epochs=3),
+    Member(name="resnet", kind="residual", task=tasks.CLASSIFICATION, epochs=9),
     Member(name="mobilenet", kind="hard-swish", task=tasks.CLASSIFICATION, epochs=7),
     Member(name="efficientnet", kind="squeeze-excite", task=tasks.CLASSIFICATION, epochs=3),
-    Member(name="transformer", kind="transformer", task=tasks.CLASSIFICATION, epochs=4, rate=2e-3),
+    Member(name="transformer", kind="transformer", task=tasks.CLASSIFICATION, epochs=10, rate=2e-3),
     Member(name="unet", kind="U-Net", task=tasks.SEGMENTATION, epochs=2),
-    Member(name="detector", kind="two outputs", task=tasks.DETECTION, epochs=3),
+    Member(name="detector", kind="two outputs", task=tasks.DETECTION, epochs=12),
     Member(name="autoencoder", kind="transposed conv", task=tasks.RECONSTRUCTION, epochs=3),
     Member(name="superresolution", kind="no norm", task=tasks.ENLARGEMENT, epochs=2, rate=2e-3),
     Member(name="signals", kind="1-D conv", task=tasks.SIGNALS, epochs=4, data="waves"),

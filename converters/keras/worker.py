@@ -7,6 +7,7 @@ on one function of static shapes in inference mode, so what is exported is what 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import lru_cache
@@ -22,15 +23,17 @@ os.environ["KERAS_BACKEND"] = "tensorflow"
 import numpy as np
 import tensorflow as tf
 from keras_export import freeze, to_onnx, to_tflite, trace
+from keras_intermediates import layers_of
 from keras_source import load_keras
 from loaded_model import Model, Spec
 from saved_model_source import load_saved_model
 
-from edgekit_worker import WorkerError
+from edgekit_worker import Stacks, WorkerError, timed_runs
 
 Progress = Callable[..., None]
 
 _loaded: dict[str, Model] = {}  # at most one, under "model"
+_load_ms = {"load_ms": 0.0}
 _trace = lru_cache(maxsize=2)(trace)
 _freeze = lru_cache(maxsize=2)(freeze)
 
@@ -43,8 +46,11 @@ def describe(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
         ``dtype`` and ``layout``, in the model's own order.
     """
     progress(0.2, "loading the model")
+    started = time.perf_counter()
     model = _loaded["model"] = _load(request["source"])
+    _load_ms["load_ms"] = 1e3 * (time.perf_counter() - started)
     return {
+        "device": f"CPU, {_threads()} threads",
         "inputs": [asdict(spec) for spec in model.inputs],
         "outputs": [asdict(spec) for spec in model.outputs],
     }
@@ -68,10 +74,7 @@ def reference(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     count = _sample_count(files, model)
     samples: list[list[np.ndarray]] = [[] for _ in model.outputs]
     for index in range(count):
-        feeds = [
-            tf.constant(file[index].reshape(shape), spec.dtype)
-            for file, shape, spec in zip(files, shapes, model.inputs, strict=True)
-        ]
+        feeds = _feeds(files, shapes, model, index)
         for kept, tensor in zip(samples, _run(function, feeds), strict=True):
             kept.append(tensor)
         progress((index + 1) / count, f"sample {index + 1} of {count}")
@@ -83,6 +86,54 @@ def reference(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
             for index, (spec, arrays) in enumerate(zip(model.outputs, samples, strict=True))
         ]
     }
+
+
+def intermediates(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """Run stacked inputs as `reference` does, and write what each layer returns.
+
+    Returns:
+        ``points``: name (the layer's), operator (its class), path and shape of each, inputs first;
+        ``samples``.
+    """
+    model = _model()
+    layers = layers_of(model.owner)
+    shapes = _shapes(model, {spec["name"]: spec for spec in request["specs"]})
+    files = [np.load(request["inputs"][spec.name], mmap_mode="r") for spec in model.inputs]
+    count = _sample_count(files, model)
+    kept = Stacks(Path(request["outputs_folder"]), count)
+    for index in range(count):
+        feeds = _feeds(files, shapes, model, index)
+        for spec, value in zip(model.inputs, feeds, strict=True):
+            kept.keep(spec.name, "INPUT", value.numpy())
+        for name, kind, value in layers(feeds):
+            kept.keep(name, kind, value)
+        kept.next_sample()
+        progress((index + 1) / count, f"sample {index + 1} of {count}")
+    return kept.finish()
+
+
+def benchmark(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """Time single inferences on the first sample of ``request["inputs"]``.
+
+    Returns:
+        ``load_ms`` as `describe` had it, ``first_ms`` (with tracing), ``samples_ms``, ``threads``.
+    """
+    model = _model()
+    shapes = _shapes(model, {spec["name"]: spec for spec in request["specs"]})
+    files = [np.load(request["inputs"][spec.name], mmap_mode="r") for spec in model.inputs]
+    feeds = _feeds(files, shapes, model, 0)
+    started = time.perf_counter()
+    function = trace(model, shapes)
+    _run(function, feeds)
+    first_ms = 1e3 * (time.perf_counter() - started)
+
+    def once() -> float:
+        started = time.perf_counter()
+        _run(function, feeds)
+        return 1e3 * (time.perf_counter() - started)
+
+    samples = timed_runs(once, request, progress)
+    return {**_load_ms, "first_ms": first_ms, "samples_ms": samples, "threads": _threads()}
 
 
 def convert(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
@@ -142,6 +193,22 @@ def _sample_count(files: list[np.ndarray], model: Model) -> int:
     if len(set(counts.values())) != 1:
         raise WorkerError(f"The inputs have different numbers of samples: {counts}", kind="data")
     return next(iter(counts.values()))
+
+
+def _feeds(
+    files: list[np.ndarray], shapes: tuple[tuple[int, ...], ...], model: Model, index: int
+) -> list[Any]:
+    return [
+        tf.constant(file[index].reshape(shape), spec.dtype)
+        for file, shape, spec in zip(files, shapes, model.inputs, strict=True)
+    ]
+
+
+def _threads() -> int:
+    """TensorFlow takes a thread per core that it may use, unless it was told another number."""
+    told: int = tf.config.threading.get_intra_op_parallelism_threads()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return told or cores or 1
 
 
 def _run(function: Any, feeds: list[Any]) -> list[np.ndarray]:

@@ -1,10 +1,13 @@
 """ONNX: describe a file and run it with ONNX Runtime.
 
-Verbs: ``describe``, ``reference``, ``convert``. The session is kept between them.
+Verbs: ``describe``, ``reference``, ``intermediates``, ``benchmark``. The session is kept between
+them.
 """
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +15,13 @@ import numpy as np
 import onnx
 import onnxruntime
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
+from onnx_intermediates import expose, modules
 from onnx_layout import input_layout
 
-from edgekit_worker import WorkerError
+from edgekit_worker import Stacks, WorkerError, timed_runs
 
 _session: onnxruntime.InferenceSession | None = None
+_described: Path | None = None
 
 _RUNTIME_DOMAINS = {"ai.onnx", "com.microsoft", "com.ms.internal.nhwc", "org.pytorch.aten"}
 """ONNX Runtime's own operators, beside the standard's."""
@@ -34,8 +39,8 @@ _DTYPES = {
 
 def describe(request: dict[str, Any], progress: Any) -> dict[str, Any]:
     """Inputs and outputs of the file; a dimension that is open is null."""
-    global _session
-    path = Path(request["source"]["location"])
+    global _session, _described
+    path = _described = Path(request["source"]["location"])
     if request["source"].get("weights"):
         raise WorkerError("--weights does not go with an ONNX file.", kind="usage")
     progress(0.1, "reading the model")
@@ -55,7 +60,11 @@ def describe(request: dict[str, Any], progress: Any) -> dict[str, Any]:
     inputs = [_spec(value) for value in _session.get_inputs()]
     for spec in inputs:
         spec["layout"] = input_layout(model.graph, spec["name"])
-    return {"inputs": inputs, "outputs": [_spec(value) for value in _session.get_outputs()]}
+    return {
+        "device": f"CPU, {_threads()} threads",
+        "inputs": inputs,
+        "outputs": [_spec(value) for value in _session.get_outputs()],
+    }
 
 
 def reference(request: dict[str, Any], progress: Any) -> dict[str, Any]:
@@ -73,18 +82,7 @@ def reference(request: dict[str, Any], progress: Any) -> dict[str, Any]:
     kept: list[list[np.ndarray]] = [[] for _ in names]
     count = len(stacks[0])
     for index in range(count):
-        feed = {
-            spec["name"]: np.array(stack[index]).reshape(spec["shape"])
-            for spec, stack in zip(specs, stacks, strict=True)
-        }
-        try:
-            values = _session.run(None, feed)
-        except Exception as error:
-            raise WorkerError(
-                f"ONNX Runtime cannot run the model: {_first_line(error)}",
-                cure="Check --input: its shape, type and layout.",
-                kind="model",
-            ) from error
+        values = _run(_session, _feed(specs, stacks, index))
         for values_of_one, value in zip(kept, values, strict=True):
             values_of_one.append(np.asarray(value))
         progress((index + 1) / count, f"{index + 1} of {count} samples")
@@ -98,6 +96,90 @@ def reference(request: dict[str, Any], progress: Any) -> dict[str, Any]:
             {"name": name, "shape": shape, "dtype": str(stacked.dtype), "path": str(path)}
         )
     return {"outputs": outputs}
+
+
+def intermediates(request: dict[str, Any], progress: Any) -> dict[str, Any]:
+    """Run ``request["artifact"]`` on stacked inputs, and write each of its float values.
+
+    Returns:
+        ``points``: name, operator, path, shape and modules (of PyTorch) of each, inputs first;
+        ``samples``.
+    """
+    path, specs = Path(request["artifact"]), request["specs"]
+    model = onnx.load(str(path))
+    came_from, made = modules(model), expose(model)
+    stacks = [np.load(request["inputs"][spec["name"]], mmap_mode="r") for spec in specs]
+    kept = Stacks(Path(request["outputs_folder"]), len(stacks[0]))
+    exposed = Path(request["outputs_folder"]) / "exposed.onnx"
+    onnx.save(model, exposed, save_as_external_data=model.ByteSize() > 1 << 30)
+    session = _open(exposed)
+    for index in range(len(stacks[0])):
+        feed = _feed(specs, stacks, index)
+        for name, value in feed.items():
+            kept.keep(name, "INPUT", value)
+        names = [value.name for value in session.get_outputs()]
+        values = dict(zip(names, _run(session, feed), strict=True))
+        for name, kind in made.items():
+            value = values[name]
+            if isinstance(value, np.ndarray) and np.issubdtype(value.dtype, np.floating):
+                kept.keep(name, kind, value, modules=came_from.get(name, []))
+        kept.next_sample()
+        progress((index + 1) / len(stacks[0]), f"{index + 1} of {len(stacks[0])} samples")
+    return kept.finish()
+
+
+def benchmark(request: dict[str, Any], progress: Any) -> dict[str, Any]:
+    """Open the described file anew and time single inferences on the first sample.
+
+    Returns:
+        ``load_ms``, ``first_ms``, ``samples_ms``, ``threads``.
+    """
+    assert _described is not None
+    specs = request["specs"]
+    stacks = [np.load(request["inputs"][spec["name"]], mmap_mode="r") for spec in specs]
+    feed = _feed(specs, stacks, 0)
+    started = time.perf_counter()
+    session = _open(_described)
+    load_ms = 1e3 * (time.perf_counter() - started)
+
+    def once() -> float:
+        started = time.perf_counter()
+        _run(session, feed)
+        return 1e3 * (time.perf_counter() - started)
+
+    first_ms = once()
+    samples = timed_runs(once, request, progress)
+    return {
+        "load_ms": load_ms,
+        "first_ms": first_ms,
+        "samples_ms": samples,
+        "threads": _threads(),
+    }
+
+
+def _feed(
+    specs: list[dict[str, Any]], stacks: list[np.ndarray], index: int
+) -> dict[str, np.ndarray]:
+    return {
+        spec["name"]: np.array(stack[index]).reshape(spec["shape"])
+        for spec, stack in zip(specs, stacks, strict=True)
+    }
+
+
+def _run(session: onnxruntime.InferenceSession, feed: dict[str, np.ndarray]) -> list[Any]:
+    try:
+        return session.run(None, feed)
+    except Exception as error:
+        raise WorkerError(
+            f"ONNX Runtime cannot run the model: {_first_line(error)}",
+            cure="Check --input: its shape, type and layout.",
+            kind="model",
+        ) from error
+
+
+def _threads() -> int:
+    """ONNX Runtime takes a thread per core that it may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _read(path: Path) -> onnx.ModelProto:

@@ -1,22 +1,28 @@
 """PyTorch: load a model, describe it, run it as the reference, export it.
 
-Verbs: ``describe``, ``reference``, ``convert``. The loaded model is kept between them.
+Verbs: ``describe``, ``reference``, ``intermediates``, ``benchmark``, ``convert``. The loaded model
+is kept between them.
 """
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch_device import choose_device, device_name, move, state_digest, timed
 from torch_export import export_onnx, save_exported_program
+from torch_intermediates import listening
 from torch_loading import load_model
 
-from edgekit_worker import WorkerError
+from edgekit_worker import Stacks, WorkerError, timed_runs
 
 _model: torch.nn.Module | None = None
 _program: torch.export.ExportedProgram | None = None
+_device = torch.device("cpu")
+_start_ms = {"load_ms": 0.0, "first_ms": 0.0}
 
 
 def describe(request: dict[str, Any], progress: Any) -> dict[str, Any]:
@@ -24,14 +30,23 @@ def describe(request: dict[str, Any], progress: Any) -> dict[str, Any]:
 
     An ExportedProgram tells its inputs. Otherwise ``request["inputs"]`` (what the user stated:
     name, shape, dtype) is taken, and the model is run once to learn the outputs.
+    ``request["device"]`` is ``auto``, ``cuda`` or ``cpu`` (where it is not stated);
+    ``request["digest"]`` asks for the digest of the weights.
     """
-    global _model, _program
+    global _model, _program, _device
+    _device = choose_device(request.get("device", "cpu"))
     progress(0.1, "loading the model")
-    _model, _program = load_model(request["source"])
+    started = time.perf_counter()
+    _model, _program = move(load_model(request["source"]), _device)
+    _start_ms["load_ms"] = 1e3 * (time.perf_counter() - started)
     inputs = _program_inputs(_program) if _program else _stated_inputs(request["inputs"])
     progress(0.6, "running it once")
-    outputs = _run(_example(inputs))
+    example = _example(inputs)
+    outputs, _start_ms["first_ms"] = timed(lambda: _run(example), _device)
+    digest = {"digest": state_digest(_model)} if request.get("digest") else {}
     return {
+        **digest,
+        "device": device_name(_device),
         "inputs": inputs,
         "outputs": [
             {"name": name, "shape": list(value.shape), "dtype": _dtype_name(value.dtype)}
@@ -67,6 +82,52 @@ def reference(request: dict[str, Any], progress: Any) -> dict[str, Any]:
             {"name": name, "shape": shape, "dtype": str(stacked.dtype), "path": str(path)}
         )
     return {"outputs": outputs}
+
+
+def intermediates(request: dict[str, Any], progress: Any) -> dict[str, Any]:
+    """Run stacked inputs as `reference` does, and write what each module returns.
+
+    Returns:
+        ``points``: name (the module's path), operator (its class), path and shape of each, the
+        inputs first and the model's outputs last; ``samples``.
+    """
+    assert _model is not None
+    specs = request["specs"]
+    stacks = [np.load(request["inputs"][spec["name"]], mmap_mode="r") for spec in specs]
+    kept = Stacks(Path(request["outputs_folder"]), len(stacks[0]))
+
+    def told(path: str, kind: str, value: torch.Tensor) -> None:
+        kept.keep(path, kind, _to_numpy(value))  # a copy: what follows may work in place
+
+    with listening(_model, told) as next_sample:
+        for index in range(len(stacks[0])):
+            pairs = zip(stacks, specs, strict=True)
+            sample = tuple(_sample(stack, spec["shape"], index) for stack, spec in pairs)
+            for spec, value in zip(specs, sample, strict=True):
+                kept.keep(spec["name"], "INPUT", _to_numpy(value))
+            for name, value in _run(sample).items():
+                kept.keep(name, "OUTPUT", _to_numpy(value))
+            next_sample()
+            kept.next_sample()
+            progress((index + 1) / len(stacks[0]), f"{index + 1} of {len(stacks[0])} samples")
+    return kept.finish()
+
+
+def benchmark(request: dict[str, Any], progress: Any) -> dict[str, Any]:
+    """Time single inferences of the loaded model on the first sample of ``request["inputs"]``.
+
+    On a GPU the sample lies in its memory already: copies are not part of the time.
+
+    Returns:
+        ``load_ms`` and ``first_ms`` as `describe` had them, ``samples_ms``, ``threads``.
+    """
+    specs = request["specs"]
+    sample = tuple(
+        _sample(np.load(request["inputs"][spec["name"]], mmap_mode="r"), spec["shape"], 0)
+        for spec in specs
+    )
+    samples = timed_runs(lambda: timed(lambda: _run(sample), _device)[1], request, progress)
+    return {**_start_ms, "samples_ms": samples, "threads": torch.get_num_threads()}
 
 
 def convert(request: dict[str, Any], progress: Any) -> dict[str, Any]:
@@ -169,13 +230,13 @@ def _example(specs: list[dict[str, Any]]) -> tuple[torch.Tensor, ...]:
             if dtype.is_floating_point
             else torch.zeros(shape)
         )
-        example.append(value.to(dtype))
+        example.append(value.to(_device, dtype))
     return tuple(example)
 
 
 def _sample(stack: np.ndarray, shape: list[int], index: int) -> torch.Tensor:
     value = stack[index : index + 1] if shape[:1] == [1] else stack[index]
-    return torch.from_numpy(np.array(value).reshape(shape))
+    return torch.from_numpy(np.array(value).reshape(shape)).to(_device)
 
 
 def _to_numpy(value: torch.Tensor) -> np.ndarray:

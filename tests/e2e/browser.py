@@ -7,6 +7,7 @@ on the file descriptors 3 and 4 (``--remote-debugging-pipe``). No port is opened
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import select
@@ -116,21 +117,27 @@ def chromium(profile: Path) -> Iterator[Page]:
     assert program is not None
     to_browser, from_us = os.pipe()
     from_browser, to_us = os.pipe()
-    # The shell puts the pipes where the browser looks for them.
+    # Copies beyond 3 and 4, so that neither is overwritten before it was used.
+    ends = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in (to_browser, to_us)]
+
+    def place_pipes() -> None:
+        os.dup2(ends[0], 3)
+        os.dup2(ends[1], 4)
+
     started = subprocess.Popen(
         [
-            "/bin/sh", "-c", f'exec "$@" 3<&{to_browser} 4>&{to_us}', "sh", program,
-            "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+            program, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
             "--disable-background-networking", "--no-first-run", "--hide-scrollbars",
             f"--user-data-dir={profile}", "--remote-debugging-pipe", "about:blank",
         ],
-        pass_fds=(to_browser, to_us),
+        close_fds=False,  # Python's own descriptors close by themselves
+        preexec_fn=place_pipes,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )  # fmt: skip
-    os.close(to_browser)
-    os.close(to_us)
+    for end in (to_browser, to_us, *ends):
+        os.close(end)
     try:
         yield Page(from_browser, from_us)
     finally:

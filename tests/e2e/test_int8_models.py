@@ -47,3 +47,18 @@ def test_a_regression_is_told_from_noise(monkeypatch: pytest.MonkeyPatch):
     (found,) = int8_models.worse_than_stock("net", rows)
     assert (found.network, found.row) == ("net", "worse")
     assert found.decibels == pytest.approx(10 * np.log10(1.1))
+
+
+def test_a_file_in_which_the_runtime_stops_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
+    monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
+    import int8_models
+    from int8_rows import Made
+
+    def stops(*_: object) -> None:
+        raise RuntimeError("div.cc:262 data[i] != zero_point was not true")
+
+    monkeypatch.setattr(int8_models, "outputs", stops)
+    assert int8_models._runs(Made(title="stock", path=tmp_path), []) == []
+    assert "stock: stops with div.cc:262" in capsys.readouterr().out
