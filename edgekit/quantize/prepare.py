@@ -211,28 +211,28 @@ class _Run:
             return
         started = time.monotonic()
         few = choose_samples(self._bench.feeds, _spread(range(self._learned), self._compared))
+        value: float | None = None
+        kept = False
         try:
             judge = Judge(self.best.model, few, work=self._bench.work)
             found = self._narrowest(judge, progress)
-            exact = Exceptions(only=frozenset())
-            before, after = (
-                self._judge.int8_db(self.best.model, limits, exact)
-                for limits in (self.best.ranges, found)
-            )
-        except _FAILURES as error:
-            did, kept = f"gave up: {error}", False
-        else:
             changed = [name for name in found if found[name] != self.best.ranges[name]]
             if not changed:
                 return
+            exact = Exceptions(only=frozenset())
+            before = self._judge.int8_db(self.best.model, self.best.ranges, exact)
+            after = self._judge.int8_db(self.best.model, found, exact)
+            value = self._judge.int8_db(self.best.model, found)
+        except _FAILURES as error:
+            did = f"gave up: {error}"
+        else:
             did = f"{len(changed)} inputs, alone {before:.1f} dB before and {after:.1f} dB now"
-            kept = after > before + _NOISE_DB
+            kept = after > before + _NOISE_DB and self._gains(value)
         if kept:
             self._settled = {name: found[name] for name in changed}
-            value = self._judge.int8_db(self.best.model, found)
             self.best = replace(self.best, ranges=found, int8_db=value)
         seconds = time.monotonic() - started
-        self.best.passes.append(_result("input ranges", did, self.best.int8_db, kept, seconds))
+        self.best.passes.append(_result("input ranges", did, value, kept, seconds))
 
     def _narrowest(self, judge: Judge, progress: Callable[[float, str], None]) -> Ranges:
         """The ranges with the best of some shrinks of each input's two ends."""

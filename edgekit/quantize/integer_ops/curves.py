@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from math import erf, pi, sqrt
 from typing import TYPE_CHECKING, Any
 
-from edgekit.quantize.integer_ops.graphs import drop_unread, place_of
+from edgekit.quantize.integer_ops.graphs import activation_of, drop_unread, place_of
 from edgekit.tflite.graph import Operator, Subgraph, Tensor
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _steps_before(graph: Subgraph, output: Tensor) -> dict[int, Operator]:
 
 def _is_elementwise(operator: Operator) -> bool:
     """Whether each value depends on one value of each tensor, and on scalar constants."""
-    if operator.name not in _FUNCTIONS or _has_activation(operator):
+    if operator.name not in _FUNCTIONS or activation_of(operator):
         return False
     output = operator.outputs[0]
     return output.dtype == "float32" and all(
@@ -81,10 +81,6 @@ def _is_elementwise(operator: Operator) -> bool:
         and (tensor.nbytes == 4 if tensor.is_constant else tensor.shape == output.shape)
         for tensor in operator.inputs
     )
-
-
-def _has_activation(operator: Operator) -> bool:
-    return getattr(operator.options, "fusedActivationFunction", None) not in (None, 0)
 
 
 def _variables(steps: Mapping[int, Operator], output: Tensor) -> list[Tensor]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from edgekit.quantize.integer_ops.graphs import place_of
+from edgekit.quantize.integer_ops.graphs import activation_of, place_of
 from edgekit.tflite.graph import Operator, Subgraph, Tensor
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def to_fully_connected(operator: Operator) -> str:
             operator,
             [source, weights, bias],
             added.outputs[0],
-            added.options.fusedActivationFunction,
+            activation_of(added),
         )
         del graph.raw.operators[place_of(added)]
     return "FULLY_CONNECTED"

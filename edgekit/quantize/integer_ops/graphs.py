@@ -18,6 +18,11 @@ def place_of(operator: Operator) -> int:
     return next(place for place, raw in enumerate(operators) if raw is operator.raw)
 
 
+def activation_of(operator: Operator) -> int:
+    """The activation that an operator has of its own, by its number in the schema; 0 is none."""
+    return getattr(operator.options, "fusedActivationFunction", None) or 0
+
+
 def stored_as(tensor: Tensor) -> Tensor | None:
     """The integer tensor that a float one was dequantized from."""
     producer = tensor.subgraph.producer(tensor)

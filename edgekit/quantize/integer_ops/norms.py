@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from edgekit.quantize.integer_ops.graphs import drop_unread, place_of
+from edgekit.quantize.integer_ops.graphs import activation_of, drop_unread, place_of
 from edgekit.tflite.graph import Operator, Subgraph, Tensor
 from edgekit.tflite.model import Model
 
@@ -32,7 +32,7 @@ def to_reciprocal_root(operator: Operator) -> str:
     root = None if below is None else graph.producer(below)
     if above is None or below is None or root is None or root.name != "SQRT":
         return ""
-    if operator.options is not None and operator.options.fusedActivationFunction:
+    if activation_of(operator):
         return ""
     (radicand,), place = root.inputs, place_of(operator)
     if _is_one(above) and output.shape == below.shape:
@@ -65,7 +65,7 @@ def to_squares(operator: Operator) -> str:
         for other in graph.operators[:place]
         if other.name == "SUB"
         and list(other.raw.inputs) == list(operator.raw.inputs)
-        and not other.options.fusedActivationFunction
+        and not activation_of(other)
     )
     difference = next(known, None)
     if difference is None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.quantize.integer_ops.curves import to_gelu
 from edgekit.quantize.integer_ops.dense import to_fully_connected
-from edgekit.quantize.integer_ops.graphs import place_of, sweep
+from edgekit.quantize.integer_ops.graphs import activation_of, place_of, sweep
 from edgekit.quantize.integer_ops.kernels import KERNELS, range_of_grid
 from edgekit.quantize.integer_ops.norms import to_reciprocal_root, to_squares
 from edgekit.quantize.observe import Ranges
@@ -176,7 +176,7 @@ def _into_producer(operator: Operator) -> str:
     if source is None or maker is None or maker.name not in _WITH_ACTIVATION:
         return ""
     is_read = len(graph.consumers(source)) > 1 or source.index in graph.raw.outputs
-    if is_read or maker.options is None or maker.options.fusedActivationFunction:
+    if is_read or maker.options is None or activation_of(maker):
         return ""
     maker.options.fusedActivationFunction = getattr(ActivationFunctionType, operator.name)
     maker.raw.outputs = [output.index]
