@@ -259,8 +259,10 @@ def test_thorough_draws_again_and_is_no_worse_than_balanced(tmp_path: Path):
     assert thorough.int8_db >= balanced.int8_db - 0.5  # passes after another draw differ by chance
 
 
-def test_an_input_whose_range_wastes_levels_is_narrowed(tmp_path: Path):
+def test_an_input_whose_range_wastes_levels_is_narrowed(tmp_path: Path, monkeypatch: Any):
     """One bright pixel in a thousand widens the input's range fourfold."""
+    # With weights that are only rounded to the nearest this tiny file changes by chance.
+    monkeypatch.setattr("edgekit.quantize.prepare._UNSURE_DB", 1000.0)
     stack = photos(_COUNT, *_SHAPE)
     stack[0, 0, 0] = 4 * np.abs(stack).max()
     path, feeds, result = _prepare(tmp_path, "balanced", stack=stack)
