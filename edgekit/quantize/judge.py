@@ -86,11 +86,20 @@ class Judge:
                 emit(model, quantized, scheme, ranges, exceptions)
             return self._compare(self._outputs(quantized, work=Path(folder)))
 
-    def _outputs(self, path: Path, work: Path | None = None) -> dict[str, Array]:
+    def inputs_db(self, model: Path, ranges: Ranges) -> float:
+        """The SQNR of the worst output with nothing but the model's inputs in int8, in decibels."""
+        quantized = self._work / "inputs-judged.tflite"
+        emit(model, quantized, "int8", ranges, Exceptions(only=frozenset()))
+        # What has the names of the float model's outputs lies before the last QUANTIZE.
+        return self._compare(self._outputs(quantized, own=self._names)).worst_db
+
+    def _outputs(
+        self, path: Path, work: Path | None = None, own: Sequence[str] = ()
+    ) -> dict[str, Array]:
         import numpy as np
 
         # By their places: a file with a float layer at its end has another name after the QUANTIZE.
-        own = [tensor.name for tensor in read(path).main.outputs]
+        own = own or [tensor.name for tensor in read(path).main.outputs]
         graph = Watched(path, own, work=work or self._work, threads=2)
         runs = [graph.run(values) for values in samples(self._feeds)]
         return {

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from edgekit.errors import ConversionError
 from edgekit.quantize import passes, ranges
-from edgekit.quantize.emit import Exceptions
 from edgekit.quantize.judge import Judge
 from edgekit.quantize.observe import Feed, Histogram, Ranges, choose_samples, count_samples, observe
 from edgekit.quantize.passes import Bench
@@ -221,9 +220,8 @@ class _Run:
             changed = [name for name in found if found[name] != self.best.ranges[name]]
             if not changed:
                 return
-            exact = Exceptions(only=frozenset())
-            before = self._judge.int8_db(self.best.model, self.best.ranges, exact)
-            after = self._judge.int8_db(self.best.model, found, exact)
+            before = self._judge.inputs_db(self.best.model, self.best.ranges)
+            after = self._judge.inputs_db(self.best.model, found)
             value = self._judge.int8_db(self.best.model, found)
         except _FAILURES as error:
             did = f"gave up: {error}"
@@ -240,9 +238,8 @@ class _Run:
 
     def _narrowest(self, judge: Judge, progress: Callable[[float, str], None]) -> Ranges:
         """The ranges with the best of some shrinks of each input's two ends."""
-        exact = Exceptions(only=frozenset())
         best = dict(self.best.ranges)
-        best_db = judge.int8_db(self.best.model, best, exact)
+        best_db = judge.inputs_db(self.best.model, best)
         names = [t.name for t in read(self.best.model).main.inputs if t.name in best]
         for number, name in enumerate(names):
             low, high = best[name]
@@ -250,7 +247,7 @@ class _Run:
                 done = (number + place / len(_SHRINKS)) / len(names)
                 progress(done, "settling the inputs' ranges")
                 tried = {**best, name: (low * down, high * up)}
-                value = judge.int8_db(self.best.model, tried, exact)
+                value = judge.inputs_db(self.best.model, tried)
                 if value > best_db + _NOISE_DB:
                     best, best_db = tried, value
         return best
