@@ -1,6 +1,6 @@
 """What a validation costs: throughput against the bound of its parts, memory, statistics, report.
 
-    python benchmarks/validate.py CANDIDATE.tflite REFERENCE.tflite PICTURES [--jobs 2] [--many 50000]
+    python benchmarks/validate.py CANDIDATE.tflite REFERENCE.tflite PICTURES [--jobs 2]
 
 The bound: decoding, preprocessing and invoking, each timed alone in as many processes as measure,
 added up, times the processes. Throughput is taken with the reference's outputs cached, from the
@@ -13,6 +13,7 @@ a tiny net, whose rows are as large as those of any classifier.
 from __future__ import annotations
 
 import argparse
+import importlib
 import multiprocessing
 import os
 import sys
@@ -23,7 +24,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import psutil
 from rich.console import Console
@@ -77,9 +78,7 @@ def part(name: str, candidate: str, pictures: Sequence[str], seconds: float) -> 
     while time.perf_counter() - started < seconds:
         step(count)
         count += 1
-    return Cost(
-        (time.perf_counter() - started) / count, (time.process_time() - cpu) / count
-    )
+    return Cost((time.perf_counter() - started) / count, (time.process_time() - cpu) / count)
 
 
 def _as_float(contract: Any) -> Any:
@@ -130,7 +129,7 @@ class Watch(SilentProgress):
                 self._processes = [root, *root.children(recursive=True)]
             self.cpu.append(_cpu_seconds(self._processes))
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> Self:
         threading.Thread(target=self._look, daemon=True).start()
         return self
 
@@ -220,9 +219,9 @@ def memory(arguments: argparse.Namespace, pictures: Sequence[str], work: Path) -
     import cv2
 
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "unit"))
-    from validate_nets import classifier
+    nets = importlib.import_module("validate_nets")
 
-    net = classifier(work / "tiny.tflite", classes=1000)
+    net = nets.classifier(work / "tiny.tflite", classes=1000)
     small = work / "small"
     small.mkdir()
     for number, one in enumerate(pictures[:64]):

@@ -47,6 +47,7 @@ def convert(
     min_sqnr: float | None = None,
     min_agreement: float | None = None,
     allow_float_ops: bool = False,
+    targets: Sequence[str] = (),
     route: str | None = None,
     output: AnyPath | None = None,
     config: AnyPath | None = None,
@@ -83,6 +84,7 @@ def convert(
             lost, how many dB there must be, which share of decisions must stay. Settings are tried
             from the cheapest up until it holds; see the report's ``ladder``.
         allow_float_ops: do not fail an int8 file with operators that compute in float.
+        targets: names or paths of profiles that every file must fit; see ``edgekit target list``.
         route: force one route.
         output: the folder for the files, ``NAME_tflite`` by default.
         config: an ``edgekit.toml``; arguments win over it.
@@ -126,6 +128,7 @@ def convert(
         min_sqnr=min_sqnr,
         min_agreement=min_agreement,
         allow_float_ops=allow_float_ops,
+        targets=tuple(targets),
         route=route,
         output=_path(output),
         config=_path(config),

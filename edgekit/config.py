@@ -33,6 +33,8 @@ class Config:
     parity: Path | None = None
     samples: int | None = None
     gates: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+    devices: Mapping[str, str] = field(default_factory=dict)
 
 
 def load_config(path: Path) -> Config:
@@ -55,6 +57,10 @@ def load_config(path: Path) -> Config:
     calibration = _check_table(
         data.get("calibration", {}), _CALIBRATION, f"[calibration] of {path}"
     )
+    for name, address in data.get("devices", {}).items():
+        if not _is_text(address):
+            raise UsageError(f"[devices] of {path}: {name} is {address!r}; it must be an address.")
+    target = _check_table(data.get("target", {}), _TARGET, f"[target] of {path}")
     inputs, outputs = data.get("inputs", {}), data.get("outputs", {})
     for name, table in inputs.items():
         _check_table(table, _INPUT, f"[inputs.{name}] of {path}")
@@ -76,6 +82,11 @@ def load_config(path: Path) -> Config:
         parity=below(calibration.get("parity")),
         samples=calibration.get("samples"),
         gates=tuple(f"{metric} {limit}" for metric, limit in data.get("gates", {}).items()),
+        targets=tuple(
+            str(path.parent / name) if name.endswith(".toml") else name
+            for name in target.get("profiles", ())
+        ),
+        devices=data.get("devices", {}),
     )
 
 
@@ -120,7 +131,9 @@ _TEXT: _Check = _is_text, "a text"
 _TABLE: _Check = _is_table, "a table"
 
 
-_TOP = dict.fromkeys(("model", "inputs", "outputs", "calibration", "gates"), _TABLE)
+_TOP = dict.fromkeys(
+    ("model", "inputs", "outputs", "calibration", "gates", "devices", "target"), _TABLE
+)
 
 
 _MODEL = {"source": _TEXT, "weights": _TEXT}
@@ -130,6 +143,14 @@ _CALIBRATION: dict[str, _Check] = {
     "data": _TEXT,
     "parity": _TEXT,
     "samples": (lambda value: type(value) is int and value > 0, "a number from 1"),
+}
+
+
+_TARGET: dict[str, _Check] = {
+    "profiles": (
+        lambda value: isinstance(value, list) and all(map(_is_text, value)),
+        "a list of names or paths of profiles",
+    ),
 }
 
 

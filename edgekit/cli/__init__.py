@@ -19,6 +19,9 @@ COMMANDS = {
     "benchmark": ("edgekit.cli.benchmark", "Time .tflite files: latency, memory, operators."),
     "reference": ("edgekit.cli.reference", "Record a reference's outputs for later."),
     "inspect": ("edgekit.cli.inspect", "Show what is inside a .tflite file."),
+    "target": ("edgekit.cli.target", "List the targets that a file can be held against."),
+    "device": ("edgekit.cli.device", "Say which devices are there, and what is on them."),
+    "runtimes": ("edgekit.cli.runtimes", "Run a .tflite file in the runtimes that apps ship."),
     "toolchain": ("edgekit.cli.toolchain", "List, install or remove the converters' environments."),
     "doctor": ("edgekit.cli.doctor", "Say what is installed, what is missing, and what to type."),
 }

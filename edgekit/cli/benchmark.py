@@ -31,9 +31,7 @@ class BenchmarkCommand(ConversionCommand):
 )
 @click.argument("files", type=PATH, nargs=-1, required=True)
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="To run on.")
-@click.option(
-    "--operators/--no-operators", default=True, help="Which operators take how long [yes]."
-)
+@click.option("--no-operators", is_flag=True, help="Leave out which operators take how long.")
 def command(files: tuple[Path, ...], **options: Any) -> int:
     """Time .tflite FILES in turn: latency, first inference, loading, memory, operators."""
     from edgekit.cli.progress import Display
@@ -45,7 +43,7 @@ def command(files: tuple[Path, ...], **options: Any) -> int:
         timings, failures = benchmark(
             files,
             threads=options["threads"],
-            profile=options["operators"],
+            profile=not options["no_operators"],
             limits=limits(options),
             progress=display,
         )
@@ -107,9 +105,9 @@ def _table(timings: dict[str, Timing]) -> Table:
         figures += [latency.first_ms, latency.load_ms]
         table.add_row(
             Text(name),
-            *(f"{value:.2f}" for value in figures),
+            *(f"{value:.2f}" if value >= 1 else f"{value:.2g}" for value in figures),
             "–" if timing.peak_memory_mb is None else f"{timing.peak_memory_mb:.0f}",
-            "–" if timing.arena_mb is None else f"{timing.arena_mb:.1f}",
+            "–" if timing.arena_mb is None else f"{timing.arena_mb:.3g}",
         )
     return table
 

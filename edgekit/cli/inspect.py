@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgekit.cli.target import print_report
+from edgekit.errors import GateFailed
+
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from edgekit.targets.check import TargetReport
     from edgekit.tflite.summary import Port, Summary
 
 _WIDTH = 80
@@ -21,8 +25,15 @@ _MAX_FLOAT_OPS = 10
 
 @click.command("inspect")
 @click.argument("file", type=click.Path(path_type=Path), metavar="FILE.tflite")
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    metavar="NAME|PROFILE.toml",
+    help="Repeatable: does it fit this target? See: edgekit target list",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
-def command(file: Path, *, as_json: bool) -> None:
+def command(file: Path, *, targets: tuple[str, ...], as_json: bool) -> int:
     """Show what a .tflite file holds, without running it.
 
     Inputs and outputs with their quantization, operators with their versions, the share of them
@@ -32,13 +43,17 @@ def command(file: Path, *, as_json: bool) -> None:
     Example:
       edgekit inspect mobilenet_int8.tflite
       edgekit inspect mobilenet_int8.tflite --json
+      edgekit inspect mobilenet_int8.tflite --target tflite-runtime-2.14.0
     """
     from edgekit.tflite.summary import summarize
 
     summary = summarize(file)
+    reports = _held_against(file, targets)
+    code = 0 if all(report.fits for report in reports) else GateFailed.exit_code
     if as_json:
-        click.echo(json.dumps(asdict(summary), indent=2))
-        return
+        found = {"targets": [asdict(report) for report in reports]} if targets else {}
+        click.echo(json.dumps({**asdict(summary), **found}, indent=2))
+        return code
     from rich.console import Console
 
     console = Console(width=_WIDTH, highlight=False)
@@ -46,6 +61,21 @@ def command(file: Path, *, as_json: bool) -> None:
         console.print(table)
     if 0 < len(summary.float_ops) < sum(op.count for op in summary.ops) - summary.border_ops:
         console.print(_float_table(summary))
+    for report in reports:
+        print_report(console, report)
+    return code
+
+
+def _held_against(file: Path, targets: tuple[str, ...]) -> list[TargetReport]:
+    """What each target says about the file."""
+    if not targets:
+        return []
+    from edgekit.targets.check import check
+    from edgekit.targets.reading import load
+    from edgekit.tflite.model import read
+
+    model, size = read(file), file.stat().st_size
+    return [check(model, load(target), size_bytes=size) for target in targets]
 
 
 def _facts_table(summary: Summary) -> Table:

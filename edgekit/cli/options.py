@@ -87,6 +87,13 @@ _RESULT = [
         is_flag=True,
         help="Do not fail an int8 file with operators that compute in float.",
     ),
+    _option(
+        "--target",
+        "targets",
+        multiple=True,
+        metavar="NAME|PROFILE.toml",
+        help="Repeatable: every file must fit it. See: edgekit target list",
+    ),
     _option("--task", type=click.Choice(get_args(Task)), help="What the first output means."),
     _option("--labels", type=PATH, help="Class names, one a line."),
     _option(
@@ -180,6 +187,7 @@ def request_arguments(options: dict[str, Any]) -> dict[str, Any]:
         "keep_int16",
         "min_sqnr",
         "allow_float_ops",
+        "targets",
         "task",
         "labels",
         "gates",

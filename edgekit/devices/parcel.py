@@ -79,12 +79,12 @@ python = order["python"]
 if not python and order["search"]:
     own = os.path.join(base, "venv", "bin", "python")
     python = own if os.access(own, os.X_OK) else None
-if python and python != sys.executable:
-    python = os.path.expanduser(python)
-    try:
-        os.execv(python, [python, path, base])
-    except OSError:
-        stop("nopython")
+python = os.path.expanduser(python) if python else sys.executable
+if python != sys.executable and not os.access(python, os.X_OK):
+    stop("nopython")
+say("ready")
+if python != sys.executable:
+    os.execv(python, [python, path, base])
 sys.path.insert(0, path)
 from edgekit_agent.serve import main
 main(base)

@@ -44,6 +44,7 @@ _NOISE = 1 << 16
 """A login shell may print so many bytes before the agent speaks."""
 _SMALL = 1 << 16
 _PROBE = 1 << 18
+_CLEARLY_SLOW = 0.1
 _SLOW = 40e6
 """Bytes per second; below, compressing (zlib, level 1) is faster than sending as it is."""
 
@@ -175,23 +176,27 @@ class Session:
         deadline = time.monotonic() + self._limits.connect
         self._pipe.write(greeting(python=python, search=self._link.search))
         try:
-            word = self._pipe.read_line(MARKER, _NOISE, deadline=deadline).decode("ascii", "replace")
+            word = self._word(deadline)
             if word == "want":
                 self._pipe.write(data)
-            elif word != "have":
+            if word in ("want", "have"):
+                word = self._word(deadline)
+            if word != "ready":
                 self._cannot_start(word, python)
-            self._pipe.write(encode({"verb": "probe"}, 0))
-            self._frame(_SMALL, deadline)
         except Vanished:
-            self._unreachable(python)
-        except Silent:
-            code = self._pipe.wait(0)
+            code = self._pipe.wait(5)
             raise self._link.failure(code, self._pipe.last_words) or DeviceUnreachable(
+                f"{self._link.words} closed the connection before the agent answered."
+            ) from None
+        except Silent:
+            raise self._link.failure(None, self._pipe.last_words) or DeviceUnreachable(
                 f"{self._link.words} does not answer within {self._limits.connect:g} s.",
                 cure="Is it switched on? Does its command wait for something?",
             ) from None
-        except BadFrame as error:
-            self._nonsense(str(error))
+
+    def _word(self, deadline: float) -> str:
+        """What the loader says next."""
+        return self._pipe.read_line(MARKER, _NOISE, deadline=deadline).decode("ascii", "replace")
 
     def _cannot_start(self, word: str, python: str | None) -> NoReturn:
         told = {
@@ -206,23 +211,20 @@ class Session:
             cure="Free some space there, or name a Python with --python.",
         )
 
-    def _unreachable(self, python: str | None) -> NoReturn:
-        for code_word in ("nopython", "full", "damaged"):  # said after `want`
-            del code_word
-        code = self._pipe.wait(5)
-        known = self._link.failure(code, self._pipe.last_words)
-        raise known or DeviceUnreachable(
-            f"{self._link.words} closed the connection before the agent answered."
-        )
-
     def _is_slow(self) -> bool:
-        """Whether the line is slower than a compressor."""
-        started = time.perf_counter()
-        self.call({"verb": "probe"})
-        once = time.perf_counter()
-        self.call({"verb": "probe"}, os.urandom(_PROBE))
-        seconds = (time.perf_counter() - once) - (once - started)
-        return _PROBE / max(seconds, 1e-6) < _SLOW
+        """Whether the line is slower than a compressor. A busy moment does not decide alone."""
+        data = os.urandom(_PROBE)
+        for _ in range(3):
+            started = time.perf_counter()
+            self.call({"verb": "probe"})
+            once = time.perf_counter()
+            self.call({"verb": "probe"}, data)
+            seconds = (time.perf_counter() - once) - (once - started)
+            if seconds * _SLOW < _PROBE:
+                return False
+            if seconds > _CLEARLY_SLOW:
+                return True
+        return True
 
     def _send(self, request: Request) -> None:
         if not self.alive:

@@ -53,12 +53,12 @@ def ssh_failure(address: SshAddress, code: int | None, text: str) -> DeviceError
         (
             r"IDENTIFICATION HAS CHANGED|Host key for .* has changed",
             (
-                "has another host key than the one that is known. Somebody may stand in between, or "
-                "the device was set up anew."
+                "has another host key than the one that is known. Somebody may stand in "
+                "between, or the device was set up anew."
             ),
             (
-                f"Compare the key's fingerprint on the device itself. If it is right: ssh-keygen -R "
-                f"{shlex.quote(known)}, then {login} once."
+                f"Compare the key's fingerprint on the device itself. If it is right: "
+                f"ssh-keygen -R {shlex.quote(known)}, then {login} once."
             ),
         ),
         (

@@ -15,6 +15,8 @@ from edgekit.quantize.ranges import parse_method
 from edgekit.routes import Route, find_routes, source_converter
 from edgekit.runners.litert import LITERT
 from edgekit.sources import recognise
+from edgekit.targets.profile import Profile
+from edgekit.targets.reading import load as load_target
 from edgekit.toolchain.converters import Converter, discover
 from edgekit.types import INT8_SCHEMES, Gate, ModelSource, Scheme
 from edgekit.validation import gates
@@ -34,6 +36,7 @@ class Plan:
         routes: the routes in the order in which they are tried; empty for a `.tflite` source.
         converters: all that exist, by name.
         choose_fastest: try all routes and keep the fastest right one.
+        targets: profiles that every file must fit.
     """
 
     request: ConversionRequest
@@ -49,6 +52,7 @@ class Plan:
     samples: int
     labels: tuple[str, ...]
     gates: tuple[tuple[Scheme | None, Gate], ...]
+    targets: tuple[Profile, ...] = ()
     output: Path
 
     @property
@@ -109,6 +113,7 @@ class Plan:
             "files": {scheme: str(self.file(scheme)) for scheme in self.schemes},
             "effort": self.request.effort,
             "ranges": self.request.ranges,
+            "targets": [profile.name for profile in self.targets],
             "gates": {
                 scheme: [str(gate) for gate in self.gates_of(scheme, self.task)]
                 for scheme in self.schemes
@@ -150,6 +155,7 @@ def plan(request: ConversionRequest) -> Plan:
         if not path.exists():
             raise DataError(f"There is no file or folder {path}.", cure="Check the path.")
     parse_method(request.ranges)
+    targets = tuple(map(load_target, dict.fromkeys((*config.targets, *request.targets))))
     samples = request.samples or config.samples or DEFAULT_SAMPLES
     return Plan(
         request=request,
@@ -164,7 +170,8 @@ def plan(request: ConversionRequest) -> Plan:
         parity=request.parity or config.parity,
         samples=samples,
         labels=read_labels(request.labels) if request.labels else (),
-        gates=_gates(request, config),
+        gates=_gates(request, config, fits=bool(targets)),
+        targets=targets,
         output=request.output or Path(f"{source.name}_tflite"),
     )
 
@@ -225,10 +232,14 @@ def _with_borders(request: ConversionRequest, scheme: Scheme) -> Scheme:
 
 
 def _gates(
-    request: ConversionRequest, config: Config
+    request: ConversionRequest, config: Config, *, fits: bool
 ) -> tuple[tuple[Scheme | None, Gate], ...]:
-    """All stated gates; what is asked of int8 is asked of the scheme that is made in its place."""
-    stated = map(gates.parse, (*config.gates, *request.gates))
+    """All stated gates; what is asked of int8 is asked of the scheme that is made in its place.
+
+    With ``fits`` the first of them is that a file fits the targets.
+    """
+    asked = ("target_violations <= 0",) if fits else ()
+    stated = map(gates.parse, (*asked, *config.gates, *request.gates))
     mine = [(only and _with_borders(request, only), gate) for only, gate in stated]
     return *mine, *_budget(request)
 

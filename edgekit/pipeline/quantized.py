@@ -18,7 +18,9 @@ from edgekit.pipeline.parts import Mixed, of_reference, told_by
 from edgekit.pipeline.plan import PREPARED_NAME, Plan
 from edgekit.pipeline.reference import Reference
 from edgekit.results import Advice, FileResult, KeptFloat, KeptLayer, Rung
+from edgekit.targets.check import check, reasons
 from edgekit.tflite.metadata import embed_contract
+from edgekit.tflite.model import read
 from edgekit.tflite.summary import Summary, summarize
 from edgekit.toolchain.converters import own_worker
 from edgekit.toolchain.workshop import Workshop
@@ -253,12 +255,16 @@ class _Making:
         self, made: _Made, latency: LatencyReport, left: dict[str, list[dict[str, Any]]]
     ) -> FileResult:
         kept = tuple(KeptFloat(**one) for one in left.get(made.scheme, ()))
+        size = made.path.stat().st_size
         measured = gates.metrics(
-            made.parity,
-            latency,
-            size_bytes=made.path.stat().st_size,
-            integer_share=made.summary.integer_share,
+            made.parity, latency, size_bytes=size, integer_share=made.summary.integer_share
         )
+        whys = {"integer_share": _in_float(kept)} if kept else {}
+        if targets := self.plan.targets:
+            model = read(made.path)
+            fitting = [check(model, target, size_bytes=size) for target in targets]
+            measured["target_violations"] = sum(len(report.violations) for report in fitting)
+            whys["target_violations"] = reasons(fitting)
         return FileResult(
             scheme=made.scheme,
             artifact=Artifact(
@@ -266,7 +272,7 @@ class _Making:
                 sha256=sources.digest(made.path),
                 kind="tflite",
                 scheme=made.scheme,
-                size_bytes=made.path.stat().st_size,
+                size_bytes=size,
                 lineage=self._lineage(),
             ),
             parity=made.parity,
@@ -274,7 +280,7 @@ class _Making:
             verdict=gates.judge(
                 self.plan.gates_of(made.scheme, self.reference.contract.task),
                 measured,
-                reasons={"integer_share": _in_float(kept)} if kept else {},
+                reasons=whys,
             ),
             metrics=measured,
             integer_share=made.summary.integer_share,

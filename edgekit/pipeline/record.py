@@ -62,11 +62,11 @@ class RecordRequest:
 def record(request: RecordRequest, progress: Progress) -> Manifest:
     """Run the reference on all samples and write the bundle, whole or not at all.
 
-    Samples that cannot be read are left out, with a note that names them.
+    Samples that cannot be used are left out, with a note that names them.
 
     Raises:
         UsageError: the file exists and ``force`` is not set, or an option makes no sense.
-        DataError: no sample can be read, or one does not fit the model.
+        DataError: more than a tenth of the samples cannot be read or do not fit the model.
         ModelError, SetupError: see the classes.
     """
     _require_free(request)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from edgekit import __version__
 from edgekit.calibration.samples import stack_shape
-from edgekit.calibration.tensors import Loaded, to_tensors
+from edgekit.calibration.tensors import to_tensors
 from edgekit.contract import Contract, InputContract, OutputContract
 from edgekit.datasets import LabelledSample, Layout
 from edgekit.datasets.digests import sample_digest
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 _CHUNK_BYTES = 64 << 20
 _MOST_ROWS = 256
 _THREADS = 8
+_MOST_SKIPPED = 0.1
+"""A larger share of samples that cannot be used is the user's mistake, not bad luck."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +79,7 @@ class Recording:
         self._contract = contract
         self._workshop = workshop
         self._progress = workshop.progress
-        self._skipped: list[str] = []
+        self._skipped: list[DataError] = []
         self._pictures: set[str] = set()
         self._timing: Timing | None = None
 
@@ -85,7 +87,7 @@ class Recording:
         """Run all samples and write the file.
 
         Raises:
-            DataError: no sample can be read, or one does not fit the model.
+            DataError: more than a tenth of the samples cannot be read or do not fit the model.
             ModelError: the reference cannot be run, or its outputs change their shape.
         """
         samples = open_samples(
@@ -93,19 +95,23 @@ class Recording:
         )
         writer: BundleWriter | None = None
         outputs: tuple[TensorSpec, ...] = ()
+        count = 0
         try:
             for read in self._chunks(samples):
-                inputs = self._stacks([one.loaded for one in read])
+                inputs = self._stacks(read)
                 given = self._runner.run(inputs)
                 if writer is None:
                     outputs = _closed(self._described.outputs, given)
                     writer = BundleWriter(path, outputs)
                     self._timing = self._time(inputs)
                 writer.append([one.id for one in read], [one.digest for one in read], given)
-            if writer is None:
+                count += len(read)
+            if writer is None or len(self._skipped) > _MOST_SKIPPED * (count + len(self._skipped)):
+                first = min(self._skipped, key=str)
                 raise DataError(
-                    f"None of the samples of {self._source.data} can be read: {self._skipped[0]}",
-                    cure="Check --data.",
+                    f"{len(self._skipped)} of {count + len(self._skipped)} samples of "
+                    f"{self._source.data} cannot be used. The first: {first.cause}",
+                    cure=first.cure,
                 )
             return writer.finish(
                 origin=self._origin(),
@@ -139,21 +145,27 @@ class Recording:
         try:
             content = sample.read()
             known = sample_digest(content, sample.path)
+            loaded = to_tensors(content, self._contract, sample.id)
         except DataError as error:
-            self._skipped.append(error.cause)
+            self._skipped.append(error)
             return None
-        loaded = to_tensors(content, self._contract, sample.id)
-        return _Read(id=sample.id, digest=known, loaded=loaded)
+        # Not the pictures themselves: those of a camera are far larger than the tensors.
+        return _Read(
+            id=sample.id,
+            digest=known,
+            tensors=loaded.tensors,
+            pictures=frozenset(loaded.pictures),
+        )
 
-    def _stacks(self, loaded: Sequence[Loaded]) -> list[Array]:
+    def _stacks(self, read: Sequence[_Read]) -> list[Array]:
         import numpy as np
 
         stacks = []
         for entry in self._contract.inputs:
             name = entry.tensor.name
-            values = np.stack([one.tensors[name] for one in loaded])
-            stacks.append(values.reshape(stack_shape(entry.tensor, len(loaded))))
-            if any(name in one.pictures for one in loaded):
+            values = np.stack([one.tensors[name] for one in read])
+            stacks.append(values.reshape(stack_shape(entry.tensor, len(read))))
+            if any(name in one.pictures for one in read):
                 self._pictures.add(name)
         return stacks
 
@@ -195,7 +207,7 @@ class Recording:
 
     def _tell(self) -> None:
         if self._skipped:
-            first = "; ".join(sorted(self._skipped)[:3])
+            first = "; ".join(sorted(error.cause for error in self._skipped)[:3])
             self._progress.note(f"{len(self._skipped)} samples were left out: {first}")
         for entry in self._contract.inputs:
             for assumption in entry.assumed if entry.tensor.name in self._pictures else ():
@@ -206,7 +218,8 @@ class Recording:
 class _Read:
     id: str
     digest: str
-    loaded: Loaded
+    tensors: dict[str, Array]
+    pictures: frozenset[str]
 
 
 @dataclass(frozen=True)

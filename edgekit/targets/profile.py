@@ -121,6 +121,8 @@ class Limits:
         file_bytes: size of the file.
         arena_bytes: working memory of one inference, as estimated by `edgekit.targets.arena`.
         inputs, outputs: tensor types that the app or its API takes.
+        refused_io: tensor types of inputs and outputs that it is known to refuse; for targets
+            of which the whole list is not known.
         accelerated_share: least share of operators, 0 to 1, that the accelerator computes.
         parts: so many accelerated parts at most.
     """
@@ -130,6 +132,7 @@ class Limits:
     arena_bytes: int | None = None
     inputs: frozenset[str] | None = None
     outputs: frozenset[str] | None = None
+    refused_io: frozenset[str] = frozenset()
     accelerated_share: float | None = None
     parts: int | None = None
 

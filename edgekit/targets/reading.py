@@ -181,15 +181,14 @@ _LIMITS: dict[str, _Check] = {
     "arena_bytes": _IS_COUNT,
     "inputs": _IS_TEXTS,
     "outputs": _IS_TEXTS,
+    "refused_io": _IS_TEXTS,
     "accelerated_share": _IS_SHARE,
     "parts": _IS_COUNT,
 }
-_SETS = {"types", "custom", "activations", "operators", "inputs", "outputs"}
+_SETS = {"types", "custom", "activations", "operators", "inputs", "outputs", "refused_io"}
 
 
-def _checked(
-    table: Any, checks: Mapping[str, _Check], where: str, *needed: str
-) -> dict[str, Any]:
+def _checked(table: Any, checks: Mapping[str, _Check], where: str, *needed: str) -> dict[str, Any]:
     """The table with lists of names as sets; its keys are known and its values fit.
 
     Raises:
@@ -291,7 +290,7 @@ def _known_types(table: dict[str, Any], where: object) -> dict[str, Any]:
     """The same table, whose tensor types the schema knows."""
     from edgekit.tflite.dtypes import code_of
 
-    for key in ("types", "inputs", "outputs"):
+    for key in ("types", "inputs", "outputs", "refused_io"):
         for name in table.get(key, ()):
             try:
                 code_of(name)

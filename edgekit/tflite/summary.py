@@ -206,6 +206,12 @@ def _is_border(op: Operator) -> bool:
     return not set(ends or ()).isdisjoint(used or ())
 
 
+def float_operators(model: Model) -> list[Operator]:
+    """The operators of all graphs that compute in float, those at the float border left out."""
+    operators = [op for subgraph in model.subgraphs for op in subgraph.operators]
+    return [op for op in operators if computes_in_float(op) and not _is_border(op)]
+
+
 def computes_in_float(op: Operator) -> bool:
     """Whether an operator reads or writes a float, constants aside."""
     tensors = [*op.inputs, *op.outputs]

@@ -38,6 +38,7 @@ FILE_METRICS = {
     "latency_p99_ms": "99th percentile",
     "size_mb": "file size in units of 1,000,000 bytes",
     "integer_share": "share of operators that compute in integers",
+    "target_violations": "what keeps the file from fitting the targets, counted over all of them",
 }
 
 TASK_METRICS = {

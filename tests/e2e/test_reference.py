@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from quantize_nets import mixed_net
 
-from edgekit.errors import DataError
 from edgekit.runners.bundle import RecordedReference
 from edgekit.toolchain.converters import Converter
 from edgekit.toolchain.environments import ensure
@@ -317,9 +317,47 @@ def test_an_unknown_model_of_mlserver_is_told(server, digits_nchw, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_data_that_was_not_recorded_is_refused(torch_digits, digits_nchw, digits, tmp_path):
+def pictures(folder: Path, *, good: int, bad: int, seed: int = 0) -> Path:
+    import cv2
+
+    folder.mkdir()
+    random = np.random.default_rng(seed)
+    for number in range(good):
+        pixels = random.integers(0, 256, (8, 8, 3), np.uint8)
+        cv2.imwrite(str(folder / f"{number:02d}.png"), pixels)
+    for number in range(bad):
+        (folder / f"bad{number}.png").write_bytes(b"no picture")
+    return folder
+
+
+def test_a_recording_stands_in_for_its_model_on_its_own_pictures_only(tmp_path):
+    """A file is its own equal; other pictures and another preprocessing are refused."""
+    model = mixed_net(tmp_path / "net.tflite")
+    data = pictures(tmp_path / "data", good=19, bad=1)
     path = tmp_path / "ref.edgeref"
-    extra = ["--data", digits_nchw, "-o", path, "--limit", 3, "--runs", 0]
-    edgekit("reference", "record", "digits.onnx", *extra, folder=torch_digits)
-    with RecordedReference(path) as bundle, pytest.raises(DataError, match="were not recorded"):
-        bundle.recall(["0" * 64], ["nchw[0]"])
+    stated = ["--mean", "0.5", "--std", "0.25", "--scale", "1/255"]
+    record = ["reference", "record", model, "--data", data, "-o", path, "--runs", 0]
+    told = edgekit(*record, *stated, folder=tmp_path)
+    assert "1 samples were left out" in told.stderr
+    assert "bad0.png" in told.stderr
+    with RecordedReference(path) as bundle:
+        assert len(bundle.samples) == 19
+        assert bundle.manifest.pictures == (bundle.contract.inputs[0].tensor.name,)
+    common = ["validate", model, "--reference", path, "--no-latency", "--json"]
+    result = edgekit(*common, "--data", data, folder=tmp_path)
+    (candidate,) = json.loads(result.stdout)["candidates"]
+    assert candidate["parity"]["outputs"][0]["sqnr_db"] > 100
+    other = pictures(tmp_path / "other", good=12, bad=0, seed=1)
+    refused = edgekit(*common, "--data", other, folder=tmp_path, exit_code=6)
+    assert "not recorded" in refused.stdout
+    refused = edgekit(*common, "--data", data, "--mean", "0.4", folder=tmp_path, exit_code=6)
+    assert "mean of input" in refused.stdout
+
+
+def test_too_many_pictures_that_cannot_be_read_end_a_recording(tmp_path):
+    model = mixed_net(tmp_path / "net.tflite")
+    data = pictures(tmp_path / "data", good=8, bad=2)
+    record = ["reference", "record", model, "--data", data, "-o", "ref.edgeref"]
+    told = edgekit(*record, folder=tmp_path, exit_code=6)
+    assert "2 of 10 samples" in told.stderr
+    assert not (tmp_path / "ref.edgeref").exists()

@@ -228,6 +228,23 @@ def test_equalized_channels_are_no_fault(tmp_path: Path, reference: Path, data: 
     assert found(candidate, reference, data) == []
 
 
+@pytest.mark.parametrize("name", ["first", "small"])
+def test_a_fault_does_not_hide_that_channels_are_equalized(
+    tmp_path: Path, reference: Path, data: Path, name: str
+) -> None:
+    # Upstream it spoils the tensors by which factors show, downstream the weights that undo them.
+    source = net(tmp_path / "equalized.tflite", lambda one: rescaled(one, undo=True))
+
+    def corrupt(model: Model) -> None:
+        weights = maker(model, name).inputs[1]
+        assert weights is not None
+        shuffled = np.random.default_rng(0).permutation(weights.data().reshape(-1))
+        weights.set_data(shuffled.reshape(weights.shape))
+
+    candidate = edited(quantized(source, tmp_path / "int8.tflite"), corrupt)
+    assert found(candidate, reference, data) == [(name, "weights-corrupted")]
+
+
 def test_channels_that_nobody_scales_back_are_one(
     tmp_path: Path, reference: Path, data: Path
 ) -> None:

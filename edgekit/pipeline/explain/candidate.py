@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cache
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
     import numpy as np
 
     Array = np.ndarray[Any, np.dtype[Any]]
+
+
+_MOST_ROUNDS = 4
+"""So often factors of channels are looked for; each time what was found is taken out first."""
 
 
 class CandidateTask:
@@ -65,17 +70,13 @@ class CandidateTask:
         stage = departure(reference, self.trace, matches, limit=BAD_DB)
         names = self._names(stage)
         observed = self._observed(names)
-        factors = channel_factors(
-            self.model, _renamed(self.candidate, names), reference, _as_trace(self.trace, observed)
-        )
+        cuts = set(observed) - {tensor.name for tensor in self.model.main.inputs}
+        factors, stepped = self._scaled(names, cuts, observed)
         if factors:
             self.notes.append(
                 f"{len(factors)} tensors have channels that were scaled on purpose (channel "
                 "equalization); they are compared with that taken out."
             )
-        divisors = {name: factor.tolist() for name, factor in factors.items()}
-        cuts = set(observed) - {tensor.name for tensor in self.model.main.inputs}
-        stepped = self._steps(_fresh(self.chain.floating), cuts, observed, "stepped", divisors)
         weighted_model = _fresh(self.chain.floating)
         constants = stepping.constants(_fresh(self.request.candidate))
         back = {theirs: mine for mine, theirs in names.items()}
@@ -105,6 +106,28 @@ class CandidateTask:
                 + ", ".join(sorted({op.name for op in missing})[:6])
             )
         return ops, _with_first(stage, ops), outputs
+
+    def _scaled(
+        self, names: Mapping[str, str], cuts: set[str], observed: Mapping[str, Point]
+    ) -> tuple[dict[str, Array], Trace]:
+        """Factors of channels, and the steps that are made with them taken out.
+
+        Factors show only where those of the operator's inputs are taken out already: they are
+        found front to back.
+        """
+        renamed = _renamed(self.candidate, names)
+        seen = replace(self.trace, points=tuple(observed.values()))
+        factors: dict[str, Array] = {}
+        for number in range(_MOST_ROUNDS):
+            divisors = {name: factor.tolist() for name, factor in factors.items()}
+            model = _fresh(self.chain.floating)
+            stepped = self._steps(model, cuts, observed, f"stepped-{number}", divisors)
+            found = channel_factors(self.model, renamed, (self.chain.trace, stepped), seen, factors)
+            if set(found) == set(factors) or number == _MOST_ROUNDS - 1:
+                break
+            factors = found
+            shutil.rmtree(self.work / f"stepped-{number}")
+        return factors, stepped
 
     def _names(self, stage: StageFinding) -> dict[str, str]:
         """The candidate's tensor of each of the reference's, of the same shape; one for each."""
@@ -308,7 +331,3 @@ def _renamed(model: Model, names: Mapping[str, str]) -> Model:
     for tensor in copied.main.tensors:
         tensor.raw.name = back.get(tensor.name, tensor.name)
     return copied
-
-
-def _as_trace(trace: Trace, observed: Mapping[str, Point]) -> Trace:
-    return replace(trace, points=tuple(observed.values()))

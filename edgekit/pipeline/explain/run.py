@@ -15,6 +15,7 @@ from edgekit.pipeline.explain.stages import framework_chain, tflite_chain
 from edgekit.pipeline.explain.traces import affordable
 from edgekit.pipeline.request import ConversionRequest
 from edgekit.sources import recognise
+from edgekit.tflite.flatbuffer import text
 from edgekit.tflite.model import Model
 from edgekit.toolchain.workshop import Workshop
 from edgekit.types import Progress
@@ -88,8 +89,9 @@ def verdict(
 
 
 def _graph_name(model: Model) -> str:
-    name = model.main.raw.name
-    return name.decode() if isinstance(name, bytes) else str(name or "main")
+    """What Model Explorer calls the main graph: its name, else its signature's."""
+    keys = [signature.signatureKey for signature in model.raw.signatureDefs or ()]
+    return text(next((name for name in (model.main.raw.name, *keys) if name), "main"))
 
 
 def _conversion(request: ExplainRequest, given: Given, samples: int) -> ConversionRequest:

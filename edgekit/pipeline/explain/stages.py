@@ -112,6 +112,9 @@ def framework_chain(
         floating, bindings = made.path, made.bindings
         onnx = next(iter(floating.parent.glob("*.onnx")), onnx)
         told = _correspondence(floating.parent)
+    # An output is one of the model's outputs, whatever is wrong with it.
+    wanted = [spec.name for spec in reference.outputs]
+    told = {**{t.name: wanted for t in read(floating).main.outputs}, **told}
     workshop.release(planned.runner)
     if onnx is not None:
         runner = planned.converters["onnx"]

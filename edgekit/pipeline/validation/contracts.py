@@ -13,7 +13,7 @@ from edgekit.pipeline.validation.request import ValidationRequest
 from edgekit.resolve import resolve
 from edgekit.runners.protocol import Described
 from edgekit.tflite.summary import Summary
-from edgekit.types import Scheme, TensorSpec
+from edgekit.types import Layout, Scheme, TensorSpec
 
 
 def agreed(contracts: Mapping[str, Contract | None], stated: Sequence[str] = ()) -> Contract | None:
@@ -64,7 +64,7 @@ def on_reference(
     Raises:
         UsageError: what was stated contradicts the reference.
     """
-    return resolve(
+    contract = resolve(
         described.inputs,
         described.outputs,
         config=config,
@@ -74,6 +74,40 @@ def on_reference(
         labels=read_labels(request.labels) if request.labels else (),
         embedded=embedded,
     )
+    return _with_layouts(contract, embedded) if embedded else contract
+
+
+def _with_layouts(contract: Contract, embedded: Contract) -> Contract:
+    """Layouts of outputs, which a reference does not tell, by those in the files.
+
+    An output with a file's shape has its layout too, and one with the turned shape the other; an
+    output of a file without a layout was not turned, and says nothing.
+    """
+    known = {entry.tensor.name: entry.tensor for entry in embedded.outputs}
+    by_place = len(embedded.outputs) == len(contract.outputs)
+    outputs = []
+    for place, entry in enumerate(contract.outputs):
+        theirs = known.get(entry.tensor.name)
+        if theirs is None and by_place:
+            theirs = embedded.outputs[place].tensor
+        layout = _layout_as(entry.tensor, theirs) if theirs is not None else None
+        if layout and entry.tensor.layout is None:
+            entry = replace(entry, tensor=replace(entry.tensor, layout=layout))  # noqa: PLW2901
+        outputs.append(entry)
+    return Contract(inputs=contract.inputs, outputs=tuple(outputs))
+
+
+def _layout_as(mine: TensorSpec, theirs: TensorSpec) -> Layout | None:
+    if theirs.layout is None or len(mine.shape) != 4 or len(theirs.shape) != 4:
+        return None
+    if mine.shape == theirs.shape:
+        return theirs.layout
+    batch, one, two, three = theirs.shape
+    if theirs.layout == "NHWC" and mine.shape == (batch, three, one, two):
+        return "NCHW"
+    if theirs.layout == "NCHW" and mine.shape == (batch, two, three, one):
+        return "NHWC"
+    return None
 
 
 def framework_inputs(contract: Contract | None) -> tuple[TensorSpec, ...]:

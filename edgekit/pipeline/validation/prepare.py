@@ -97,9 +97,14 @@ class Reference:
 
 @dataclass(frozen=True, kw_only=True)
 class First:
-    """The first sample that can be read: its place, and stacks of one sample."""
+    """The first sample that can be read.
 
-    place: int
+    Attributes:
+        inputs, outputs: stacks of one sample.
+        pictures: the inputs that were made from pictures; of others nothing is preprocessed.
+    """
+
+    pictures: frozenset[str]
     inputs: list[Array]
     outputs: list[Array]
 
@@ -252,7 +257,11 @@ def first_sample(
             inputs.append(value if entry.tensor.shape[:1] == (1,) else value[None])
         known = sample_digest(content, sample.path)
         outputs = reference.ask(inputs, [known], [sample.id])
-        return First(place=place, inputs=inputs, outputs=[np.asarray(one) for one in outputs])
+        return First(
+            pictures=frozenset(loaded.pictures),
+            inputs=inputs,
+            outputs=[np.asarray(one) for one in outputs],
+        )
     raise DataError(
         f"None of the {len(chosen)} samples can be read: {problem}",
         cure="Check --data.",

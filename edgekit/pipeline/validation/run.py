@@ -96,13 +96,11 @@ class _Run:
     ) -> ValidationResult:
         """Bind, time, measure, judge."""
         request, progress = self.request, self.workshop.progress
-        notes = list(self.samples.notes)
-        for entry in self.contract.inputs:
-            notes += [f"Input {entry.tensor.name}: {text}." for text in entry.assumed]
-        for note in notes:
-            progress.note(note)
         chosen = order(self.samples, limit=request.limit, seed=request.seed)
         first = prepare.first_sample(self.samples, chosen, self.contract, self.reference)
+        notes = [*self.samples.notes, *self._assumed(first)]
+        for note in notes:
+            progress.note(note)
         candidates = prepare.bind_all(files, self.contract, first, self.workshop, self.work)
         timings = self._time(candidates, first)
         job = self._job(candidates, first)
@@ -134,6 +132,14 @@ class _Run:
         if complete:
             store.remove()
         return result
+
+    def _assumed(self, first: First) -> list[str]:
+        return [
+            f"Input {entry.tensor.name}: {text}."
+            for entry in self.contract.inputs
+            for text in entry.assumed
+            if entry.tensor.name in first.pictures
+        ]
 
     def _measure(self, stream: Stream) -> bool:
         """Whether all was measured; steps of the reference are not told meanwhile."""

@@ -185,7 +185,11 @@ def _planes(output: OutputContract) -> tuple[PlaneLayout, int]:
             return "NHWC", shape[3]
         if shape[3] == 1:
             return "map", count
-        # The classes are the axis that is no side of the plane; a plane is seldom so small.
+        # The sides of a plane are mostly equal; where they are not, classes are fewer than pixels.
+        if shape[2] == shape[3] != shape[1]:
+            return "NCHW", shape[1]
+        if shape[1] == shape[2] != shape[3]:
+            return "NHWC", shape[3]
         return ("NCHW", shape[1]) if shape[1] < shape[3] else ("NHWC", shape[3])
     return "map", count
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -123,12 +124,13 @@ def _alone(
     failures: dict[str, str] = {}
     for name, path in files.items():
         try:
-            timing = footprint(path, workshop, threads)
-            if profile and name != REFERENCE:
-                timing = replace(timing, operators=operators(path, workshop, threads))
-            found[name] = timing
+            found[name] = footprint(path, workshop, threads)
         except ConversionError as error:
             failures[name] = error.cause
+            continue
+        if profile and name != REFERENCE:
+            with suppress(ConversionError):  # another runtime has no profiler; the rest is known
+                found[name] = replace(found[name], operators=operators(path, workshop))
     return found, failures
 
 

@@ -34,8 +34,8 @@ def measure(request: dict[str, Any], _progress: Callable[..., None]) -> dict[str
 
     Returns:
         ``failed``: candidates that the runtime refused to run, with the reason; they are not run
-        again. ``done``; where it is false, ``key``, ``digests`` and ``ids`` of the samples and their
-        ``inputs`` as stacks, for the reference. Then ask again.
+        again. ``done``; where it is false, ``key``, ``digests`` and ``ids`` of the samples and
+        their ``inputs`` as stacks, for the reference. Then ask again.
     """
     try:
         engine, chunk = _load(request)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgekit.validation.align import fitting
@@ -68,18 +69,30 @@ def departure(
         limit: the SQNR in decibels below which tensors differ.
     """
     first = next((one for one in matches if one.db < limit), None)
-    earlier = [one.db for one in matches[: matches.index(first)]] if first else []
     makers = after.named()
-    return StageFinding(
+    found = StageFinding(
         reference=before.stage,
         candidate=after.stage,
         matches=tuple(matches),
         compared=len(matches),
-        departs=first.candidate if first else None,
-        operator=makers[first.candidate].operator if first else "",
-        departs_db=first.db if first else None,
-        from_db=min(earlier, default=None),
     )
+    if first is None:
+        return found
+    right = matches[: matches.index(first)]
+    name = _first_after(after, right[-1].candidate if right else None, first.candidate)
+    return replace(
+        found,
+        departs=name,
+        operator=makers[name].operator,
+        departs_db=first.db,
+        from_db=min((one.db for one in right), default=None),
+    )
+
+
+def _first_after(trace: Trace, right: str | None, wrong: str) -> str:
+    """The first tensor behind one that is right; it has no counterpart, or is the wrong one."""
+    names = [point.name for point in trace.points]
+    return names[names.index(right) + 1] if right is not None else wrong
 
 
 def laid(point: Point, sample: int, order: tuple[int, ...], shape: tuple[int, ...]) -> Array:

@@ -1,0 +1,117 @@
+"""``edgekit device``: which devices are there, and what is on them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from edgekit.devices.check import Finding
+
+
+@click.group(name="device", epilog="Example: edgekit device check ssh://pi@raspberrypi.local")
+def command() -> None:
+    """Say which devices are there, and what is on them."""
+
+
+@command.command(name="check", epilog="Example: edgekit device check exec:/opt/venv/bin/python")
+@click.argument("address")
+@click.option("--python", help="The Python on an ssh device [its own venv, or python3].")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=30,
+    show_default=True,
+    help="Seconds to wait for an answer.",
+)
+@click.option("--config", type=click.Path(path_type=Path), help="An edgekit.toml with [devices].")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def check(
+    address: str, python: str | None, timeout: float, config: Path | None, *, as_json: bool
+) -> int:
+    """Whether a device can run models: what is there, and what to type if something is missing.
+
+    ADDRESS is local, ssh://user@host[:port], exec:COMMAND, or a name from [devices] of
+    edgekit.toml. Exit code 7 if something is missing.
+    """
+    from edgekit.devices.check import examine
+    from edgekit.errors import DeviceError
+
+    findings = examine(_resolve(address, config), python=python, timeout=timeout)
+    if as_json:
+        rows = {finding.name: finding.value for finding in findings if finding.name}
+        missing = [finding.cure for finding in findings if finding.cure]
+        click.echo(json.dumps({"address": address, **rows, "missing": missing}, indent=2))
+    else:
+        _print(findings)
+    return DeviceError.exit_code if any(finding.cure for finding in findings) else 0
+
+
+@command.command(name="list", epilog="Example: edgekit device list --json")
+@click.option("--config", type=click.Path(path_type=Path), help="An edgekit.toml with [devices].")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_devices(config: Path | None, *, as_json: bool) -> None:
+    """The devices of [devices] in edgekit.toml, and those that were used before. Asks none."""
+    from edgekit.devices.known import known_devices
+
+    used = {known.address: known for known in known_devices()}
+    named = _named(config)
+    rows = [
+        {"name": name, "address": address, "device": "", "seen": ""}
+        for name, address in {"": "local", **named}.items()
+    ]
+    listed = {row["address"] for row in rows}
+    rows += [
+        {"name": "", "address": address, "device": "", "seen": ""}
+        for address in used
+        if address not in listed
+    ]
+    for row in rows:
+        if known := used.get(row["address"]):
+            row |= {"device": known.words, "seen": known.seen}
+    if as_json:
+        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("name", "address", "device", "last used (UTC)")
+    for row in rows:
+        table.add_row(*map(Text, row.values()))
+    Console(highlight=False).print(table)
+
+
+def _named(config: Path | None) -> dict[str, str]:
+    from edgekit.config import load_config
+
+    path = config or Path("edgekit.toml")
+    if config is None and not path.is_file():
+        return {}
+    return dict(load_config(path).devices)
+
+
+def _resolve(address: str, config: Path | None) -> str:
+    """An address, or what a name stands for."""
+    if ":" in address or address == "local":
+        return address
+    return _named(config).get(address, address)
+
+
+def _print(findings: list[Finding]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for finding in findings:
+        mark = Text("missing", "red") if finding.cure else Text("")
+        table.add_row(finding.name, Text(finding.words), mark)
+    console.print(table)
+    for finding in findings:
+        if finding.cure:
+            console.print(Text("Cure: ", "green") + Text(finding.cure))

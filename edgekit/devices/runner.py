@@ -1,0 +1,235 @@
+"""A `.tflite` on a device, as a runner: what runs here runs there by the same calls."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from edgekit.devices.agent.frames import MAX_PAYLOAD, BadFrame, pack_arrays, unpack_arrays
+from edgekit.devices.facts import Clock
+from edgekit.devices.session import Request, Session
+from edgekit.devices.tensors import DeviceTensor, parse_tensors, times
+from edgekit.errors import DataError, DeviceError
+from edgekit.runners.protocol import Described, Timing
+from edgekit.runners.stacks import sample_shapes
+from edgekit.types import LatencyReport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from edgekit.runners.protocol import Array
+
+_PIECE = 1 << 20
+_CHUNK = 2 << 20
+"""So many bytes of inputs travel at once, and at least one sample."""
+_LEAST_ANSWER = 64 << 20
+_DESCRIPTION = 1 << 16
+
+
+class DeviceRunner:
+    """One model on a device: a `Runner` that is `Timed`.
+
+    It is on the device from the first call on. After a `DeviceLost` the next call connects anew, so
+    that whoever keeps what was measured can go on where it stopped.
+
+    Args:
+        path: the `.tflite`.
+        connect: gives the session with the device, a new one after the old one has died.
+        threads: of the runtime.
+    """
+
+    def __init__(self, path: Path, *, connect: Callable[[], Session], threads: int = 1) -> None:
+        self.name = path.stem
+        self.path = path
+        self.clocks: tuple[Clock, Clock] | None = None
+        """The device's clock and heat before and after the last benchmark."""
+        self._connect = connect
+        self._threads = threads
+        self._digest = ""
+        self._session: Session | None = None
+        self._inputs: tuple[DeviceTensor, ...] = ()
+        self._outputs: tuple[DeviceTensor, ...] = ()
+
+    def describe(self) -> Described:
+        """As `edgekit.runners.protocol.Runner.describe`; quantized tensors are told as float32."""
+        facts = self._ready().facts
+        runtime = {facts.runtime: facts.runtime_version or ""} if facts.runtime else {}
+        threads = f"{self._threads} thread{'s' if self._threads > 1 else ''}"
+        return Described(
+            inputs=tuple(tensor.real_spec for tensor in self._inputs),
+            outputs=tuple(tensor.real_spec for tensor in self._outputs),
+            device=f"{facts.words}, {threads}",
+            versions={**runtime, "python": facts.python},
+        )
+
+    @property
+    def output_scales(self) -> tuple[float, ...]:
+        """The step of each output's quantization, 0 where it has none. Known once described."""
+        return tuple(tensor.scale if tensor.is_quantized else 0.0 for tensor in self._outputs)
+
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
+        """As `edgekit.runners.protocol.Runner.run`.
+
+        Raises:
+            ConversionError: the runtime there refuses the model or crashes on it.
+            DataError: the stacks do not fit the model.
+            DeviceError: the device does not do its part.
+        """
+        import numpy as np
+
+        pieces = [outputs for _, outputs in self.run_chunks(inputs)]
+        return [np.concatenate(column) for column in zip(*pieces, strict=True)]
+
+    def run_chunks(self, inputs: Sequence[Array]) -> Iterator[tuple[slice, list[Array]]]:
+        """The same piece by piece: which samples, and their outputs. What came, came.
+
+        Raises:
+            ConversionError, DataError, DeviceError: as `run`.
+        """
+        session = self._ready()
+        sample_shapes([tensor.real_spec for tensor in self._inputs], inputs)
+        slices = self._slices(len(inputs[0]))
+        limit = self._answer_limit(slices[0].stop)
+        requests = (
+            Request(*self._packed("run", inputs, piece, session.compress), limit)
+            for piece in slices
+        )
+        session.used = True
+        for piece, answer in zip(slices, session.stream(requests), strict=True):
+            try:
+                arrays = unpack_arrays(answer.header, answer.payload, limit)
+                yield piece, self._real(arrays, piece.stop - piece.start)
+            except BadFrame as error:
+                raise _nonsense(error) from error
+
+    def benchmark(
+        self, inputs: Sequence[Array], *, runs: int = 50, warmup: int = 5, seconds: float = 20
+    ) -> Timing:
+        """As `edgekit.runners.protocol.Timed.benchmark`, by the device's own clock.
+
+        In an agent that has run nothing else, so that its peak memory is this model's.
+
+        Raises:
+            ConversionError, DataError, DeviceError: as `run`.
+        """
+        if self._session is not None and self._session.used:
+            self._session.close()
+        session = self._ready()
+        sample_shapes([tensor.real_spec for tensor in self._inputs], inputs)
+        session.used = True
+        header, payload = self._packed("benchmark", inputs, slice(0, 1), session.compress)
+        header |= {"runs": runs, "warmup": warmup, "seconds": seconds}
+        answer = session.call(header, payload, limit=_DESCRIPTION).header
+        self.clocks = Clock.parse(answer.get("before")), Clock.parse(answer.get("after"))
+        peak = answer.get("peak_bytes")
+        try:
+            samples = answer.get("samples_ms")
+            if not isinstance(samples, list) or not 0 < len(samples) <= runs:
+                raise BadFrame("no times")
+            return Timing(
+                latency=LatencyReport(
+                    samples_ms=tuple(times({"ms": sample}, "ms") for sample in samples),
+                    threads=self._threads,
+                    load_ms=times(answer, "load_ms"),
+                    first_ms=times(answer, "first_ms"),
+                    warmup=warmup,
+                ),
+                peak_memory_mb=round(peak / 1e6, 1) if type(peak) is int else None,
+            )
+        except BadFrame as error:
+            raise _nonsense(error) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._session is not None and self._session.alive and kind is None:
+            self._session.call({"verb": "drop", "digest": self._digest})
+        self._session = None
+
+    def _ready(self) -> Session:
+        """The session, with the model there and described."""
+        session = self._connect()
+        if session is self._session:
+            return session
+        try:
+            data = self.path.read_bytes()
+        except OSError as error:
+            raise DataError(f"{self.path} cannot be read: {error.strerror}.") from error
+        self._digest = hashlib.sha256(data).hexdigest()
+        begin = {"verb": "begin", "digest": self._digest, "size": len(data)}
+        if not session.call(begin).header.get("have"):
+            pieces = (data[at : at + _PIECE] for at in range(0, len(data), _PIECE))
+            for _ in session.stream(
+                Request({"verb": "piece"}, zlib.compress(piece, 1)) for piece in pieces
+            ):
+                pass
+            session.call({"verb": "finish", "digest": self._digest})
+        answer = session.call(self._asked("describe"), limit=_DESCRIPTION).header
+        try:
+            self._inputs = parse_tensors(answer.get("inputs"))
+            self._outputs = parse_tensors(answer.get("outputs"))
+        except BadFrame as error:
+            raise _nonsense(error) from error
+        self._session = session
+        return session
+
+    def _asked(self, verb: str) -> dict[str, object]:
+        return {"verb": verb, "digest": self._digest, "threads": self._threads}
+
+    def _slices(self, count: int) -> list[slice]:
+        import numpy as np
+
+        one = sum(math.prod(t.shape) * np.dtype(t.dtype).itemsize for t in self._inputs)
+        step = max(1, _CHUNK // max(1, one))
+        return [slice(start, min(start + step, count)) for start in range(0, count, step)]
+
+    def _answer_limit(self, samples: int) -> int:
+        """Bytes of the outputs of so many samples, with room for shapes that are open."""
+        import numpy as np
+
+        one = sum(math.prod(t.shape) * np.dtype(t.dtype).itemsize for t in self._outputs)
+        return min(MAX_PAYLOAD, max(_LEAST_ANSWER, 4 * samples * one))
+
+    def _packed(
+        self, verb: str, inputs: Sequence[Array], piece: slice, compress: bool
+    ) -> tuple[dict[str, object], bytes]:
+        stored = [
+            tensor.store(stack[piece]) for tensor, stack in zip(self._inputs, inputs, strict=True)
+        ]
+        arrays, payload = pack_arrays(stored, compress)
+        return {**self._asked(verb), "compress": compress, **arrays}, payload
+
+    def _real(self, stacks: Sequence[Array], count: int) -> list[Array]:
+        """Outputs as real values; a batch of one, (N, 1, …) there, is (N, …) here.
+
+        Raises:
+            BadFrame: they are not as the model's outputs were described.
+        """
+        if len(stacks) != len(self._outputs):
+            raise BadFrame("another number of outputs")
+        results = []
+        for tensor, stack in zip(self._outputs, stacks, strict=True):
+            if len(stack) != count or stack.dtype.name != tensor.dtype:
+                raise BadFrame("outputs of another number or type")
+            batched = stack.shape[1:2] == (1,)
+            shape = (count, *stack.shape[2:]) if batched else stack.shape
+            results.append(tensor.real(stack).reshape(shape))
+        return results
+
+
+def _nonsense(error: BadFrame) -> DeviceError:
+    return DeviceError(
+        f"The device's answer makes no sense: {error}.",
+        cure="Is the address the right one? edgekit device check says what is there.",
+    )

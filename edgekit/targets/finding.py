@@ -1,0 +1,31 @@
+"""What a check says about a file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Kind: TypeAlias = Literal[
+    "load", "flex", "custom", "integer", "io", "size", "memory", "accelerator", "parts", "unknown"
+]
+Severity: TypeAlias = Literal["violation", "warning", "note"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing that does not fit, or that is not known.
+
+    Attributes:
+        kind: what it is about; ``load``, ``flex`` and ``custom`` mean that the file does not load.
+        severity: a violation makes the file unfit; a warning says that it becomes slower or may
+            not fit; a note is for the reader.
+        message: a sentence.
+        cure: what to change; empty where there is nothing.
+        operators: the first outputs of the operators that it is about.
+    """
+
+    kind: Kind
+    severity: Severity
+    message: str
+    cure: str = ""
+    operators: tuple[str, ...] = ()

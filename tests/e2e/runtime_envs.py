@@ -1,0 +1,70 @@
+"""Environments with one package each, so that profiles can be held against the real thing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from tempfile import gettempdir
+
+import pytest
+
+from edgekit.toolchain.interpreters import uv
+
+_TRY = """
+import json, sys
+try:
+    from tflite_runtime.interpreter import Interpreter
+except ImportError:
+    from ai_edge_litert.interpreter import Interpreter
+
+answers = []
+for path in sys.argv[1:]:
+    try:
+        interpreter = Interpreter(path)
+        interpreter.allocate_tensors()
+        names = [op["op_name"] for op in interpreter._get_ops_details()]
+        answers.append([True, names.count("DELEGATE"), ""])
+    except (ValueError, RuntimeError) as error:
+        answers.append([False, 0, str(error)])
+print(json.dumps(answers))
+"""
+
+
+@cache
+def environment(*packages: str) -> Path:
+    """The folder with the programs of an environment; the test is skipped where it cannot be built.
+
+    It is kept between runs: these are pinned packages.
+    """
+    name = "-".join(packages).translate({ord(sign): "_" for sign in "<>=."})
+    folder = Path(gettempdir()) / "edgekit-test-runtimes" / name
+    ready = folder / "ready"
+    if not ready.exists():
+        for words in (
+            ["venv", "--clear", "--python", sys.executable, str(folder)],
+            ["pip", "install", "--python", str(folder / "bin" / "python"), *packages],
+        ):
+            done = subprocess.run([uv(), *words], capture_output=True, text=True)
+            if done.returncode:
+                pytest.skip(f"{packages[0]} cannot be installed here: {done.stderr.strip()[-300:]}")
+        ready.touch()
+    return folder / "bin"
+
+
+def runtime(target: str) -> str:
+    """The Python whose runtime a profile describes."""
+    package, _, version = target.rpartition("-")
+    if target == "ai-edge-litert-2.3.0":
+        return sys.executable
+    return str(environment(f"{package}=={version}", "numpy<2") / "python")
+
+
+def loaded(python: str, *files: Path) -> list[tuple[bool, int, str]]:
+    """For each file: whether it loads, how many parts XNNPACK computes, and the error."""
+    done = subprocess.run(
+        [python, "-c", _TRY, *map(str, files)], capture_output=True, text=True, check=True
+    )
+    return [tuple(answer) for answer in json.loads(done.stdout.splitlines()[-1])]

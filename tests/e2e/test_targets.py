@@ -1,0 +1,221 @@
+"""Profiles against the real runtimes and tools that they describe."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+from quantize_nets import mixed_net, photos
+from target_nets import Chain
+
+import edgekit
+from edgekit.targets.arena import estimate
+from edgekit.targets.check import TargetReport, check
+from edgekit.targets.reading import load
+from edgekit.tflite.model import read, write
+from edgekit.types import SCHEMES
+
+from .runtime_envs import environment, loaded, runtime
+
+pytestmark = pytest.mark.e2e
+
+ROOT = Path(__file__).resolve().parents[2]
+
+RUNTIMES = (
+    "tflite-runtime-2.14.0",
+    "ai-edge-litert-1.4.0",
+    "ai-edge-litert-2.1.6",
+    "ai-edge-litert-2.3.0",
+)
+
+
+def held_against(path: Path, target: str) -> TargetReport:
+    return check(read(path), load(target), size_bytes=path.stat().st_size)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """What edgekit makes of a small net, in every scheme and with mixed precision."""
+    folder = tmp_path_factory.mktemp("targets")
+    source = mixed_net(folder / "net.tflite")
+    np.save(folder / "photos.npy", photos(48, 8, 8, 3))
+    made = {}
+    for name, options in {
+        "schemes": {"schemes": SCHEMES},
+        "int16": {"schemes": ("int8",), "keep_int16": ("point",)},
+        "float": {"schemes": ("int8",), "keep_float": ("deep",)},
+    }.items():
+        result = edgekit.convert(
+            source,
+            calibration=folder / "photos.npy",
+            output=folder / name,
+            effort="none",
+            **options,  # type: ignore[arg-type]
+        )
+        for file in result.files:
+            assert not file.error, file.error
+            made[f"{name}-{file.scheme}"] = file.artifact.path
+    return made
+
+
+def hand_made(folder: Path) -> dict[str, Path]:
+    """Files that some runtimes do not load."""
+    made = {}
+
+    def keep(name: str, net: Chain) -> None:
+        made[name] = folder / f"{name}.tflite"
+        write(net.model, made[name])
+
+    for version in (1, 10, 11, 12, 13, 14, 15):
+        net = Chain(1, 8)
+        weights = net.constant("weights", np.ones((4, 8), np.float32))
+        options = schema.FullyConnectedOptionsT()
+        net.add("FULLY_CONNECTED", weights, shape=(1, 4), version=version, options=options)
+        keep(f"dense-{version}", net)
+    net = Chain(1, 8)
+    net.add("COS", version=2)
+    keep("cos-2", net)
+    for name in ("FlexErf", "MyOp"):
+        net = Chain(1, 8)
+        net.add_custom(name)
+        keep(name, net)
+    net = Chain(1, 8, dtype="int8")
+    net.add("QUANTIZE", dtype="int16")
+    keep("int8-to-int16", net)
+    net = Chain(1, 8)
+    net.tensor("unused", (4,), "int2")
+    net.add("RELU")
+    keep("int2", net)
+    return made
+
+
+@pytest.mark.parametrize("target", RUNTIMES)
+def test_what_loads_is_what_the_profile_says(
+    target: str, files: dict[str, Path], tmp_path: Path
+) -> None:
+    python = runtime(target)
+    tried = {**files, **hand_made(tmp_path)}
+    reports = {name: held_against(path, target) for name, path in tried.items()}
+    answers = dict(zip(tried, loaded(python, *tried.values()), strict=True))
+    wrong = {
+        name: (reports[name].findings, answers[name])
+        for name in tried
+        if reports[name].loads is not answers[name][0]
+    }
+    assert not wrong
+    said = {report.loads for report in reports.values()}
+    assert said == {True, False}  # both were asked for
+
+
+@pytest.mark.parametrize("target", RUNTIMES)
+def test_the_operators_of_a_runtime_are_still_as_measured(target: str) -> None:
+    spec = importlib.util.spec_from_file_location(
+        "runtime_operators", ROOT / "benchmarks" / "runtime_operators.py"
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    measuring = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(measuring)
+    there = [(n, number, kind) for n, number, kind, ok in measuring.measure(runtime(target)) if ok]
+    profile = load(target).runtime
+    assert profile is not None
+    assert profile.operators is not None
+    versions: dict[str, list[int]] = {}
+    for name, number, kind in there:
+        if kind == "operator":
+            versions.setdefault(name, []).append(number)
+    assert {name: (min(v), max(v)) for name, v in versions.items()} == profile.operators
+    assert {name for name, _, kind in there if kind == "type"} == profile.types
+    assert {name for name, _, kind in there if kind == "custom"} == profile.custom
+
+
+@pytest.mark.parametrize("target", ["tflite-runtime-2.14.0", "ai-edge-litert-2.3.0"])
+def test_xnnpack_computes_as_many_parts_as_predicted(
+    target: str, files: dict[str, Path], tmp_path: Path
+) -> None:
+    tried = [files[f"schemes-{scheme}"] for scheme in ("fp32", "int8", "int8-float-io")]
+    for pattern in ("xcx", "cxc", "xxcxxcx", "ccc"):
+        net = Chain(1, 4, 4, 8)
+        for sign in pattern:
+            # FLOOR_MOD is on no list of XNNPACK's.
+            net.add("RELU") if sign == "x" else net.add("FLOOR_MOD", net.last)
+        path = tmp_path / f"{pattern}.tflite"
+        write(net.model, path)
+        tried.append(path)
+    for path, (loads, parts, error) in zip(tried, loaded(runtime(target), *tried), strict=True):
+        assert loads, error
+        placement = held_against(path, target).placement
+        assert placement is not None
+        assert sum(part.accelerated for part in placement.parts) == parts, path.name
+
+
+def test_the_arena_is_that_of_tflite_micro(files: dict[str, Path]) -> None:
+    """``head`` of its allocator holds the tensors of the graph, and scratch buffers."""
+    python = environment("tflite-micro==0.dev20261023182759") / "python"
+    program = (
+        "import sys; from tflite_micro.python.tflite_micro import runtime;"
+        "runtime.Interpreter.from_file(sys.argv[1]).print_allocations()"
+    )
+    path = files["schemes-int8"]
+    done = subprocess.run(
+        [str(python), "-c", program, str(path)], capture_output=True, text=True, check=True
+    )
+    head = re.search(r"Arena allocation head (\d+) bytes", done.stdout + done.stderr)
+    assert head is not None, done.stdout + done.stderr
+    found = estimate(read(path), alignment=16, keeps_inputs=False)
+    assert found is not None
+    assert found.peak <= int(head[1])
+    assert found.planned == pytest.approx(int(head[1]), rel=0.25)
+
+
+@pytest.mark.parametrize("name", ["schemes-int8", "schemes-int16x8", "float-int8", "schemes-fp32"])
+def test_vela_leaves_to_the_cpu_what_the_profile_says(
+    name: str, files: dict[str, Path], tmp_path: Path
+) -> None:
+    path = files[name]
+    vela = environment("ethos-u-vela==5.2.0") / "vela"
+    words = [str(vela), "--output-dir", str(tmp_path), "--accelerator-config", "ethos-u55-128"]
+    done = subprocess.run([*words, str(path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-500:]
+    compiled = read(next(tmp_path.glob("*_vela.tflite"))).main.operators
+    left = sorted(op.name for op in compiled if op.name != "ethos-u")
+    placement = held_against(path, "ethos-u55").placement
+    assert placement is not None
+    operators = read(path).main.operators
+    cpu = [i for part in placement.parts if not part.accelerated for i in part.operators]
+    assert left == sorted(operators[i].name for i in cpu)
+
+
+def test_convert_ends_with_4_where_a_file_does_not_fit(tmp_path: Path) -> None:
+    mixed_net(tmp_path / "net.tflite")
+    np.save(tmp_path / "photos.npy", photos(24, 8, 8, 3))
+    (tmp_path / "edgekit.toml").write_text(
+        '[target]\nprofiles = ["board.toml"]\n', encoding="utf-8"
+    )
+    (tmp_path / "board.toml").write_text(
+        'summary = "no signed bytes"\nextends = "tflite-micro"\n[limits]\ninputs = ["uint8"]\n',
+        encoding="utf-8",
+    )
+    words = ["quantize", "net.tflite", "--calibration", "photos.npy", "--effort", "none"]
+    words += ["--gate", "sqnr_db >= 0", "--config", "edgekit.toml", "--force", "-o", "out"]
+
+    def run(*more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "edgekit", *words, *more],
+            cwd=tmp_path, capture_output=True, text=True,
+        )  # fmt: skip
+
+    failed = run()
+    assert failed.returncode == 4, failed.stderr
+    assert "int8 fails target_violations <= 0" in failed.stderr
+    assert "board: The input image is int8" in failed.stderr.replace("\n", " ")
+    passed = run("--io-dtype", "uint8", "--target", "tflite-runtime-2.14.0")
+    assert passed.returncode == 0, passed.stderr
+    allowed = run("--gate", "target_violations <= 1")
+    assert allowed.returncode == 0, allowed.stderr

@@ -1,0 +1,93 @@
+"""Addresses of devices, and the command lines that are made of them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgekit.devices.address import ExecAddress, LocalAddress, SshAddress, parse_address
+from edgekit.devices.parcel import COMMAND
+from edgekit.devices.ssh import ssh_command, ssh_failure
+from edgekit.errors import UsageError
+
+
+def test_the_forms():
+    assert parse_address("local") == LocalAddress()
+    assert parse_address("ssh://pi@board.local:2222") == SshAddress(
+        user="pi", host="board.local", port=2222
+    )
+    assert parse_address("ssh://board") == SshAddress(host="board")
+    assert parse_address("ssh://pi@[fe80::1%eth0]:22") == SshAddress(
+        user="pi", host="fe80::1%eth0", port=22
+    )
+    assert parse_address("exec:qemu-aarch64 -L '/a b' python3") == ExecAddress(
+        argv=("qemu-aarch64", "-L", "/a b", "python3")
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "pi@board", "ssh://", "ssh://-oProxyCommand=x", "ssh://pi@-board", "ssh://a b",
+        "ssh://pi:secret@board", "ssh://board/path", "ssh://board:0", "ssh://board:65536",
+        "ssh://board:22;reboot", "ssh://$(reboot)", "ssh://-l@board", "ssh://board\n", "exec:",
+        "exec:'", "LOCAL", "ssh:board",
+    ],
+)  # fmt: skip
+def test_other_texts_are_refused(text):
+    with pytest.raises(UsageError):
+        parse_address(text)
+
+
+@pytest.mark.parametrize("text", ["adb", "adb:SERIAL", "web"])
+def test_what_is_not_there_yet_names_what_works(text):
+    with pytest.raises(UsageError, match="not there yet") as caught:
+        parse_address(text)
+    assert "exec:COMMAND" in caught.value.cure
+
+
+@given(st.text(max_size=40))
+def test_whatever_is_accepted_reads_the_same_again(text):
+    try:
+        address = parse_address(f"ssh://{text}")
+    except UsageError:
+        return
+    assert parse_address(str(address)) == address
+    argv = ssh_command(address)
+    # The last two words are the host, after the end of the options, and the constant.
+    assert argv[-3] == "--"
+    assert argv[-1] == COMMAND
+    assert not argv[-2].startswith("-")
+    assert not set(argv[-2]) & set(" ;$`|&<>'\"\\\n")
+
+
+def test_the_client_is_strict(monkeypatch):
+    monkeypatch.delenv("EDGEKIT_SSH_CONFIG", raising=False)
+    argv = ssh_command(SshAddress(host="board", user="pi", port=22))
+    for option in ("BatchMode=yes", "StrictHostKeyChecking=yes", "ServerAliveInterval=5"):
+        assert argv[argv.index(option) - 1] == "-o"
+    assert "-F" not in argv
+    monkeypatch.setenv("EDGEKIT_SSH_CONFIG", "/tmp/config")
+    assert ssh_command(SshAddress(host="board"))[1:3] == ("-F", "/tmp/config")
+
+
+@pytest.mark.parametrize(
+    ("said", "cause", "cure"),
+    [
+        ("@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @", "another host key", "ssh-keygen"),
+        ("No ED25519 host key is known for board and you", "not known yet", "fingerprint"),
+        ("pi@board: Permission denied (publickey).", "with a key", "ssh-copy-id"),
+        ("ssh: Could not resolve hostname board", "no host", "name"),
+        ("connect to host board port 22: Connection refused", "refuses", "sshd"),
+        ("connect to host board port 22: Connection timed out", "reached", "network"),
+        ("sh: 1: exec: python3: not found", "no python3", "Python"),
+        ("\x1b[2Jsomething else", "exit code 255", "python3 --version"),
+    ],
+)
+def test_what_ssh_says_becomes_what_to_type(said, cause, cure):
+    error = ssh_failure(SshAddress(host="board", user="pi"), 255, f"{said}\n")
+    assert error is not None
+    assert cause in error.cause
+    assert cure in error.cure
+    assert "\x1b" not in error.cause

@@ -1,0 +1,36 @@
+"""What the profiler's table says, added up by type of operator."""
+
+from __future__ import annotations
+
+import pytest
+
+from edgekit.runners.litert_runner import by_type
+
+TABLE = """\
+===================== Run Order =====================
+          [node type]  [start]  [first]  [avg ms]     [%]  [cdf%]  [mem KB] [times called] [Name]
+ Delegate/Convolution (NHWC, QC8) IGEMM  0.000  1.506  1.500  50.000%  50.000%  0.0  5  [Delegate]:0
+ Delegate/Add (ND)                       0.000  0.015  0.250   8.333%  58.333%  0.0  5  [Delegate]:1
+ Delegate/Add (ND)                       0.000  0.015  0.250   8.333%  66.666%  0.0  5  [Delegate]:2
+ CAST                                    0.000  1.000  1.000  33.333% 100.000%  0.0  5  [x y]:3
+
+===================== Top by Computation Time =====================
+ CAST                                    0.000  1.000  1.000  33.333% 100.000%  0.0  5  [x y]:3
+"""
+
+
+def test_operators_by_type_with_their_delegate():
+    conv, cast, add = by_type(TABLE)
+    assert (conv.operator, conv.delegate, conv.count) == (
+        "Convolution (NHWC, QC8) IGEMM",
+        "XNNPACK",
+        1,
+    )
+    assert (cast.operator, cast.delegate, cast.ms) == ("CAST", "", 1.0)
+    assert (add.count, add.ms) == (2, 0.5)
+    assert sum(one.share for one in (conv, cast, add)) == pytest.approx(1)
+
+
+def test_another_text_says_nothing():
+    assert by_type("") == ()
+    assert by_type("profiling is not there") == ()

@@ -1,0 +1,78 @@
+"""What a measuring process is told, and turning tensors there and back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import validate_nets as nets
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgekit.errors import UsageError
+from edgekit.pipeline.validation.job import (
+    CandidateJob,
+    Feed,
+    Job,
+    Span,
+    Taken,
+    turn,
+    turn_back,
+)
+
+
+def test_a_job_survives_the_disk(tmp_path):
+    job = Job(
+        data="d",
+        layout="folders",
+        labelled=True,
+        contract=nets.contract(labels=("a",)).to_json(),
+        candidates=[
+            CandidateJob(
+                path="c.tflite",
+                feeds=[Feed(source=0, permutation=[0, 2, 3, 1], shape=[1, 4, 4, 3])],
+                outputs=[Taken(places=[1, 0], axis=-2, permutation=[0, 1])],
+                spans=[Span(role="input", index=0, name="image", low=-1.0, high=1.0)],
+            )
+        ],
+        parts={"0": [[1, 0, 4]]},
+        metric=None,
+        span=1.5,
+        recorded=False,
+        references="r",
+        scratch="s",
+    )
+    job.write(tmp_path / "job.json")
+    assert Job.read(tmp_path / "job.json") == job
+    assert job.stated == nets.contract(labels=("a",))
+
+
+@given(
+    st.sampled_from([(0, 1, 2, 3), (0, 2, 3, 1), (0, 3, 1, 2)]),
+    st.lists(st.integers(1, 4), min_size=3, max_size=3),
+    st.integers(1, 3),
+)
+def test_turning_back_undoes_turning(permutation, rest, count):
+    stack = np.random.default_rng(0).normal(size=(count, *rest))
+    shape = [1, *rest]
+    turned = turn(stack, permutation, [shape[axis] for axis in permutation])
+    assert turned.shape == (count, *(shape[axis] for axis in permutation[1:]))
+    np.testing.assert_array_equal(turn_back(turned, permutation, stack), stack)
+    sample = np.transpose(stack[:1], permutation)
+    np.testing.assert_array_equal(turned[:1], sample)
+
+
+def test_samples_without_a_batch_axis():
+    stack = np.arange(24.0).reshape(4, 2, 3)  # four samples (2, 3)
+    turned = turn(stack, (1, 0), (3, 2))
+    np.testing.assert_array_equal(turned[1], stack[1].T)
+    np.testing.assert_array_equal(turn_back(turned, (1, 0), stack), stack)
+
+
+def test_a_number_with_and_without_an_axis_is_the_same():
+    like = np.zeros((5,))
+    np.testing.assert_array_equal(turn_back(np.ones((5, 1)), (), like), np.ones(5))
+
+
+def test_outputs_of_another_size_are_refused():
+    with pytest.raises(UsageError, match=r"\(4,\).*\(5,\)"):
+        turn_back(np.zeros((2, 5)), (0, 1), np.zeros((2, 4)))
