@@ -98,9 +98,9 @@ def _loading(model: Model, profile: Profile) -> list[Finding]:
 
 
 def _loads(loading: Sequence[Finding]) -> bool | None:
-    if any(one.severity == "violation" for one in loading):
+    if any(one.kind in ("load", "flex", "custom") for one in loading):
         return False
-    return None if loading else True
+    return None if any(one.kind == "unknown" for one in loading) else True
 
 
 def _limits(

@@ -6,7 +6,17 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 Kind: TypeAlias = Literal[
-    "load", "flex", "custom", "integer", "io", "size", "memory", "accelerator", "parts", "unknown"
+    "load",
+    "flex",
+    "custom",
+    "wrong",
+    "integer",
+    "io",
+    "size",
+    "memory",
+    "accelerator",
+    "parts",
+    "unknown",
 ]
 Severity: TypeAlias = Literal["violation", "warning", "note"]
 
@@ -16,7 +26,8 @@ class Finding:
     """One thing that does not fit, or that is not known.
 
     Attributes:
-        kind: what it is about; ``load``, ``flex`` and ``custom`` mean that the file does not load.
+        kind: what it is about; ``load``, ``flex`` and ``custom`` mean that the file does not load,
+            ``wrong`` that it loads and computes something else.
         severity: a violation makes the file unfit; a warning says that it becomes slower or may
             not fit; a note is for the reader.
         message: a sentence.

@@ -146,26 +146,46 @@ def _types(model: Model, runtime: Runtime) -> Iterator[Finding]:
 
 
 def _refused(operators: list[Operator], refusal: Refusal, runtime: Runtime) -> Iterator[Finding]:
-    those = [
-        op
-        for op in operators
-        if op.name == refusal.op
-        and _type_in(op.inputs, refusal.inputs)
-        and _type_in(op.outputs, refusal.outputs)
-    ]
+    those = [op for op in operators if op.name == refusal.op and _meets(op, refusal)]
     if those:
-        read, written = those[0].inputs[0], those[0].outputs[0]
-        kinds = f"{read.dtype if read else 'nothing'} to {written.dtype}"
+        verb = "computes" if refusal.wrong else "refuses"
         yield Finding(
-            kind="load",
+            kind="wrong" if refusal.wrong else "load",
             severity="violation",
-            message=f"{refusal.op} from {kinds}: {runtime.name} refuses it"
-            + (f" ({refusal.says})." if refusal.says else "."),
-            cure="Ship a newer runtime, or avoid these types.",
+            message=f"{runtime.name} {verb} {_signature(those[0])}"
+            + (" wrongly" if refusal.wrong else "")
+            + (f": {refusal.says}." if refusal.says else "."),
+            cure="Ship a newer runtime, or choose another scheme.",
             operators=first_outputs(those),
         )
 
 
-def _type_in(tensors: list[Tensor] | list[Tensor | None], wanted: frozenset[str]) -> bool:
-    first = tensors[0] if tensors else None
-    return not wanted or (first is not None and first.dtype in wanted)
+def _meets(op: Operator, refusal: Refusal) -> bool:
+    """Whether everything that a refusal states holds for an operator."""
+    computed = [tensor for tensor in op.inputs if tensor and not tensor.is_constant]
+    constants = [tensor for tensor in op.inputs if tensor and tensor.is_constant]
+    weights = [
+        tensor
+        for tensor in constants
+        if tensor.dtype in refusal.weights and (not refusal.per_channel or _per_channel(tensor))
+    ]
+    return (
+        _type_in(computed, refusal.inputs)
+        and _type_in(op.outputs, refusal.outputs)
+        and (bool(weights) or not refusal.weights)
+    )
+
+
+def _per_channel(tensor: Tensor) -> bool:
+    return tensor.quantization is not None and len(tensor.quantization.scales) > 1
+
+
+def _signature(op: Operator) -> str:
+    """``FULLY_CONNECTED (float32, int8 → float32)``, with the types of its tensors."""
+    read = ", ".join(tensor.dtype for tensor in op.inputs if tensor)
+    written = ", ".join(tensor.dtype for tensor in op.outputs)
+    return f"{op.name} ({read} → {written})"
+
+
+def _type_in(tensors: list[Tensor], wanted: frozenset[str]) -> bool:
+    return not wanted or (bool(tensors) and tensors[0].dtype in wanted)

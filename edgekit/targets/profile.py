@@ -17,18 +17,27 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
-    """An operator that the runtime knows, but whose kernel refuses these types.
+    """An operator that the runtime has, but whose kernel cannot do with these tensors.
+
+    Quantizers write versions that promise less than the tensors ask for, and so the version alone
+    does not tell. Each condition that is stated must hold.
 
     Attributes:
         op: the operator.
-        inputs: types of its first input.
+        inputs: types of its first input that is computed.
+        weights: types of an input that is constant.
+        per_channel: whether such a constant has one scale for each channel.
         outputs: types of its first output.
+        wrong: whether the file loads all the same, and its results are wrong.
         says: what happens.
     """
 
     op: str
-    inputs: frozenset[str]
-    outputs: frozenset[str]
+    inputs: frozenset[str] = frozenset()
+    weights: frozenset[str] = frozenset()
+    per_channel: bool = False
+    outputs: frozenset[str] = frozenset()
+    wrong: bool = False
     says: str = ""
 
 
@@ -44,7 +53,7 @@ class Runtime:
         tensorflow_lite: the version of TensorFlow Lite that it was built from, where the operators
             are not listed: they follow from TensorFlow's own table then.
         types: tensor types that it knows, ``None`` where that is not known.
-        refuses: types that its kernels refuse.
+        refuses: tensors that its kernels refuse, or compute wrongly.
         custom: custom operators that it has.
         flex: whether TensorFlow's own operators (Flex) are linked in.
         alignment: bytes to which tensors are aligned in the arena.

@@ -143,7 +143,15 @@ _TOP: dict[str, _Check] = {
     "limits": _IS_TABLE,
 }
 _SOURCE = dict.fromkeys(("name", "says", "url"), _IS_TEXT)
-_REFUSAL = {"op": _IS_TEXT, "inputs": _IS_TEXTS, "outputs": _IS_TEXTS, "says": _IS_TEXT}
+_REFUSAL: dict[str, _Check] = {
+    "op": _IS_TEXT,
+    "inputs": _IS_TEXTS,
+    "weights": _IS_TEXTS,
+    "per_channel": _IS_BOOL,
+    "outputs": _IS_TEXTS,
+    "wrong": _IS_BOOL,
+    "says": _IS_TEXT,
+}
 _RUNTIME: dict[str, _Check] = {
     "name": _IS_TEXT,
     "operators": _IS_TABLE,
@@ -185,7 +193,16 @@ _LIMITS: dict[str, _Check] = {
     "accelerated_share": _IS_SHARE,
     "parts": _IS_COUNT,
 }
-_SETS = {"types", "custom", "activations", "operators", "inputs", "outputs", "refused_io"}
+_SETS = {
+    "types",
+    "custom",
+    "activations",
+    "operators",
+    "inputs",
+    "outputs",
+    "refused_io",
+    "weights",
+}
 
 
 def _checked(table: Any, checks: Mapping[str, _Check], where: str, *needed: str) -> dict[str, Any]:
@@ -290,7 +307,7 @@ def _known_types(table: dict[str, Any], where: object) -> dict[str, Any]:
     """The same table, whose tensor types the schema knows."""
     from edgekit.tflite.dtypes import code_of
 
-    for key in ("types", "inputs", "outputs", "refused_io"):
+    for key in ("types", "inputs", "outputs", "refused_io", "weights"):
         for name in table.get(key, ()):
             try:
                 code_of(name)

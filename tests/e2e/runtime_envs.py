@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from tempfile import gettempdir
 
+import numpy as np
 import pytest
 
 from edgekit.toolchain.interpreters import uv
@@ -30,6 +31,39 @@ for path in sys.argv[1:]:
     except (ValueError, RuntimeError) as error:
         answers.append([False, 0, str(error)])
 print(json.dumps(answers))
+"""
+
+_RUN = """
+import sys
+import numpy as np
+try:
+    from tflite_runtime.interpreter import Interpreter
+except ImportError:
+    from ai_edge_litert.interpreter import Interpreter
+
+found = {}
+for path in sys.argv[2:]:
+    try:
+        interpreter = Interpreter(path)
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError):
+        continue
+    put, got = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    rows = []
+    for picture in np.load("photos.npy")[:8]:
+        value = picture[None]
+        if put["dtype"] != np.float32:
+            (scale, zero), limits = put["quantization"], np.iinfo(put["dtype"])
+            value = np.clip(np.round(value / scale) + zero, limits.min, limits.max)
+        interpreter.set_tensor(put["index"], value.astype(put["dtype"]))
+        interpreter.invoke()
+        result = interpreter.get_tensor(got["index"]).astype(np.float64)
+        if got["dtype"] != np.float32:
+            scale, zero = got["quantization"]
+            result = (result - zero) * scale
+        rows.append(result.ravel())
+    found[path] = np.array(rows)
+np.savez(sys.argv[1], **found)
 """
 
 
@@ -68,3 +102,10 @@ def loaded(python: str, *files: Path) -> list[tuple[bool, int, str]]:
         [python, "-c", _TRY, *map(str, files)], capture_output=True, text=True, check=True
     )
     return [tuple(answer) for answer in json.loads(done.stdout.splitlines()[-1])]
+
+
+def outputs(python: str, files: list[Path], folder: Path) -> dict[str, np.ndarray]:
+    """The real results on the first of ``photos.npy`` in the folder; of files that load."""
+    words = [python, "-c", _RUN, "found.npz", *map(str, files)]
+    subprocess.run(words, cwd=folder, capture_output=True, text=True, check=True)
+    return dict(np.load(folder / "found.npz"))

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
-from quantize_nets import mixed_net, photos
+from quantize_nets import Net, mixed_net, operator_named, photos
 from target_nets import Chain
 
 import edgekit
@@ -21,7 +21,7 @@ from edgekit.targets.reading import load
 from edgekit.tflite.model import read, write
 from edgekit.types import SCHEMES
 
-from .runtime_envs import environment, loaded, runtime
+from .runtime_envs import environment, loaded, outputs, runtime
 
 pytestmark = pytest.mark.e2e
 
@@ -111,6 +111,53 @@ def test_what_loads_is_what_the_profile_says(
     assert not wrong
     said = {report.loads for report in reports.values()}
     assert said == {True, False}  # both were asked for
+
+
+def layer(kind: str, path: Path) -> Path:
+    """A net of one layer whose channels have weights of very different size."""
+    net = Net(1, 8, 8, 3)
+    scale = np.array([1, 0.01, 10], np.float32)
+    if kind == "dense":
+        weights = net.normal("w", 3, 192)
+        weights.set_data(weights.data() * scale[:, None])
+        options = schema.FullyConnectedOptionsT()
+        inputs = [net.image, weights, net.normal("b", 3)]
+        last = net.operator("FULLY_CONNECTED", inputs, "out", (1, 3), options)
+        return net.save(path, last)
+    if kind == "transposed":
+        return net.save(path, net.transposed(net.image, "out", 3))
+    last = net.conv(net.image, "out", 3) if kind == "conv" else net.depthwise(net.image, "out")
+    weights = operator_named(net, "out").inputs[1]  # type: ignore[assignment]
+    shape = (-1, 1, 1, 1) if kind == "conv" else (1, 1, 1, -1)
+    weights.set_data(weights.data() * scale.reshape(shape))
+    return net.save(path, last)
+
+
+@pytest.mark.parametrize("kind", ["dense", "conv", "depthwise", "transposed"])
+def test_results_that_a_runtime_gets_wrong_are_known(kind: str, tmp_path: Path) -> None:
+    """Every scheme on the oldest runtimes against the current one, on pictures."""
+    np.save(tmp_path / "photos.npy", photos(48, 8, 8, 3))
+    result = edgekit.convert(
+        layer(kind, tmp_path / "net.tflite"),
+        calibration=tmp_path / "photos.npy",
+        output=tmp_path / "out",
+        effort="none",
+        schemes=SCHEMES,
+    )
+    paths = [file.artifact.path for file in result.files if not file.error]
+    current = outputs(runtime("ai-edge-litert-2.3.0"), paths, tmp_path)
+    for target in ("tflite-runtime-2.14.0", "ai-edge-litert-1.4.0"):
+        there = outputs(runtime(target), paths, tmp_path)
+        for path in paths:
+            report = held_against(path, target)
+            assert report.loads is (str(path) in there), (target, path.name)
+            if not report.loads:
+                continue
+            off = np.abs(there[str(path)] - current[str(path)]).max()
+            # Integer kernels of two releases may round differently by a step.
+            wrong = not off <= 0.1 * np.ptp(current[str(path)])
+            said = any(one.kind == "wrong" for one in report.violations)
+            assert said is wrong, (target, path.name, float(off))
 
 
 @pytest.mark.parametrize("target", RUNTIMES)

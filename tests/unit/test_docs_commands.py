@@ -100,7 +100,7 @@ def test_every_option_is_in_the_reference(name: str) -> None:
 @pytest.mark.parametrize("document", [README, REFERENCE], ids=lambda path: path.name)
 def test_every_option_that_is_named_exists(document: Path) -> None:
     known = set().union(*map(options, COMMANDS.values()), {"--version"})
-    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", read(document)))
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", read(document)))
     assert named <= known
 
 

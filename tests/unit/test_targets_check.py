@@ -110,6 +110,26 @@ def test_types_that_a_kernel_refuses_though_the_version_is_there() -> None:
     assert held_against(back.model, "tflite-runtime-2.14.0").loads is True
 
 
+@pytest.mark.parametrize(
+    ("dtype", "channels", "wrong"), [("int8", 4, True), ("int8", 1, False), ("float32", 1, False)]
+)
+def test_what_a_kernel_computes_wrongly_though_it_loads(
+    dtype: str, channels: int, wrong: bool
+) -> None:
+    """Quantizers write version 1 for weights that only version 12 can do with."""
+    net = Chain(1, 8)
+    weights = net.constant("weights", np.ones((4, 8), dtype))
+    if dtype == "int8":
+        weights.raw.quantization = schema.QuantizationParametersT(
+            scale=[0.1] * channels, zeroPoint=[0] * channels
+        )
+    net.add("FULLY_CONNECTED", weights, shape=(1, 4), options=schema.FullyConnectedOptionsT())
+    report = held_against(net.model, "tflite-runtime-2.14.0")
+    assert kinds(report) == (["wrong"] if wrong else [])
+    assert report.loads is True
+    assert held_against(net.model, "ai-edge-litert-1.4.0").fits
+
+
 def test_float_on_a_target_of_integers(tmp_path: Path) -> None:
     float_file = read(mixed_net(tmp_path / "net.tflite"))
     report = held_against(float_file, "edge-tpu")
