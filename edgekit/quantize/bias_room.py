@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, np.dtype[Any]]
 
-_LARGEST = 0.98 * 2**31
-"""Of a bias in steps, short of what 32 bits hold, since litert-quantizer computes it in float32."""
+_LARGEST = 0.5 * 2**31
+"""Of a bias in steps. The products are added to it in the same 32 bits; and tensors that must share a
+scale, such as those before and after a PAD, may get a smaller one than their own range says."""
 _PLACES = {
     "CONV_2D": (0, 1, 2),
     "DEPTHWISE_CONV_2D": (0, 1, 2),
@@ -32,8 +33,8 @@ _PLACES = {
 def make_room(model: Model, ranges: Ranges, *, bits: int) -> int:
     """Raise one weight of each channel whose bias would not fit into 32 bits.
 
-    What the raised weight adds is at most 127·2^(bits-1)/2^31 of the bias: a hundred-thousandth for
-    8 bits and 0.2 % for 16.
+    What the raised weight adds is at most 127·2^(bits-1)/2^30 of the bias: two hundred-thousandths
+    for 8 bits and 0.4 % for 16.
 
     Args:
         model: a float model, changed in place.

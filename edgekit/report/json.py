@@ -50,6 +50,7 @@ def plain(value: Any) -> Any:
 
 
 def cpu_name() -> str:
+    """What the processor calls itself; empty where nobody tells."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
