@@ -240,7 +240,7 @@ class Session:
                 beat = answer.header.get("beat")
                 if beat is None:
                     return answer
-                if beat != done:
+                if type(beat) is int and beat > done:
                     done, step_ends = beat, time.monotonic() + self._limits.step
         except Vanished:
             self._lost()

@@ -256,15 +256,20 @@ class _Making:
     ) -> FileResult:
         kept = tuple(KeptFloat(**one) for one in left.get(made.scheme, ()))
         size = made.path.stat().st_size
-        measured = gates.metrics(
-            made.parity, latency, size_bytes=size, integer_share=made.summary.integer_share
-        )
         whys = {"integer_share": _in_float(kept)} if kept else {}
+        violations = None
         if targets := self.plan.targets:
             model = read(made.path)
             fitting = [check(model, target, size_bytes=size) for target in targets]
-            measured["target_violations"] = sum(len(report.violations) for report in fitting)
+            violations = sum(len(report.violations) for report in fitting)
             whys["target_violations"] = reasons(fitting)
+        measured = gates.metrics(
+            made.parity,
+            latency,
+            size_bytes=size,
+            integer_share=made.summary.integer_share,
+            target_violations=violations,
+        )
         return FileResult(
             scheme=made.scheme,
             artifact=Artifact(

@@ -186,11 +186,14 @@ def metrics(
     *,
     size_bytes: int,
     integer_share: float | None,
+    target_violations: int | None = None,
 ) -> dict[str, float]:
     """Everything that could be measured, by the names in `METRICS`; the rest is left out."""
     result: dict[str, float] = {"size_mb": size_bytes / 1e6}
     if integer_share is not None:
         result["integer_share"] = integer_share
+    if target_violations is not None:
+        result["target_violations"] = target_violations
     if latency is not None:
         for percent in (50, 90, 99):
             result[f"latency_p{percent}_ms"] = latency.percentile(percent)

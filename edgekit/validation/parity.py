@@ -92,9 +92,7 @@ def _compare_output(
         wanted = _turn(mine[index], permutation)
         parts.append(sums(wanted[None], np.asarray(theirs[index]).reshape(1, *wanted.shape)))
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return summarize(
-        binding.reference, columns, samples, scores=is_vector_of_scores(mine[0].shape)
-    )
+    return summarize(binding.reference, columns, samples, scores=is_vector_of_scores(mine[0].shape))
 
 
 def sums(wanted: Array, got: Array) -> dict[str, Array]:

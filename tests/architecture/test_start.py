@@ -39,7 +39,10 @@ def start(*arguments: str) -> tuple[int, str, set[str]]:
     return code or 0, answer.stdout, {name.partition(".")[0] for name in modules}
 
 
-SUBCOMMANDS = [("toolchain", name) for name in ("list", "install", "remove")]
+SUBCOMMANDS = [
+    *(("toolchain", name) for name in ("list", "install", "remove")),
+    *(("device", name) for name in ("check", "list")),
+]
 
 
 @pytest.mark.parametrize(

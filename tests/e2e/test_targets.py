@@ -222,17 +222,20 @@ def test_the_arena_is_that_of_tflite_micro(files: dict[str, Path]) -> None:
 
 
 @pytest.mark.parametrize("name", ["schemes-int8", "schemes-int16x8", "float-int8", "schemes-fp32"])
+@pytest.mark.parametrize(
+    ("target", "chip"), [("ethos-u55", "ethos-u55-128"), ("ethos-u85", "ethos-u85-256")]
+)
 def test_vela_leaves_to_the_cpu_what_the_profile_says(
-    name: str, files: dict[str, Path], tmp_path: Path
+    target: str, chip: str, name: str, files: dict[str, Path], tmp_path: Path
 ) -> None:
     path = files[name]
     vela = environment("ethos-u-vela==5.2.0") / "vela"
-    words = [str(vela), "--output-dir", str(tmp_path), "--accelerator-config", "ethos-u55-128"]
+    words = [str(vela), "--output-dir", str(tmp_path), "--accelerator-config", chip]
     done = subprocess.run([*words, str(path)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-500:]
     compiled = read(next(tmp_path.glob("*_vela.tflite"))).main.operators
     left = sorted(op.name for op in compiled if op.name != "ethos-u")
-    placement = held_against(path, "ethos-u55").placement
+    placement = held_against(path, target).placement
     assert placement is not None
     operators = read(path).main.operators
     cpu = [i for part in placement.parts if not part.accelerated for i in part.operators]
