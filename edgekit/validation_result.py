@@ -135,7 +135,6 @@ class ValidationResult:
     def passed(self) -> bool:
         """Whether every gate of every candidate held; with ``strict`` it must be measured too."""
         return all(
-            not one.error
-            and (one.verdict.passed_strictly if self.strict else one.verdict.passed)
+            not one.error and (one.verdict.passed_strictly if self.strict else one.verdict.passed)
             for one in self.candidates
         )

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
 
 _LARGEST = 0.5 * 2**31
-"""Of a bias in steps. The products are added to it in the same 32 bits; and tensors that must share a
-scale, such as those before and after a PAD, may get a smaller one than their own range says."""
+"""Of a bias in steps. The products are added to it in the same 32 bits, and tensors that must share
+a scale, such as those before and after a PAD, may get a smaller one than their own range says."""
 _PLACES = {
     "CONV_2D": (0, 1, 2),
     "DEPTHWISE_CONV_2D": (0, 1, 2),

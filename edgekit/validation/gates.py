@@ -133,9 +133,7 @@ def parse(text: str, *, own: Collection[str] = ()) -> tuple[Scheme | None, Gate]
     )
 
 
-def defaults(
-    scheme: Scheme, task: Task | None, *, allow_float: bool = False
-) -> tuple[Gate, ...]:
+def defaults(scheme: Scheme, task: Task | None, *, allow_float: bool = False) -> tuple[Gate, ...]:
     """What a file of a scheme must meet where the user says nothing.
 
     A float file must equal the framework. A quantized one must still carry the signal (10 dB is
