@@ -31,24 +31,30 @@ class BenchmarkCommand(ConversionCommand):
 )
 @click.argument("files", type=PATH, nargs=-1, required=True)
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="To run on.")
+@click.option("--device", help="local, ssh://user@host[:port] or exec:COMMAND [local].")
 @click.option("--no-operators", is_flag=True, help="Leave out which operators take how long.")
 def command(files: tuple[Path, ...], **options: Any) -> int:
     """Time .tflite FILES in turn: latency, first inference, loading, memory, operators."""
     from edgekit.cli.progress import Display
     from edgekit.errors import ConversionError
-    from edgekit.pipeline.validation.timing import benchmark
+    from edgekit.pipeline.validation.timing import benchmark, benchmark_on
 
     silent = options["quiet"] or options["as_json"]
     with Display(quiet=silent, verbose=options["verbose"]) as display:
-        timings, failures = benchmark(
-            files,
-            threads=options["threads"],
-            profile=not options["no_operators"],
-            limits=limits(options),
-            progress=display,
-        )
+        if options["device"] not in (None, "local"):
+            timings, failures = benchmark_on(
+                options["device"], files, threads=options["threads"], progress=display
+            )
+        else:
+            timings, failures = benchmark(
+                files,
+                threads=options["threads"],
+                profile=not options["no_operators"],
+                limits=limits(options),
+                progress=display,
+            )
     if options["as_json"]:
-        _print_json(files, timings, failures)
+        _print_json(files, timings, failures, options["device"] or "local")
     elif not options["quiet"]:
         _print(timings)
     for name, why in failures.items():
@@ -57,7 +63,7 @@ def command(files: tuple[Path, ...], **options: Any) -> int:
 
 
 def _print_json(
-    files: tuple[Path, ...], timings: dict[str, Timing], failures: dict[str, str]
+    files: tuple[Path, ...], timings: dict[str, Timing], failures: dict[str, str], device: str
 ) -> None:
     import json
 
@@ -69,6 +75,7 @@ def _print_json(
         "schema_version": 1,
         "edgekit": __version__,
         "environment": environment(),
+        "device": device,
         "files": [str(path) for path in files],
         "timings": {name: asdict(timing) for name, timing in timings.items()},
         "failures": failures,

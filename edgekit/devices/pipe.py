@@ -64,14 +64,15 @@ class Pipe:
             Vanished: the process is gone.
             Silent: nothing moves for too long, or the deadline has passed.
         """
-        self._until(lambda: len(self._incoming) >= count, count, deadline)
+        self._until(lambda: len(self._incoming) >= count, count, deadline, self._silence)
         return self._taken(count)
 
     def read_line(self, start: bytes, limit: int, *, deadline: float) -> bytes:
         """The rest of the first line that begins with ``start``; what comes before is dropped.
 
         Raises:
-            Vanished, Silent: as `read`; `Vanished` too after ``limit`` bytes without such a line.
+            Vanished: the process is gone, or sent ``limit`` bytes without such a line.
+            Silent: the deadline has passed; until then a device that starts up may be silent.
         """
 
         def is_there() -> bool:
@@ -80,7 +81,7 @@ class Pipe:
                 raise Vanished
             return begin >= 0 and self._incoming.find(b"\n", begin) >= 0
 
-        self._until(is_there, limit + _PIECE, deadline)
+        self._until(is_there, limit + _PIECE, deadline, float("inf"))
         begin = self._incoming.find(start)
         line = self._taken(self._incoming.find(b"\n", begin) + 1)
         return line[begin + len(start) : -1]
@@ -109,12 +110,14 @@ class Pipe:
         del self._incoming[:count]
         return data
 
-    def _until(self, holds: Callable[[], bool], most: int, deadline: float | None) -> None:
+    def _until(
+        self, holds: Callable[[], bool], most: int, deadline: float | None, silence: float
+    ) -> None:
         moved = time.monotonic()
         while not holds():
             if self._source in self._closed:
                 raise Vanished
-            limit = min(moved + self._silence, deadline or float("inf"))
+            limit = min(moved + silence, deadline or float("inf"))
             left = limit - time.monotonic()
             if left <= 0:
                 raise Silent

@@ -284,6 +284,15 @@ def test_the_command_line(tmp_path, monkeypatch):
     assert json.loads(text)["error"]["kind"] == "device-unreachable"
 
 
+def test_benchmark_on_a_device(model):
+    command = [sys.executable, "-m", "edgekit", "benchmark", str(model), "--device", HERE, "--json"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer
+    document = json.loads(answer.stdout)
+    assert document["device"] == HERE
+    assert len(document["timings"]["tiny"]["latency"]["samples_ms"]) >= 5
+
+
 def wait_until(holds, seconds: float = 20) -> None:
     deadline = time.monotonic() + seconds
     while not holds():

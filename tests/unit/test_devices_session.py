@@ -50,7 +50,7 @@ def hello():
     for _ in range(2):
         request(); answer({{"ok": True}})
 """
-LIMITS = DeviceLimits(connect=10, silence=1, step=1.5)
+LIMITS = DeviceLimits(connect=20, silence=2, step=3)
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_no_session(device, code, error, words):
     ("code", "error", "words"),
     [
         ("sys.exit(0)", DeviceLost, "vanished"),
-        ("request(); time.sleep(30)", DeviceLost, "silent for 1 s"),
+        ("request(); time.sleep(30)", DeviceLost, "silent for 2 s"),
         (
             """
             request()
@@ -109,7 +109,7 @@ def test_no_session(device, code, error, words):
                 answer({"beat": 3}); time.sleep(0.2)
             """,
             DeviceLost,
-            "has finished nothing for 1.5 s",
+            "has finished nothing for 3 s",
         ),
         (
             "request(); sys.stderr.write('Fatal Python error: Segmentation fault'); sys.exit(1)",
@@ -136,7 +136,7 @@ def test_slow_work_is_no_hang(device):
     code = """
     hello(); request()
     for done in range(8):
-        answer({"beat": done}); time.sleep(0.3)
+        answer({"beat": done}); time.sleep(0.5)
     answer({"ok": True})
     """
     with Session(device(code), limits=LIMITS) as session:
@@ -169,7 +169,6 @@ def test_after_a_refusal_in_a_stream_the_session_goes_on(device):
         with pytest.raises(ConversionError):
             list(session.stream(Request({"n": n}) for n in range(5)))
         assert session.call({"n": 7}).header["n"] == 7
-        session.alive and session._end()
 
 
 def test_large_requests_and_answers_do_not_wait_for_each_other(device):
