@@ -23,6 +23,8 @@ from edgekit.types import Effort
 _HELD_OUT = 0.25
 _MOST_TO_LEARN, _MOST_TO_JUDGE = 128, 32
 _MOST_TO_LEARN_THOROUGHLY = 512
+_MOST_TO_COMPARE = 16
+"""Samples that the ranges of the inputs are tried on, a dozen times."""
 _EQUAL_DB = 70.0
 """An equalized float model must equal the original at least this well."""
 _FAILURES = (ConversionError, KeyError, RuntimeError, ValueError)
@@ -32,8 +34,8 @@ _NOISE_DB = 0.02
 """Less than this is no gain."""
 _UNSURE_DB = 0.1
 """What a file whose weights are rounded to the nearest may lose by chance."""
-_SHRINKS = [(down, up) for down in (1.0, 0.97, 0.94) for up in (1.0, 0.97, 0.94, 0.9)]
-"""Of the lower and upper end of an input's range."""
+_SHRINKS = (0.97, 0.94, 0.9)
+"""Of either end of an input's range."""
 _DRAWS = (1, 0.03), (2, 0.1), (3, 0.2), (4, 0.1)
 """Seed and damping of what thorough tries besides the first draw."""
 _CANDIDATES: dict[Effort, tuple[str, ...]] = {
@@ -167,7 +169,7 @@ class _Run:
         self._method, self._percentile = method, percentile
         self._settled: dict[str, tuple[float, float]] = {}
         self._learned = count_samples(bench.feeds)
-        self._compared = min(_MOST_TO_JUDGE, self._learned)
+        self._compared = min(_MOST_TO_COMPARE, self._learned)
 
     def equalize(self, feeds: Sequence[Feed], progress: Callable[[float, str], None]) -> None:
         """Equalize; kept where the float model stays what it was, whatever int8 says yet.
@@ -237,16 +239,18 @@ class _Run:
         self.best.passes.append(_result("input ranges", did, value, kept, seconds))
 
     def _narrowest(self, judge: Judge, progress: Callable[[float, str], None]) -> Ranges:
-        """The ranges with the best of some shrinks of each input's two ends."""
+        """The ranges with the best of some shrinks of each input's upper, then its lower end."""
         best = dict(self.best.ranges)
         best_db = judge.inputs_db(self.best.model, best)
         names = [t.name for t in read(self.best.model).main.inputs if t.name in best]
+        shrinks = [(1.0, up) for up in _SHRINKS] + [(down, 1.0) for down in _SHRINKS]
         for number, name in enumerate(names):
-            low, high = best[name]
-            for place, (down, up) in enumerate(_SHRINKS):
-                done = (number + place / len(_SHRINKS)) / len(names)
+            for place, (down, up) in enumerate(shrinks):
+                done = (number + place / len(shrinks)) / len(names)
                 progress(done, "settling the inputs' ranges")
-                tried = {**best, name: (low * down, high * up)}
+                low, high = self.best.ranges[name]
+                # The upper end that was best so far stays while the lower one is tried.
+                tried = {**best, name: (low * down, high * up if up < 1 else best[name][1])}
                 value = judge.inputs_db(self.best.model, tried)
                 if value > best_db + _NOISE_DB:
                     best, best_db = tried, value
