@@ -128,13 +128,13 @@ def emit(
         ) from error
     output.write_bytes(result.quantized_model)
     outcome = IntegerResult()
+    quantized = read(output)
     if integer and ranges is not None:
-        quantized = read(output)
         outcome = make_integer(quantized, _usable(ranges), exceptions.hold, care.reasons)
         if outcome.touched:
             write(quantized, output)
     if asked == NO_EXCEPTIONS and not outcome.touched:
-        _refuse_untouched(output, scheme)
+        _refuse_untouched(quantized, scheme)
     outcome.changed[:0] = changes
     return outcome
 
@@ -181,9 +181,8 @@ def _unwritten(model: Model) -> str | None:
     return next((tensor.name for tensor in left), None)
 
 
-def _refuse_untouched(path: Path, scheme: Scheme) -> None:
+def _refuse_untouched(written: Model, scheme: Scheme) -> None:
     """A file in which nothing is quantized but perhaps its ends must not bear a scheme's name."""
-    written = read(path)
     inner = [op for op in written.main.operators if op.name not in ("QUANTIZE", "DEQUANTIZE")]
     if scheme in CALIBRATED_SCHEMES:
         found = any(t and t.quantization is not None for op in inner for t in op.inputs)

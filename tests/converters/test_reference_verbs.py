@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,8 @@ def benchmark(worker: WorkerProcess, folder: Path, specs: list[dict[str, Any]]) 
 def test_pytorch_is_timed_and_its_weights_are_known(folder: Path) -> None:
     with WorkerProcess("torch", folder / "torch.log") as worker:
         one = describe(worker, f"{folder}/tiny_net.py:build", "torch", device="cpu", digest=True)
-        assert one["device"] == f"CPU, {torch.get_num_threads()} threads"
+        # Not this process's own count: other tests may have changed it.
+        assert re.fullmatch(r"CPU, \d+ threads", one["device"])
         benchmark(worker, folder, SPECS)
         few = worker.call(
             "benchmark",
