@@ -8,6 +8,7 @@ evaluation pictures, and then timed in turn, with one thread, so that noise hits
 
 Without ``--evaluation`` the calibration folder's own split is used, by its manifest if it has one.
 Without ``--model`` EfficientNet-Lite0 is converted first, and exported as ONNX for NNCF.
+TFLiteConverter starts from a SavedModel that is made from the float file, where TensorFlow is here.
 NNCF gets an environment of its own, made by uv; where that fails its row is left out.
 """
 
@@ -57,10 +58,9 @@ def main() -> None:
         data = _load(model, options, folder)
         feeds = _feeds(model, data.calibration)
         rows = {row: (title, model) for row, title in ROWS.items()}
-        if options.saved_model is not None:
-            rows["tensorflow"] = "TFLiteConverter", options.saved_model
-        else:
-            console.print("left out: TFLiteConverter, which takes no .tflite (--saved-model)")
+        saved = options.saved_model or _twin(model, folder, console)
+        if saved is not None:
+            rows["tensorflow"] = "TFLiteConverter", saved
         made = [Made(title="float", path=model)]
         for row, (title, source) in rows.items():
             console.print(f"making: {title}", style="dim")
@@ -99,6 +99,19 @@ def _export_demo(folder: Path) -> Path:
     output = folder / "demo.onnx"
     command = [sys.executable, "-c", EXPORT, str(REPOSITORY / "examples"), str(output)]
     subprocess.run(command, check=True, capture_output=True)
+    return output
+
+
+def _twin(model: Path, folder: Path, console: Console) -> Path | None:
+    """The model as a SavedModel for TFLiteConverter; where that fails None, and why is printed."""
+    output = folder / "saved_model"
+    program = Path(__file__).with_name("tensorflow_twin.py")
+    command = [sys.executable, str(program), str(model), str(output)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    if run.returncode:
+        why = run.stderr.strip().rpartition("\n")[2]
+        console.print(f"left out: TFLiteConverter: {why} (--saved-model)")
+        return None
     return output
 
 
