@@ -107,10 +107,15 @@ def bound(candidate: Path, pictures: Sequence[str], jobs: int) -> dict[str, Cost
 
 
 class Watch(SilentProgress):
-    """When the first and the last sample of the measuring were done, and the memory meanwhile."""
+    """When the first and the last sample of the measuring were done, and the memory meanwhile.
 
-    def __init__(self) -> None:
+    Args:
+        memory: whether to look at the memory, which takes time itself.
+    """
+
+    def __init__(self, *, memory: bool) -> None:
         super().__init__()
+        self._memory = memory
         self.marks: list[tuple[float, float]] = []
         self.peak = 0
         self.cpu: list[float] = []
@@ -130,7 +135,8 @@ class Watch(SilentProgress):
             self.cpu.append(_cpu_seconds(self._processes))
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._look, daemon=True).start()
+        if self._memory:
+            threading.Thread(target=self._look, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -164,7 +170,13 @@ def _cpu_seconds(processes: Sequence[psutil.Process]) -> float:
 
 
 def run(
-    candidates: Sequence[Path], reference: Path, data: Path, *, jobs: int, limit: int | None = None
+    candidates: Sequence[Path],
+    reference: Path,
+    data: Path,
+    *,
+    jobs: int,
+    limit: int | None = None,
+    memory: bool = False,
 ) -> tuple[ValidationResult, Watch]:
     """One validation without latencies."""
     request = ValidationRequest(
@@ -175,7 +187,7 @@ def run(
         limit=limit,
         latency=False,
     )
-    with Watch() as watch:
+    with Watch(memory=memory) as watch:
         result = validate(request, watch)
     return result, watch
 
@@ -233,7 +245,7 @@ def memory(arguments: argparse.Namespace, pictures: Sequence[str], work: Path) -
     for heading in ("samples", "peak MB", "seconds"):
         table.add_column(heading, justify="right")
     for limit in (500, arguments.many):
-        result, watch = run([net], net, data, jobs=arguments.jobs, limit=limit)
+        result, watch = run([net], net, data, jobs=arguments.jobs, limit=limit, memory=True)
         table.add_row(f"{limit:,}", f"{watch.peak / 1e6:.0f}", f"{result.seconds:.1f}")
     return table
 

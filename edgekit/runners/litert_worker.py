@@ -307,7 +307,7 @@ def quantize(value: Array, detail: dict[str, Any]) -> Array:
 
     scale, zero_point = detail["quantization"]
     dtype = np.dtype(detail["dtype"])
-    if scale and np.issubdtype(dtype, np.integer):
+    if scale and dtype.kind in "iu":
         limits = np.iinfo(dtype)
         value = value / scale
         # In place: large inputs are otherwise slower to allocate than to compute.
@@ -322,7 +322,7 @@ def dequantize(value: Array, detail: dict[str, Any]) -> Array:
     import numpy as np
 
     scale, zero_point = detail["quantization"]
-    if scale and np.issubdtype(value.dtype, np.integer):
+    if scale and value.dtype.kind in "iu":
         return (value.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
     return value.astype(np.float32) if value.dtype == np.float16 else value
 
