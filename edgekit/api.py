@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from edgekit.config import parse_input_flag
-from edgekit.contract import Task
+from edgekit.contract import Color, Task
 from edgekit.datasets import Layout
 from edgekit.pipeline import ConversionRequest, plan, run
 from edgekit.pipeline.record import RecordRequest, record
 from edgekit.pipeline.validation import ValidationRequest
 from edgekit.pipeline.validation import validate as run_validation
+from edgekit.pipeline.validation.request import Explain
 from edgekit.results import ConversionResult
 from edgekit.runners.bundle_format import Manifest
 from edgekit.runners.protocol import Device
@@ -31,6 +32,8 @@ def convert(
     parity: AnyPath | None = None,
     inputs: Sequence[str | TensorSpec] = (),
     preprocess: Mapping[str, Any] | None = None,
+    fold_preprocess: bool = False,
+    feed_color: Color = "RGB",
     schemes: Sequence[Scheme] = (),
     weights: AnyPath | None = None,
     trust_pickle: bool = False,
@@ -68,6 +71,8 @@ def convert(
         parity: separate data to compare on; by default a part of ``calibration``.
         inputs: shapes that the model does not tell, as ``NAME:SHAPE[:DTYPE][:LAYOUT]`` or specs.
         preprocess: keys of `edgekit.contract.Preprocess`.
+        fold_preprocess: normalise inside the files, so that the app feeds raw pixels 0…255.
+        feed_color: the order of the colours that it feeds then.
         schemes: which files to make; fp32, fp16 and int8 by default.
         weights: a state dict for a PyTorch factory.
         trust_pickle: open a pickle, which can run any code.
@@ -109,6 +114,8 @@ def convert(
         trust_pickle=trust_pickle,
         inputs=tuple(s if isinstance(s, TensorSpec) else parse_input_flag(s) for s in inputs),
         preprocess=dict(preprocess or {}),
+        fold_preprocess=fold_preprocess,
+        feed_color=feed_color,
         task=task,
         labels=_path(labels),
         calibration=_path(calibration),
@@ -163,6 +170,9 @@ def validate(
     latency: bool = True,
     resume: bool = False,
     worst: int = 8,
+    explain: Explain = "auto",
+    address: str = "local",
+    runtime: str | None = None,
     limits: Limits | None = None,
     progress: Progress | None = None,
 ) -> ValidationResult:
@@ -189,6 +199,10 @@ def validate(
         latency: whether latencies are taken.
         resume: go on after a run that was killed.
         worst: how many of the worst samples are kept.
+        explain: of which candidates layer and cause are looked for: always, never, or auto, which
+            is those that a gate stopped.
+        address: of the device that the candidates run on, such as ``ssh://pi@board``.
+        runtime: another runtime for them on this computer, such as ``tflite-runtime==2.14.0``.
         limits: on the time and memory of each step.
         progress: told of steps, fractions and notes.
 
@@ -223,6 +237,9 @@ def validate(
             latency=latency,
             resume=resume,
             worst=worst,
+            explain=explain,
+            address=address,
+            runtime=runtime,
             limits=limits or Limits(),
         ),
         progress,

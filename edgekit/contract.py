@@ -74,6 +74,9 @@ class InputContract:
     preprocess: Preprocess | None = None
     assumed: tuple[str, ...] = ()
     """What nobody stated and edgekit had to assume, in words for the user."""
+    folded: Preprocess | None = None
+    """What the original model is given, where the graph normalises by itself: ``preprocess`` then
+    makes raw pixels, see `edgekit.raw_pixels`."""
 
 
 BoxFormat: TypeAlias = Literal["xyxy", "yxyx", "xywh", "cxcywh"]
@@ -192,6 +195,9 @@ class Contract:
                         if entry["preprocess"]
                         else None,
                         assumed=tuple(entry["assumed"]),
+                        folded=preprocess_from_table(entry["folded"])
+                        if entry.get("folded")
+                        else None,
                     )
                     for entry in data["inputs"]
                 ),

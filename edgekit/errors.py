@@ -15,6 +15,7 @@ code with which the command ends. Only :mod:`edgekit.cli` prints them and only i
     │   │   └── StepOutOfMemory  … ran past its memory limit
     │   └── NoRouteError         every route failed
     ├── GateFailed            4  the files exist, but a gate did not hold
+    │   └── LockMismatch         a file is not what a lock says
     ├── SetupError            5  the machine: a full disk, a folder that cannot be written
     │   └── EnvironmentNotReady  a converter's environment is missing and cannot be built
     ├── DataError             6  calibration or parity data cannot be used
@@ -122,6 +123,12 @@ class GateFailed(EdgekitError):
 
     exit_code = 4
     kind = "gate"
+
+
+class LockMismatch(GateFailed):
+    """A file, or what it was made from, is not what ``edgekit.lock`` says."""
+
+    kind = "lock"
 
 
 class SetupError(EdgekitError):

@@ -85,7 +85,8 @@ def resolve(
                 "width × 1, 3 or 4 channels), so it cannot be preprocessed as one.",
                 cure=f"Remove preprocess from [inputs.{user.name if user else spec.name}].",
             )
-        resolved.append(_with_preprocess(tensor, table))
+        folded = earlier.folded if earlier else None
+        resolved.append(replace(_with_preprocess(tensor, table), folded=folded))
     return Contract(
         inputs=tuple(resolved),
         outputs=_resolve_outputs(described_outputs, config, task, labels, embedded),

@@ -84,6 +84,20 @@ class CandidateResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LayerSqnr:
+    """How close one tensor inside a candidate is to the reference's, in the order of the network.
+
+    ``cause`` says in words what went wrong there; empty where nothing did.
+    """
+
+    candidate: str
+    name: str
+    operator: str
+    sqnr_db: float
+    cause: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReferenceResult:
     """What the candidates were compared with.
 
@@ -118,6 +132,7 @@ class ValidationResult:
     """Everything about one run of ``edgekit validate``.
 
     ``command`` makes the same result again; ``complete`` is false where it was interrupted.
+    ``layers`` is about the candidates that were looked into.
     """
 
     title: str
@@ -130,6 +145,7 @@ class ValidationResult:
     complete: bool = True
     strict: bool = False
     notes: tuple[str, ...] = ()
+    layers: tuple[LayerSqnr, ...] = ()
 
     @property
     def passed(self) -> bool:

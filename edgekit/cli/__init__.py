@@ -19,6 +19,8 @@ COMMANDS = {
     "benchmark": ("edgekit.cli.benchmark", "Time .tflite files: latency, memory, operators."),
     "reference": ("edgekit.cli.reference", "Record a reference's outputs for later."),
     "inspect": ("edgekit.cli.inspect", "Show what is inside a .tflite file."),
+    "verify": ("edgekit.cli.verify", "Say whether .tflite files are those of an edgekit.lock."),
+    "replay": ("edgekit.cli.replay", "Make the files of an edgekit.lock again, and compare."),
     "target": ("edgekit.cli.target", "List the targets that a file can be held against."),
     "device": ("edgekit.cli.device", "Say which devices are there, and what is on them."),
     "runtimes": ("edgekit.cli.runtimes", "Run a .tflite file in the runtimes that apps ship."),

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from edgekit.cli.options import PATH, ConversionCommand, request_arguments
+from edgekit.contract import Color
 
 
 @click.command(
@@ -25,6 +26,16 @@ from edgekit.cli.options import PATH, ConversionCommand, request_arguments
     metavar="NAME:SHAPE[:DTYPE][:LAYOUT]",
     help="Repeatable, where the model does not tell: image:1x3x224x224",
 )
+@click.option(
+    "--fold-preprocess",
+    is_flag=True,
+    help="Normalise inside the files: the app feeds raw pixels 0…255.",
+)
+@click.option(
+    "--feed-color",
+    type=click.Choice(("RGB", "BGR")),
+    help="With --fold-preprocess: the channel order that the app feeds [RGB].",
+)
 @click.option("--route", help="Force one route; see: edgekit toolchain list")
 @click.option("--trust-pickle", is_flag=True, help="Open a pickle, which can run any code.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and do nothing.")
@@ -32,6 +43,8 @@ def command(
     model: str | None,
     weights: Path | None,
     inputs: tuple[str, ...],
+    fold_preprocess: bool,
+    feed_color: Color | None,
     route: str | None,
     trust_pickle: bool,
     dry_run: bool,
@@ -44,12 +57,21 @@ def command(
     """
     from edgekit.cli.conversion import carry_out
     from edgekit.config import parse_input_flag
+    from edgekit.errors import UsageError
     from edgekit.pipeline.request import ConversionRequest
+
+    if feed_color and not fold_preprocess:
+        raise UsageError(
+            "--feed-color says what raw pixels the app feeds; these files take normalised values.",
+            cure="Add --fold-preprocess, or state the model's own order with --color.",
+        )
 
     request = ConversionRequest(
         model=model,
         weights=weights,
         inputs=tuple(map(parse_input_flag, inputs)),
+        fold_preprocess=fold_preprocess,
+        feed_color=feed_color or "RGB",
         route=route,
         trust_pickle=trust_pickle,
         **request_arguments(options),

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgekit.cli.addresses import named_devices, resolve_address
+
 if TYPE_CHECKING:
     from edgekit.devices.check import Finding
 
@@ -40,7 +42,7 @@ def check(
     from edgekit.devices.check import examine
     from edgekit.errors import DeviceError
 
-    findings = examine(_resolve(address, config), python=python, timeout=timeout)
+    findings = examine(resolve_address(address, config), python=python, timeout=timeout)
     if as_json:
         rows = {finding.name: finding.value for finding in findings if finding.name}
         missing = [finding.cure for finding in findings if finding.cure]
@@ -58,7 +60,7 @@ def list_devices(config: Path | None, *, as_json: bool) -> None:
     from edgekit.devices.known import known_devices
 
     used = {known.address: known for known in known_devices()}
-    named = _named(config)
+    named = named_devices(config)
     rows = [
         {"name": name, "address": address, "device": "", "seen": ""}
         for name, address in {"": "local", **named}.items()
@@ -83,22 +85,6 @@ def list_devices(config: Path | None, *, as_json: bool) -> None:
     for row in rows:
         table.add_row(*map(Text, row.values()))
     Console(highlight=False).print(table)
-
-
-def _named(config: Path | None) -> dict[str, str]:
-    from edgekit.config import load_config
-
-    path = config or Path("edgekit.toml")
-    if config is None and not path.is_file():
-        return {}
-    return dict(load_config(path).devices)
-
-
-def _resolve(address: str, config: Path | None) -> str:
-    """An address, or what a name stands for."""
-    if ":" in address or address == "local":
-        return address
-    return _named(config).get(address, address)
 
 
 def _print(findings: list[Finding]) -> None:

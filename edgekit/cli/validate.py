@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 import click
 
+from edgekit.cli.addresses import DEVICE_HELP, resolve_address
 from edgekit.cli.options import PATH, ConversionCommand, limits, preprocess_flags
 from edgekit.contract import Task
 from edgekit.errors import ConversionError, GateFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rich.table import Table
 
@@ -76,6 +77,8 @@ class ValidateCommand(ConversionCommand):
 )
 @click.option("--strict", is_flag=True, help="A gate that was not measured fails.")
 @click.option("--config", type=PATH, help="An edgekit.toml; flags win over it.")
+@click.option("--device", "address", default="local", help=DEVICE_HELP)
+@click.option("--runtime", help="Another one here: tflite-runtime==2.14.0, ai-edge-litert==1.4.0.")
 @click.option("--jobs", type=click.IntRange(1), help="Processes that measure [all cores].")
 @click.option("--resume", is_flag=True, help="Go on after a run that was killed or interrupted.")
 @click.option(
@@ -87,6 +90,13 @@ class ValidateCommand(ConversionCommand):
 )
 @click.option(
     "--threads", type=click.IntRange(1), default=1, show_default=True, help="For latencies."
+)
+@click.option(
+    "--explain",
+    type=click.Choice(("auto", "always", "never")),
+    default="auto",
+    show_default=True,
+    help="Find layer and cause; auto: of candidates that a gate stopped.",
 )
 @click.option("--no-latency", is_flag=True, help="Compare only.")
 @click.option("--output", "-o", type=PATH, help="Folder for report.html and report.json.")
@@ -109,11 +119,12 @@ def command(files: tuple[Path, ...], inputs: tuple[str, ...], **options: Any) ->
 
     same = ["reference", "data", "layout", "limit", "seed", "weights", "trust_pickle", "device"]
     same += ["task", "labels", "metric", "gates", "strict", "config", "jobs", "resume", "worst"]
-    same += ["threads"]
+    same += ["threads", "runtime", "explain"]
     request = ValidationRequest(
         candidates=files,
         inputs=tuple(map(parse_input_flag, inputs)),
         preprocess=preprocess_flags(options),
+        address=resolve_address(options["address"], options["config"]),
         latency=not options["no_latency"],
         limits=limits(options),
         command=shlex.join(["edgekit", *sys.argv[1:]]),
@@ -155,6 +166,14 @@ def _print(result: ValidationResult, written: Sequence[Path]) -> None:
         console.print(Text.from_markup(line), soft_wrap=True)
 
 
+def _device(environment: Mapping[str, str]) -> str:
+    """Where the candidates ran: ``ssh://pi@board (aarch64, Cortex-A72, ai-edge-litert 2.1.6)``."""
+    runtimes = ("ai-edge-litert", "tflite-runtime")
+    found = [environment["machine"], environment["cpu"]]
+    found += [f"{name} {environment[name]}" for name in runtimes if name in environment]
+    return f"{environment['device']} ({', '.join(found)})"
+
+
 def _table(result: ValidationResult, candidates: Sequence[CandidateResult]) -> Table:
     """A row per figure, the reference and some candidates beside each other."""
     from dataclasses import replace
@@ -192,6 +211,8 @@ def _lines(result: ValidationResult, written: Sequence[Path]) -> list[str]:
         lines += [f"        {escape(note)}" for note in one.notes]
     reference, data = result.reference, result.data
     lines.append(f"Against {escape(reference.name)} ({escape(reference.device)})")
+    if "device" in result.environment:
+        lines.append(f"Ran on  {escape(_device(result.environment))}")
     lines.append(
         f"Data    {escape(data.path)}: {data.samples:,} samples, {data.labelled:,} with a label, "
         f"{len(data.skipped):,} unreadable, {result.seconds:.0f} s"

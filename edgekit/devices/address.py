@@ -1,20 +1,22 @@
-"""Where a device is: `local`, `ssh://user@host[:port]` or `exec:COMMAND`."""
+"""Where a device is: `local`, `ssh://user@host[:port]`, `adb:SERIAL`, `web` or `exec:COMMAND`."""
 
 from __future__ import annotations
 
 import re
 import shlex
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from edgekit.errors import UsageError
 
-_WORKING = "local, ssh://user@host[:port] and exec:COMMAND"
+_WORKING = "local, ssh://user@host[:port], adb[:SERIAL], web[:link][:webgpu] and exec:COMMAND"
 _HOST = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9]+)?\]"
 _SSH = re.compile(
     rf"ssh://(?:(?P<user>[A-Za-z_][A-Za-z0-9._-]*)@)?(?P<host>{_HOST})(?::(?P<port>[0-9]{{1,5}}))?",
     re.ASCII,
 )
+_SERIAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}", re.ASCII)
+_WEB = re.compile(r"web(?P<link>:link)?(?P<gpu>:webgpu)?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,14 +54,36 @@ class ExecAddress:
         return f"exec:{shlex.join(self.argv)}"
 
 
-Address: TypeAlias = LocalAddress | SshAddress | ExecAddress
+@dataclass(frozen=True, kw_only=True)
+class AdbAddress:
+    """An Android device that the user's ``adb`` reaches; the only one where there is no serial."""
+
+    serial: str | None = None
+
+    def __str__(self) -> str:
+        return f"adb:{self.serial}" if self.serial else "adb"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WebAddress:
+    """A browser: a headless Chromium, or with ``link`` the one in which the user opens a link."""
+
+    link: bool = False
+    accelerator: Literal["wasm", "webgpu"] = "wasm"
+
+    def __str__(self) -> str:
+        gpu = ":webgpu" if self.accelerator == "webgpu" else ""
+        return f"web{':link' if self.link else ''}{gpu}"
+
+
+Address: TypeAlias = LocalAddress | SshAddress | ExecAddress | AdbAddress | WebAddress
 
 
 def parse_address(text: str) -> Address:
     """What ``--device`` names.
 
     Raises:
-        UsageError: it is no address, or of a kind that edgekit does not reach yet.
+        UsageError: it is no address.
     """
     if text == "local":
         return LocalAddress()
@@ -67,11 +91,10 @@ def parse_address(text: str) -> Address:
         return _parse_ssh(text)
     if text.startswith("exec:"):
         return _parse_exec(text)
-    if text in ("adb", "web") or text.startswith(("adb:", "web:")):
-        raise UsageError(
-            f"{text.partition(':')[0]} targets are not there yet.",
-            cure=f"What works: {_WORKING}. A phone with Termux and its sshd is an ssh target.",
-        )
+    if text == "adb" or text.startswith("adb:"):
+        return _parse_adb(text)
+    if web := _WEB.fullmatch(text):
+        return WebAddress(link=bool(web["link"]), accelerator="webgpu" if web["gpu"] else "wasm")
     raise UsageError(f"{text!r} is no address of a device.", cure=f"What works: {_WORKING}.")
 
 
@@ -86,6 +109,15 @@ def _parse_ssh(text: str) -> SshAddress:
     if port is not None and not 1 <= port <= 65535:
         raise UsageError(f"{text!r}: a port is a number from 1 to 65535.")
     return SshAddress(host=match["host"].strip("[]"), user=match["user"], port=port)
+
+
+def _parse_adb(text: str) -> AdbAddress:
+    if text == "adb":
+        return AdbAddress()
+    serial = text.removeprefix("adb:")
+    if not _SERIAL.fullmatch(serial):
+        raise UsageError(f"{text!r} has no serial number of a device.", cure="adb devices -l")
+    return AdbAddress(serial=serial)
 
 
 def _parse_exec(text: str) -> ExecAddress:

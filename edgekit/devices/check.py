@@ -54,9 +54,14 @@ def _findings(facts: DeviceFacts, words: str) -> Iterator[Finding]:
         words=_size(facts.free_bytes),
         cure="Free some space in the home folder there." if little else "",
     )
-    yield Finding(name="python", value=facts.python, words=f"{facts.python} ({facts.executable})")
-    yield _runtime(facts, words)
-    yield _numpy(facts)
+    if facts.browser:
+        yield Finding(name="browser", value=facts.browser, words=facts.browser)
+        yield _runtime(facts, words)
+    else:
+        python = f"{facts.python} ({facts.executable})"
+        yield Finding(name="python", value=facts.python, words=python)
+        yield _runtime(facts, words)
+        yield _numpy(facts)
     yield Finding(name="clock_mhz", value=facts.clock.mhz, words=_clock(facts.clock))
     heat = facts.clock.celsius
     yield Finding(

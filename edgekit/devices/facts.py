@@ -37,7 +37,10 @@ class Clock:
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceFacts:
-    """A device; ``None`` where it does not tell. ``free_bytes`` is where models are written to."""
+    """A device; ``None`` where it does not tell.
+
+    ``free_bytes`` is where models are written to; ``browser`` is where no Python is of interest.
+    """
 
     machine: str
     system: str
@@ -52,6 +55,7 @@ class DeviceFacts:
     runtime_version: str | None
     pid: int | None
     clock: Clock
+    browser: str | None = None
 
     @classmethod
     def parse(cls, header: Mapping[str, Any]) -> Self:
@@ -70,7 +74,13 @@ class DeviceFacts:
             runtime_version=_text(header.get("runtime_version")),
             pid=_whole(header.get("pid")),
             clock=Clock.parse(header.get("clock")),
+            browser=_text(header.get("browser")),
         )
+
+    @property
+    def host_version(self) -> dict[str, str]:
+        """What the runtime is loaded into: a Python, or a browser."""
+        return {"browser": self.browser} if self.browser else {"python": self.python}
 
     @property
     def words(self) -> str:

@@ -64,7 +64,7 @@ class DeviceRunner:
             inputs=tuple(tensor.real_spec for tensor in self._inputs),
             outputs=tuple(tensor.real_spec for tensor in self._outputs),
             device=f"{facts.words}, {threads}",
-            versions={**runtime, "python": facts.python},
+            versions={**runtime, **facts.host_version},
         )
 
     @property

@@ -173,7 +173,7 @@ class Session:
 
     def _greet(self, python: str | None) -> None:
         data, _ = parcel()
-        deadline = time.monotonic() + self._limits.connect
+        deadline = time.monotonic() + max(self._limits.connect, self._link.patience)
         self._pipe.write(greeting(python=python, search=self._link.search))
         try:
             word = self._word(deadline)

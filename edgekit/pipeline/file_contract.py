@@ -41,6 +41,7 @@ def file_contract(
                 ),
                 preprocess=entry.preprocess,
                 assumed=entry.assumed,
+                folded=entry.folded,
             )
         )
     outputs = _file_outputs(contract, output_bindings, summary, cut)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,7 @@ def _travel(
         artifact = output
         if target == "onnx":
             stages.append(_check_onnx(plan, artifact, reference, workshop, folder / "onnx-outputs"))
-            _require_equal(plan, stages)
+            require_equal(plan, stages)
     parity, bindings = candidates.measure(
         artifact,
         reference,
@@ -98,7 +99,7 @@ def _travel(
         told=told,
     )
     stages.append(parity)
-    _require_equal(plan, stages)
+    require_equal(plan, stages)
     return FloatFile(
         path=artifact,
         parity=parity,
@@ -176,8 +177,12 @@ def _check_onnx(
     )
 
 
-def _require_equal(plan: Plan, stages: list[ParityReport]) -> None:
-    """Hold the last stage against the float file's gates on parity (60 dB unless stated)."""
+def require_equal(plan: Plan, stages: Sequence[ParityReport]) -> None:
+    """Hold the last stage against the float file's gates on parity (60 dB unless stated).
+
+    Raises:
+        ConversionError: it does not equal the framework.
+    """
     report = stages[-1]
     measured = gates.metrics(report, None, size_bytes=0, integer_share=None)
     applicable = [

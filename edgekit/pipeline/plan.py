@@ -11,6 +11,7 @@ from edgekit.config import Config, load_config, read_labels
 from edgekit.contract import Task
 from edgekit.errors import DataError, UsageError
 from edgekit.pipeline.request import ConversionRequest
+from edgekit.provenance.lock import LOCK_NAME
 from edgekit.quantize.ranges import parse_method
 from edgekit.routes import Route, find_routes, source_converter
 from edgekit.runners.litert import LITERT
@@ -66,6 +67,11 @@ class Plan:
         """Where the report will be."""
         return self.output / REPORT_NAME
 
+    @property
+    def lock(self) -> Path:
+        """Where it will be written down what the files were made from."""
+        return self.output / LOCK_NAME
+
     def file(self, scheme: Scheme) -> Path:
         """Where the file of a scheme will be."""
         return self.output / f"{self.source.name}_{scheme.replace('-', '_')}.tflite"
@@ -119,6 +125,7 @@ class Plan:
                 for scheme in self.schemes
             },
             "report": str(self.report),
+            "lock": str(self.lock),
         }
 
 

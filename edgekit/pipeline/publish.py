@@ -33,7 +33,7 @@ def work_folder(plan: Plan) -> Iterator[Path]:
         SetupError: the output folder cannot be made or written, or the disk is full.
     """
     output = plan.output
-    wanted = (*map(plan.file, plan.schemes), plan.report)
+    wanted = (*map(plan.file, plan.schemes), plan.report, plan.lock)
     with _reachable(output):
         existing = [path for path in wanted if path.exists()]
         made = [folder for folder in (output, *output.parents) if not folder.exists()]
@@ -76,32 +76,42 @@ def _reachable(output: Path) -> Iterator[None]:
 
 
 def publish(
-    plan: Plan, files: Sequence[FileResult], report: str, prepared: Path | None = None
+    plan: Plan,
+    files: Sequence[FileResult],
+    report: str,
+    prepared: Path | None = None,
+    *,
+    lock: str = "",
 ) -> None:
-    """Move the finished files into place, the report last.
+    """Move the finished files into place, the report last; ``lock`` is the text of `Plan.lock`.
 
     Everything that can fail comes first: all bytes, the report's too, are on the disk before the
     first file is replaced. What an earlier run's report lists and this run does not replace is
     removed: it would look as if it belonged to this run. Foreign files are never touched. While
-    files are being replaced there is no report, so a run that is killed in between leaves nothing
-    that claims to be complete.
+    files are being replaced there is no report and no lock, so a run that is killed in between
+    leaves nothing that claims to be complete.
     """
     made = [file for file in files if not file.error]
     if prepared is not None:
         _flush(prepared)
     waiting = made[0].artifact.path.with_name(plan.report.name)
     waiting.write_text(report, encoding="utf-8")
-    for path in (*(file.artifact.path for file in made), waiting):
+    locked = waiting.with_name(plan.lock.name)
+    locked.write_text(lock, encoding="utf-8")
+    for path in (*(file.artifact.path for file in made), waiting, locked):
         _flush(path)
     stale = _listed_files(plan)
     with _uninterrupted():
         plan.report.unlink(missing_ok=True)
+        plan.lock.unlink(missing_ok=True)
         for path in stale:
             path.unlink(missing_ok=True)
         for file in made:
             file.artifact.path.replace(plan.file(file.scheme))
         if prepared is not None:
             prepared.replace(plan.prepared)
+        if lock:
+            locked.replace(plan.lock)
         waiting.replace(plan.report)
 
 

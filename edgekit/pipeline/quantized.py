@@ -72,7 +72,9 @@ def make_files(
     others = [scheme for scheme in plan.schemes if scheme not in climbing]
     batches = [making.make(others, setting)] if others else []
     rungs: tuple[Rung, ...] = ()
-    if climbing:
+    if climbing and request.settled is not None:
+        batches.append(making.make(climbing, request.settled))
+    elif climbing:
         best, rungs = climb(
             lambda setting: making.make(climbing, setting),
             lambda setting: making.rank(climbing[0], setting),

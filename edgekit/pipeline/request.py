@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgekit.contract import Task
+from edgekit.contract import Color, Task
+from edgekit.pipeline.ladder import Setting
 from edgekit.toolchain.workshop import Limits
 from edgekit.types import Effort, IoDtype, Scheme, TensorSpec
 
@@ -20,6 +21,8 @@ class ConversionRequest:
         model: a path, or ``package.module:factory``.
         inputs: ``--input``, parsed; shapes that the model does not tell.
         preprocess: keys of `edgekit.contract.Preprocess` that were given as flags.
+        fold_preprocess: the files take raw pixels 0…255 and normalise by themselves.
+        feed_color: the colours of those pixels, as the app feeds them.
         calibration: folder of images, ``.npy``, ``.npz`` or video.
         parity: separate data to compare on; by default a part of ``calibration``.
         samples: at most so many calibration samples.
@@ -39,6 +42,8 @@ class ConversionRequest:
         gates: conditions such as ``int8:top1_agreement >= 95%``.
         force: replace existing outputs.
         threads: for measuring latency.
+        settled: what the int8 schemes are made with in the place of climbing to the budget, where a
+            replay knows the rung already.
     """
 
     model: str | None = None
@@ -46,6 +51,8 @@ class ConversionRequest:
     trust_pickle: bool = False
     inputs: tuple[TensorSpec, ...] = ()
     preprocess: Mapping[str, Any] = field(default_factory=dict)
+    fold_preprocess: bool = False
+    feed_color: Color = "RGB"
     task: Task | None = None
     labels: Path | None = None
     calibration: Path | None = None
@@ -73,3 +80,4 @@ class ConversionRequest:
     force: bool = False
     threads: int = 1
     limits: Limits = field(default_factory=Limits)
+    settled: Setting | None = None

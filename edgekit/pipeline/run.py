@@ -10,10 +10,13 @@ from typing import cast
 from edgekit import sources
 from edgekit.errors import ConversionError, ModelError
 from edgekit.pipeline.floats import make_float
+from edgekit.pipeline.locking import make_lock
 from edgekit.pipeline.plan import Plan
 from edgekit.pipeline.publish import publish, work_folder
 from edgekit.pipeline.quantized import QUANTIZER, make_files
+from edgekit.pipeline.raw_pixels import fold_preprocess
 from edgekit.pipeline.reference import data_report, make_reference
+from edgekit.provenance.text import to_text
 from edgekit.report.json import to_json
 from edgekit.results import ConversionResult, FileResult
 from edgekit.runners.litert import LITERT
@@ -43,6 +46,10 @@ def run(plan: Plan, progress: Progress | None = None) -> ConversionResult:
         reference = make_reference(plan, workshop, work)
         floating, attempts = make_float(plan, reference, workshop, work)
         workshop.release(plan.runner)
+        if plan.request.fold_preprocess:
+            floating, attempts, reference = fold_preprocess(
+                plan, floating, attempts, reference, workshop, work
+            )
         plan = _without_the_impossible(plan, floating.path, notes)
         if any(tensor.raw.isVariable for tensor in read(floating.path).main.tensors):
             notes.note(
@@ -76,7 +83,8 @@ def run(plan: Plan, progress: Progress | None = None) -> ConversionResult:
                 f"No scheme could be written. {files[0].scheme}: {files[0].error}",
                 cure="Choose other schemes with --scheme.",
             )
-        publish(plan, files, to_json(result), quantized.prepared)
+        lock = make_lock(plan, reference, result, files, quantized.prepared)
+        publish(plan, files, to_json(result), quantized.prepared, lock=to_text(lock))
     return result
 
 

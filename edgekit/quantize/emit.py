@@ -20,6 +20,7 @@ from edgekit.quantize.integer_ops.emitted import IntegerResult, make_integer
 from edgekit.quantize.integer_ops.rewrites import rewrite, tied
 from edgekit.quantize.layers import find_layers
 from edgekit.quantize.observe import Ranges
+from edgekit.quantize.ranges import stated
 from edgekit.tflite.model import Model, read, write
 from edgekit.types import CALIBRATED_SCHEMES, INT4_SCHEMES, INT8_SCHEMES, Scheme
 
@@ -91,6 +92,8 @@ def emit(
 
     loaded = read(model)
     _refuse_what_cannot_be_right(loaded, scheme)
+    if ranges is not None:
+        ranges = {**ranges, **stated(loaded)}
     integer = scheme in INT8_SCHEMES.values()
     changes = rewrite(loaded) if integer else []
     asked, care = exceptions, Care(ranges=dict(ranges or {}))
@@ -114,7 +117,7 @@ def emit(
             raise ValueError(f"{scheme} needs ranges")
         ranges = tied(loaded, ranges) if integer else ranges
         statistics = {
-            name: {"min": np.array([[low]], np.float32), "max": np.array([[high]], np.float32)}
+            name: {"min": np.array([low], np.float32), "max": np.array([high], np.float32)}
             for name, (low, high) in _usable(ranges).items()
         }
     try:

@@ -242,7 +242,8 @@ class _Run:
         """The ranges with the best of some shrinks of each input's upper, then its lower end."""
         best = dict(self.best.ranges)
         best_db = judge.inputs_db(self.best.model, best)
-        names = [t.name for t in read(self.best.model).main.inputs if t.name in best]
+        inputs = read(self.best.model).main.inputs
+        names = [t.name for t in inputs if t.name in best and t.stated_range is None]
         shrinks = [(1.0, up) for up in _SHRINKS] + [(down, 1.0) for down in _SHRINKS]
         for number, name in enumerate(names):
             for place, (down, up) in enumerate(shrinks):

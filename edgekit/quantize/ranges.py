@@ -95,6 +95,12 @@ def without_ignored(limits: Ranges, model: Model) -> Ranges:
     }
 
 
+def stated(model: Model) -> Ranges:
+    """The ranges that the file states, such as 0…255 of raw pixels: they are not up to choice."""
+    found = ((tensor.name, tensor.stated_range) for tensor in model.main.tensors)
+    return {name: limits for name, limits in found if limits is not None}
+
+
 def _minmax(histogram: Histogram) -> tuple[float, float]:
     return histogram.low, histogram.high
 

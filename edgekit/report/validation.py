@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from edgekit import __version__
@@ -12,30 +12,27 @@ from edgekit.report import words
 from edgekit.report.pages import render
 from edgekit.report.plots import MARKERS
 from edgekit.report.svg import SERIES
-from edgekit.report.validation_plots import LayerSqnr, all_plots
+from edgekit.report.validation_plots import all_plots
 from edgekit.report.words import State
 from edgekit.validation_result import ValidationResult
 
-__all__ = ["LayerSqnr", "to_html"]
+__all__ = ["to_html"]
 
 _SIGNS = dict(zip(("o", "s", "D", "^", "v", "P"), "●■◆▲▼✚", strict=True))
 
 
-def to_html(
-    result: ValidationResult, *, layers: Sequence[LayerSqnr] = (), pictures: bool = True
-) -> str:
+def to_html(result: ValidationResult, *, pictures: bool = True) -> str:
     """The result as one HTML file of less than 3 MB that loads nothing and holds no script.
 
     Args:
         result: what to show.
-        layers: the SQNR of tensors inside the candidates, in the order of the network.
         pictures: whether worst samples are shown; without, they are named only, so that private
             pictures do not leave the machine with the report.
 
     Raises:
         SetupError: Matplotlib is not installed.
     """
-    drawn = all_plots(result, layers)
+    drawn = all_plots(result)
     page = render(
         "validation",
         filters={
@@ -56,7 +53,7 @@ def to_html(
         operators=list(details.operators(result)),
         flips=list(details.flips(result)),
         classes=list(details.classes(result)),
-        steps=list(details.steps(result, layers)),
+        steps=list(details.steps(result)),
         cards=details.cards(result, pictures=pictures),
         pictures=pictures,
         drifts=list(details.drifts(result)),

@@ -10,7 +10,6 @@ from typing import Any
 
 from edgekit.report import words
 from edgekit.report.thumbnails import Thumbnail, thumbnail
-from edgekit.report.validation_plots import LayerSqnr
 from edgekit.validation_result import CandidateResult, ValidationResult, WorstSample
 
 MOST_CARDS = 16
@@ -159,10 +158,10 @@ def _by_class(values: Any) -> dict[int, float]:
     }
 
 
-def steps(result: ValidationResult, layers: Sequence[LayerSqnr]) -> Iterator[Section]:
+def steps(result: ValidationResult) -> Iterator[Section]:
     """The layers with a known cause, and those after which the SQNR is well below what it was."""
     for place, one in enumerate(result.candidates):
-        mine = [layer for layer in layers if layer.candidate == one.name]
+        mine = [layer for layer in result.layers if layer.candidate == one.name]
         falls = [
             (after.sqnr_db - before.sqnr_db, after)
             for before, after in pairwise(mine)

@@ -10,7 +10,7 @@ from statistics import median
 from edgekit.report import plots, words
 from edgekit.report.plots import Point, Series
 from edgekit.types import Gate
-from edgekit.validation_result import CandidateResult, Figure, ValidationResult
+from edgekit.validation_result import CandidateResult, Figure, LayerSqnr, ValidationResult
 
 Placed = tuple[int, CandidateResult]
 """A candidate with its place among all of them, which decides its colour."""
@@ -32,20 +32,6 @@ _DROPS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class LayerSqnr:
-    """How close one tensor inside a candidate is to the reference's, in the order of the network.
-
-    ``cause`` says in words what went wrong there; empty where nothing did.
-    """
-
-    candidate: str
-    name: str
-    operator: str
-    sqnr_db: float
-    cause: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Plot:
     """A drawn plot, as SVG, with its heading and what the reader should know of it."""
 
@@ -55,7 +41,7 @@ class Plot:
     svg: str
 
 
-def all_plots(result: ValidationResult, layers: Sequence[LayerSqnr] = ()) -> dict[str, Plot]:
+def all_plots(result: ValidationResult) -> dict[str, Plot]:
     """The plots for which there is something to draw, by their keys.
 
     Raises:
@@ -68,7 +54,7 @@ def all_plots(result: ValidationResult, layers: Sequence[LayerSqnr] = ()) -> dic
         _drop(placed),
         _latency(placed),
         _sqnr(placed),
-        _layers(placed, layers),
+        _layers(placed, result.layers),
     )
     return {plot.key: plot for plot in found if plot is not None}
 

@@ -7,7 +7,7 @@ the clock is beside the model.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
@@ -128,6 +128,19 @@ class Timed(Protocol):
 
         Raises:
             ConversionError: as `Runner.run`.
+        """
+
+
+@runtime_checkable
+class InPieces(Protocol):
+    """A runner at the end of a line: outputs come piece by piece, and those that came are kept."""
+
+    def run_chunks(self, inputs: Sequence[Array]) -> Iterator[tuple[slice, list[Array]]]:
+        """As `Runner.run`: which samples, in order, and their outputs.
+
+        Raises:
+            ConversionError: as `Runner.run`.
+            DeviceError: the device does not do its part.
         """
 
 

@@ -167,7 +167,9 @@ def _meets(op: Operator, refusal: Refusal) -> bool:
     weights = [
         tensor
         for tensor in constants
-        if tensor.dtype in refusal.weights and (not refusal.per_channel or _per_channel(tensor))
+        if tensor.dtype in refusal.weights
+        and (not refusal.per_channel or _per_channel(tensor))
+        and (not refusal.blockwise or _blockwise(tensor))
     ]
     return (
         _type_in(computed, refusal.inputs)
@@ -178,6 +180,11 @@ def _meets(op: Operator, refusal: Refusal) -> bool:
 
 def _per_channel(tensor: Tensor) -> bool:
     return tensor.quantization is not None and len(tensor.quantization.scales) > 1
+
+
+def _blockwise(tensor: Tensor) -> bool:
+    quantization = tensor.raw.quantization
+    return quantization is not None and bool(getattr(quantization.details, "blockSize", 0))
 
 
 def _signature(op: Operator) -> str:

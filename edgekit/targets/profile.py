@@ -27,6 +27,7 @@ class Refusal:
         inputs: types of its first input that is computed.
         weights: types of an input that is constant.
         per_channel: whether such a constant has one scale for each channel.
+        blockwise: whether such a constant has one scale for each block of a channel.
         outputs: types of its first output.
         wrong: whether the file loads all the same, and its results are wrong.
         says: what happens.
@@ -36,6 +37,7 @@ class Refusal:
     inputs: frozenset[str] = frozenset()
     weights: frozenset[str] = frozenset()
     per_channel: bool = False
+    blockwise: bool = False
     outputs: frozenset[str] = frozenset()
     wrong: bool = False
     says: str = ""

@@ -148,6 +148,7 @@ _REFUSAL: dict[str, _Check] = {
     "inputs": _IS_TEXTS,
     "weights": _IS_TEXTS,
     "per_channel": _IS_BOOL,
+    "blockwise": _IS_BOOL,
     "outputs": _IS_TEXTS,
     "wrong": _IS_BOOL,
     "says": _IS_TEXT,

@@ -82,6 +82,23 @@ class Tensor:
         )
 
     @property
+    def stated_range(self) -> tuple[float, float] | None:
+        """All values that a float tensor can take, where the file states it."""
+        raw = self.raw.quantization
+        if raw is None or self.quantization is not None or self.dtype != "float32":
+            return None
+        ends = [() if end is None else tuple(end) for end in (raw.min, raw.max)]
+        if any(len(end) != 1 for end in ends):
+            return None
+        return float(ends[0][0]), float(ends[1][0])
+
+    def state_range(self, low: float, high: float) -> None:
+        """State all values that a float tensor can take; runtimes ignore it."""
+        from ai_edge_litert.schema_py_generated import QuantizationParametersT
+
+        self.raw.quantization = QuantizationParametersT(min=[low], max=[high])
+
+    @property
     def buffer(self) -> int:
         """The number of the buffer with the constant's bytes; 0 is the empty one."""
         return int(self.raw.buffer)

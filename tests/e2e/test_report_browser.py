@@ -83,8 +83,12 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     page = folder / "report.html"
     page.write_text(
         to_html(
-            replace(result, candidates=(hostile, *others), command="edgekit " + "x" * 500),
-            layers=made.layers("int8"),
+            replace(
+                result,
+                candidates=(hostile, *others),
+                command="edgekit " + "x" * 500,
+                layers=tuple(made.layers("int8")),
+            )
         ),
         encoding="utf-8",
     )

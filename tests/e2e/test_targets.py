@@ -157,7 +157,9 @@ def test_results_that_a_runtime_gets_wrong_are_known(kind: str, tmp_path: Path) 
             # Integer kernels of two releases may round differently by a step.
             wrong = not off <= 0.1 * np.ptp(current[str(path)])
             said = any(one.kind == "wrong" for one in report.violations)
-            assert said is wrong, (target, path.name, float(off))
+            # Whether 1.4.0 gets blocks wrong depends on the processor: said everywhere.
+            anywhere = said and "block32" in path.name
+            assert said is wrong or anywhere, (target, path.name, float(off))
 
 
 @pytest.mark.parametrize("target", RUNTIMES)

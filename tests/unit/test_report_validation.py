@@ -81,7 +81,7 @@ def result(pictures: list[Path]) -> ValidationResult:
 
 @pytest.fixture(scope="module")
 def page(result: ValidationResult) -> str:
-    return to_html(result, layers=made.layers("int8"))
+    return to_html(replace(result, layers=tuple(made.layers("int8"))))
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +154,7 @@ def test_plots_have_the_colours_of_the_page(page: str) -> None:
 
 def test_a_page_is_small_and_the_same_each_time(result: ValidationResult, page: str) -> None:
     assert len(page.encode()) < 3_000_000
-    assert to_html(result, layers=made.layers("int8")) == page
+    assert to_html(replace(result, layers=tuple(made.layers("int8")))) == page
 
 
 def test_pictures_can_be_left_out(result: ValidationResult) -> None:
@@ -249,8 +249,8 @@ def test_figures_that_are_not_finite_break_nothing(result: ValidationResult, val
         drift=(replace(one.drift[0], seen=(-value, value), clipped=value),),
         worst=(replace(one.worst[0], sqnr_db=value),),
     )
-    layers = [replace(layer, sqnr_db=value) for layer in made.layers(one.name)]
-    read = Reader(to_html(replace(result, candidates=(broken, one)), layers=layers))
+    layers = tuple(replace(layer, sqnr_db=value) for layer in made.layers(one.name))
+    read = Reader(to_html(replace(result, candidates=(broken, one), layers=layers)))
     assert "NaN" in read.text or "∞" in read.text
 
 
@@ -304,8 +304,8 @@ def test_names_from_outside_are_only_text(text: str) -> None:
         command=text,
         notes=(text,),
     )
-    layers = [replace(layer, candidate=text, name=text) for layer in made.layers("int8")]
-    page = to_html(result, layers=layers)
+    layers = tuple(replace(layer, candidate=text, name=text) for layer in made.layers("int8"))
+    page = to_html(replace(result, layers=layers))
     assert page.encode("utf-8")
     read = Reader(page)
     assert not read.all("script")

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from edgekit.contract import Contract, Decoder, OutputContract
-from edgekit.report.validation import LayerSqnr
 from edgekit.runners.protocol import OperatorTime, Timing
 from edgekit.types import (
     Gate,
@@ -26,6 +25,7 @@ from edgekit.types import (
 from edgekit.validation_result import (
     CandidateResult,
     Figure,
+    LayerSqnr,
     ReferenceResult,
     TensorDrift,
     ValidationData,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.contract import Contract
@@ -12,8 +13,7 @@ from edgekit.errors import ConversionError
 from edgekit.pipeline.candidates import numbered
 from edgekit.pipeline.parts import together
 from edgekit.pipeline.validation.job import CandidateJob, Feed, Span, Taken, turn, turn_back
-from edgekit.runners.litert_runner import LitertRunner
-from edgekit.runners.protocol import Described
+from edgekit.runners.protocol import Described, Runner
 from edgekit.tflite.summary import Port, Summary
 from edgekit.types import Binding, TensorSpec
 from edgekit.validation import align
@@ -45,7 +45,8 @@ class Bound:
 
 
 def bind(
-    runner: LitertRunner,
+    runner: Runner,
+    path: Path,
     summary: Summary,
     contract: Contract,
     own: Contract | None,
@@ -56,6 +57,7 @@ def bind(
 
     Args:
         runner: has the candidate.
+        path: the candidate.
         summary: of its file.
         contract: on the reference's tensors.
         own: the contract in the file, whose outputs may be parts.
@@ -82,7 +84,7 @@ def bind(
         taken.append(Taken(places=places, axis=axis, permutation=binding.permutation))
     names = [spec.name for spec in mine]
     job = CandidateJob(
-        path=str(runner.path),
+        path=str(path),
         feeds=[
             Feed(
                 source=names.index(binding.reference),
@@ -103,7 +105,7 @@ def bind(
 
 
 def _try(
-    runner: LitertRunner,
+    runner: Runner,
     trial: tuple[Binding, ...],
     described: Described,
     contract: Contract,

@@ -72,7 +72,7 @@ class Engine:
             self._contract, samples=len(self._samples.ids), span=job.span, own=job.metric
         )
         self._runs = {
-            number: _Candidate(candidate)
+            number: self._opened(candidate)
             for number, candidate in enumerate(job.candidates)
             if number not in skip
         }
@@ -127,7 +127,7 @@ class Engine:
         """Write the inputs as stacks, for a reference that has not seen them yet."""
         import numpy as np
 
-        if self._job.recorded:
+        if self._job.recorded and not self._job.device_answers:
             return []
         paths = []
         for number, entry in enumerate(self._contract.inputs):
@@ -172,6 +172,13 @@ class Engine:
             }
             for row, path in enumerate(chunk.paths)
         ]
+
+    def collect(self, _chunk: Chunk) -> bool:
+        """Whether the outputs of a chunk's candidates are there: here they always are."""
+        return True
+
+    def _opened(self, job: CandidateJob) -> Candidate:
+        return Candidate(job)
 
     def _run(self, chunk: Chunk, inputs: Sequence[Array], place: int) -> None:
         """Every candidate on one sample; one that the runtime refuses is not run again."""
@@ -232,7 +239,7 @@ class Engine:
         os.pwrite(self._marker, MARKER.pack(candidate, place), 0)
 
 
-class _Candidate:
+class Candidate:
     """A file in the runtime, in this very process: one thread, one sample at a time."""
 
     def __init__(self, job: CandidateJob) -> None:

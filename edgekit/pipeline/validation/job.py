@@ -75,6 +75,7 @@ class Job:
         recorded: the reference is asked by digests, so nobody needs the inputs as stacks.
         references: the folder of the reference's outputs.
         scratch: a folder for what is on its way.
+        device_answers: the folder of what a device says; empty where candidates run here.
     """
 
     data: str
@@ -88,6 +89,7 @@ class Job:
     recorded: bool
     references: str
     scratch: str
+    device_answers: str = ""
 
     def write(self, path: Path) -> None:
         """Write it where a process can read it."""

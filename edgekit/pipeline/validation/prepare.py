@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,6 @@ from edgekit.pipeline.validation.data import Samples, open_samples
 from edgekit.pipeline.validation.request import ValidationRequest
 from edgekit.runners.bundle import SUFFIX
 from edgekit.runners.http_reference import is_url
-from edgekit.runners.litert_runner import LitertRunner
 from edgekit.runners.protocol import Described, Recorded, Runner
 from edgekit.sources import digest, recognise
 from edgekit.tflite.summary import Summary, summarize
@@ -272,16 +271,24 @@ def bind_all(
     candidates: Sequence[Candidate],
     contract: Contract,
     first: First,
-    workshop: Workshop,
-    work: Path,
+    runner_of: Callable[[Path], Runner],
 ) -> list[Candidate]:
-    """Run each candidate on the first sample; one that fails has an error from here on."""
+    """Run each candidate on the first sample; one that fails has an error from here on.
+
+    Raises:
+        DeviceError: the device that runners are on does not do its part.
+    """
     bound = []
     for one in candidates:
-        runner = LitertRunner(one.path, workshop=workshop, work=work)
         try:
             found = bind(
-                runner, one.summary, contract, one.summary.contract, first.inputs, first.outputs
+                runner_of(one.path),
+                one.path,
+                one.summary,
+                contract,
+                one.summary.contract,
+                first.inputs,
+                first.outputs,
             )
             bound.append(replace(one, bound=found))
         except ConversionError as error:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from edgekit.contract import Task
 from edgekit.datasets import Layout
 from edgekit.runners.protocol import Device
 from edgekit.toolchain.workshop import Limits
 from edgekit.types import TensorSpec
+
+Explain = Literal["auto", "always", "never"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,12 +33,15 @@ class ValidationRequest:
         strict: a gate that was not measured fails.
         limit: at most so many samples, ``seed`` decides which.
         jobs: how many processes measure; as many as there are cores by default.
-        threads: of the runtime when latencies are taken.
+        threads: of the runtime when latencies are taken; on a device always.
+        address: of the device that the candidates run on: ``local``, ``ssh://…``, ``exec:…``.
+        runtime: another runtime for them here: ``tflite-runtime==2.14.0``.
         latency: whether latencies are taken at all.
         resume: go on after a run that was killed.
         worst: how many of the worst samples are kept.
         cache_gb: how much the reference's outputs may take on the disk.
         command: what makes the same result again.
+        explain: which candidates are looked into, see `edgekit.pipeline.validation.inside`.
     """
 
     candidates: tuple[Path, ...]
@@ -58,9 +63,12 @@ class ValidationRequest:
     seed: int = 0
     jobs: int | None = None
     threads: int = 1
+    address: str = "local"
+    runtime: str | None = None
     latency: bool = True
     resume: bool = False
     worst: int = 8
     cache_gb: float = 4.0
     limits: Limits = field(default_factory=Limits)
     command: str = ""
+    explain: Explain = "auto"

@@ -54,6 +54,7 @@ class Findings:
     stated: Sequence[tuple[Scheme | None, Gate]]
     notes: Sequence[str]
     complete: bool
+    environment: dict[str, str]
 
 
 def make_result(
@@ -213,7 +214,7 @@ def _assemble(
             notes=findings.samples.notes,
         ),
         candidates=tuple(results),
-        environment=environment(),
+        environment=findings.environment,
         command=request.command,
         seconds=0.0,
         complete=findings.complete,

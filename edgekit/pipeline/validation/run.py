@@ -7,7 +7,8 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,12 +18,16 @@ from edgekit.config import Config, load_config
 from edgekit.contract import Contract
 from edgekit.pipeline.validation import contracts, prepare, timing
 from edgekit.pipeline.validation.data import Samples, identity, order
+from edgekit.pipeline.validation.inside import look_inside
 from edgekit.pipeline.validation.job import Job
+from edgekit.pipeline.validation.on_device import Chunks, Target, open_target
 from edgekit.pipeline.validation.prepare import Candidate, First
 from edgekit.pipeline.validation.request import ValidationRequest
-from edgekit.pipeline.validation.result import Findings, make_result
+from edgekit.pipeline.validation.result import Findings, environment, make_result
 from edgekit.pipeline.validation.store import ReferenceCache, RunStore, references, trim
 from edgekit.pipeline.validation.stream import Stream
+from edgekit.runners.litert_runner import LitertRunner
+from edgekit.runners.protocol import Runner
 from edgekit.toolchain.workshop import Workshop
 from edgekit.types import Gate, Progress, Scheme, SilentProgress
 from edgekit.validation_result import ValidationResult
@@ -58,6 +63,7 @@ def validate(request: ValidationRequest, progress: Progress | None = None) -> Va
     with (
         tempfile.TemporaryDirectory(prefix="edgekit-validate-") as scratch,
         Workshop(name="validate", progress=told, limits=request.limits) as workshop,
+        open_target(request, told) or nullcontext() as target,
     ):
         work = Path(scratch)
         reference = prepare.open_the_reference(request, embedded, workshop, work)
@@ -70,8 +76,12 @@ def validate(request: ValidationRequest, progress: Progress | None = None) -> Va
                 samples=prepare.open_data(request, contract),
                 workshop=workshop,
                 work=work,
+                target=target,
             )
             result = run.carry_out(files, stated)
+    if result.complete:
+        chosen = order(run.samples, limit=request.limit, seed=request.seed)
+        result = look_inside(request, result, run.samples, chosen, told)
     return replace(result, seconds=round(time.monotonic() - started, 2))
 
 
@@ -90,6 +100,7 @@ class _Run:
     samples: Samples
     workshop: Workshop
     work: Path
+    target: Target | None
 
     def carry_out(
         self, files: Sequence[Candidate], stated: Sequence[tuple[Scheme | None, Gate]]
@@ -101,11 +112,13 @@ class _Run:
         notes = [*self.samples.notes, *self._assumed(first)]
         for note in notes:
             progress.note(note)
-        candidates = prepare.bind_all(files, self.contract, first, self.workshop, self.work)
+        candidates = prepare.bind_all(files, self.contract, first, self._runner)
         timings = self._time(candidates, first)
+        ran_on = self.target.environment() if self.target else environment()
         job = self._job(candidates, first)
         chunks = self._chunks(chosen, first, len(candidates))
-        store = RunStore.open(self._key(candidates, job, chunks), resume=request.resume)
+        key = self._key(candidates, job, chunks, ran_on if self.target else None)
+        store = RunStore.open(key, resume=request.resume)
         stream = self._stream(job, chunks, store, first, candidates)
         try:
             complete = self._measure(stream) if job.candidates else True
@@ -124,6 +137,7 @@ class _Run:
                 stated=stated,
                 notes=notes,
                 complete=complete,
+                environment=ran_on,
             )
             result = make_result(findings, store, finished, stream)
         finally:
@@ -154,10 +168,22 @@ class _Run:
             told.note("Interrupted: what follows is about the samples measured so far.")
         return complete
 
+    def _runner(self, path: Path) -> Runner:
+        if self.target is not None:
+            return self.target.runner(path)
+        return LitertRunner(path, workshop=self.workshop, work=self.work)
+
     def _time(self, candidates: Sequence[Candidate], first: First) -> timing.Timings:
         files = {one.name: one.path for one in candidates if not one.error}
         if not self.request.latency or not files:
             return timing.Timings(candidates={}, reference=None, failures={})
+        here = self._time_here({} if self.target else files, first)
+        if self.target is None:
+            return here
+        there = self.target.time(files, self.workshop.progress)
+        return replace(here, candidates=there.timings, failures=here.failures | there.failures)
+
+    def _time_here(self, files: Mapping[str, Path], first: First) -> timing.Timings:
         return timing.measure(
             files,
             self.workshop,
@@ -193,9 +219,16 @@ class _Run:
         return [list(chosen[start : start + size]) for start in range(0, len(chosen), size)]
 
     def _key(
-        self, candidates: Sequence[Candidate], job: Job, chunks: Sequence[Sequence[int]]
+        self,
+        candidates: Sequence[Candidate],
+        job: Job,
+        chunks: Sequence[Sequence[int]],
+        ran_on: Mapping[str, str] | None,
     ) -> str:
-        """What a run that was killed is found by: the same files, data, contract and choice."""
+        """What a run that was killed is found by: the same files, data, contract and choice.
+
+        And the same device with the same runtime, where there is one.
+        """
         chosen = [place for chunk in chunks for place in chunk]
         parts = [
             __version__,
@@ -204,6 +237,7 @@ class _Run:
             identity(self.request.data, self.samples, chosen),
             [list(chunk) for chunk in chunks],
             [job.contract, job.metric, job.labelled],
+            ran_on,
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
@@ -219,7 +253,11 @@ class _Run:
 
         cache = ReferenceCache.open(self.reference.key(self.contract, first.outputs), store)
         path = self.work / "job.json"
-        replace(job, references=str(cache.folder)).write(path)
+        device = None
+        if self.target is not None:
+            device = Chunks(self.target, job.candidates, store.folder / "device")
+        answers = str(device.folder) if device else ""
+        replace(job, references=str(cache.folder), device_answers=answers).write(path)
 
         def ask(inputs: Sequence[Path], digests: Sequence[str], ids: Sequence[str]) -> list[Array]:
             stacks = [np.load(one, mmap_mode="r", allow_pickle=False) for one in inputs]
@@ -233,10 +271,12 @@ class _Run:
             ask=ask,
             names=[one.name for one in candidates if one.bound is not None],
             ids=self.samples.ids,
-            jobs=self.request.jobs or cores(),
+            # While a device works on a chunk, the next one is decoded.
+            jobs=self.request.jobs or max(cores(), 2 if device else 1),
             scratch=self.work,
             logs=self.workshop.log_folder,
             limits=self.request.limits,
             progress=self.workshop.progress,
             most_bytes=self.request.cache_gb * 1e9,
+            device=device,
         )

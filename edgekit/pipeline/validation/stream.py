@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.errors import StepCrashed, StepOutOfMemory, StepTimeout
+from edgekit.errors import DeviceError, StepCrashed, StepOutOfMemory, StepTimeout
 from edgekit.pipeline.validation.engine import read_marker
+from edgekit.pipeline.validation.on_device import Chunks, lost
 from edgekit.pipeline.validation.store import ReferenceCache, RunStore, trim, write_table
 from edgekit.toolchain.worker import Worker
 from edgekit.toolchain.workshop import Limits
@@ -52,6 +53,7 @@ class Stream:
         limits: of one chunk.
         progress: told how far it is.
         most_bytes: how large the cache may become.
+        device: runs the candidates, where they do not run in the measuring processes.
     """
 
     job: Path
@@ -67,6 +69,7 @@ class Stream:
     limits: Limits
     progress: Progress
     most_bytes: float = 4e9
+    device: Chunks | None = None
     dropped: dict[int, str] = field(default_factory=dict)
     _workers: dict[int, Worker] = field(default_factory=dict)
     _prepared: set[int] = field(default_factory=set)
@@ -109,7 +112,11 @@ class Stream:
             return False
         if self._errors:
             self._end(threads)
-            raise self._errors[0]
+            error = self._errors[0]
+            if self.device is not None and isinstance(error, DeviceError):
+                done, total = self._count.counts
+                error = lost(error, done + self.device.kept(), total)
+            raise error
         return True
 
     def words(self, places: Sequence[int]) -> list[dict[str, Any]]:
@@ -154,24 +161,33 @@ class Stream:
                 answer = worker.call(verb, request).result
                 self._leave_out({int(one): why for one, why in answer["failed"].items()})
                 if answer["done"]:
+                    if self.device is not None:
+                        self.device.forget(answer["key"])
                     return answer
-                self._make_reference(answer)
+                self._complete(answer, last=verb == "words")
             except (StepCrashed, StepTimeout, StepOutOfMemory) as error:
                 self._drop(number, error)
 
-    def _make_reference(self, answer: dict[str, Any]) -> None:
-        """Ask the reference about a chunk and keep what it says."""
-        import numpy as np
-
+    def _complete(self, answer: dict[str, Any], *, last: bool) -> None:
+        """Ask the reference and the device about a chunk, where what they say is missing."""
         paths = [Path(path) for path in answer["inputs"]]
         try:
-            with self._asking:
-                if self._stopped.is_set():
-                    raise KeyboardInterrupt
-                outputs = self.ask(paths, answer["digests"], answer["ids"])
+            if answer["device"] and self.device is not None:
+                self.device.answer(answer["key"], paths, dropped=self.dropped, last=last)
+            if answer["reference"]:
+                self._make_reference(answer, paths)
         finally:
             for path in paths:
                 path.unlink(missing_ok=True)
+
+    def _make_reference(self, answer: dict[str, Any], paths: Sequence[Path]) -> None:
+        """Ask the reference about a chunk and keep what it says."""
+        import numpy as np
+
+        with self._asking:
+            if self._stopped.is_set():
+                raise KeyboardInterrupt
+            outputs = self.ask(paths, answer["digests"], answer["ids"])
         columns = {str(place): np.asarray(stack) for place, stack in enumerate(outputs)}
         self.cache.folder.mkdir(parents=True, exist_ok=True)
         write_table(self.cache.folder / f"{answer['key']}.rows", columns)
@@ -237,6 +253,8 @@ class Stream:
 
     def _end(self, threads: Sequence[threading.Thread]) -> None:
         self._stopped.set()
+        if self.device is not None:
+            self.device.stop()
         self.close()
         with contextlib.suppress(KeyboardInterrupt):
             for thread in threads:
@@ -254,6 +272,11 @@ class _Count:
         self._since = time.monotonic()
         self._told = 0.0
         self._lock = threading.Lock()
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many are done, of how many."""
+        return self._done, self._total
 
     def add(self, samples: int) -> None:
         """So many more are done."""

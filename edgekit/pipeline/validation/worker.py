@@ -13,6 +13,7 @@ from typing import Any
 sys.path[:] = [entry for entry in sys.path if entry != str(Path(__file__).parent)]
 
 from edgekit.errors import EdgekitError  # noqa: E402
+from edgekit.pipeline.validation.device_answers import DeviceEngine  # noqa: E402
 from edgekit.pipeline.validation.engine import Chunk, Engine  # noqa: E402
 from edgekit.pipeline.validation.job import Job  # noqa: E402
 from edgekit_worker import WorkerError  # noqa: E402
@@ -42,7 +43,8 @@ def prepare(request: dict[str, Any], _progress: Callable[..., None]) -> dict[str
     """Take a job, and the candidates that are not to be run."""
     try:
         job = Job.read(Path(request["job"]))
-        _engines[:] = [Engine(job, marker=Path(request["marker"]), skip=request["skip"])]
+        kind = DeviceEngine if job.device_answers else Engine
+        _engines[:] = [kind(job, marker=Path(request["marker"]), skip=request["skip"])]
     except EdgekitError as error:
         raise _told(error) from error
     return {}
@@ -53,30 +55,32 @@ def measure(request: dict[str, Any], _progress: Callable[..., None]) -> dict[str
 
     Returns:
         ``failed``: candidates that the runtime refused to run, with the reason; they are not run
-        again. ``done``; where it is false, ``key``, ``digests`` and ``ids`` of the samples and
-        their ``inputs`` as stacks, for the reference. Then ask again.
+        again. ``done``; where it is false, what is missing: what the ``reference`` or the
+        ``device`` says; with ``digests`` and ``ids`` of the samples and their ``inputs`` as stacks
+        for both. Then ask again. ``key`` is what a chunk's outputs are found by.
     """
     try:
         engine, chunk = _load(request)
-        reference = engine.reference(chunk) if chunk.places else []
-        if reference is None:
-            return _asking(engine, chunk)
+        there, reference = engine.collect(chunk), _reference(engine, chunk)
+        if reference is None or not there:
+            return _asking(engine, chunk, reference=reference is None, device=not there)
         engine.compare(chunk, reference, Path(request["rows"]))
     except EdgekitError as error:
         raise _told(error) from error
-    return {"done": True, "failed": chunk.failed}
+    return {"done": True, "failed": chunk.failed, "key": chunk.key}
 
 
 def words(request: dict[str, Any], _progress: Callable[..., None]) -> dict[str, Any]:
     """As `measure`, but what everybody says about each sample, under ``samples``."""
     try:
         engine, chunk = _load(request)
-        reference = engine.reference(chunk) if chunk.places else []
-        if reference is None:
-            return _asking(engine, chunk)
-        return {"done": True, "failed": chunk.failed, "samples": engine.words(chunk, reference)}
+        there, reference = engine.collect(chunk), _reference(engine, chunk)
+        if reference is None or not there:
+            return _asking(engine, chunk, reference=reference is None, device=not there)
+        samples = engine.words(chunk, reference)
     except EdgekitError as error:
         raise _told(error) from error
+    return {"done": True, "failed": chunk.failed, "key": chunk.key, "samples": samples}
 
 
 def _load(request: dict[str, Any]) -> tuple[Engine, Chunk]:
@@ -84,9 +88,15 @@ def _load(request: dict[str, Any]) -> tuple[Engine, Chunk]:
     return engine, engine.load(request["chunk"], request["places"])
 
 
-def _asking(engine: Engine, chunk: Chunk) -> dict[str, Any]:
+def _reference(engine: Engine, chunk: Chunk) -> list[Any] | None:
+    return engine.reference(chunk) if chunk.places else []
+
+
+def _asking(engine: Engine, chunk: Chunk, *, reference: bool, device: bool) -> dict[str, Any]:
     return {
         "done": False,
+        "reference": reference,
+        "device": device,
         "failed": chunk.failed,
         "key": chunk.key,
         "digests": chunk.digests,

@@ -1,0 +1,59 @@
+"""What a file says of its tensors, for a page whose runtime tells neither their order nor scales."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit.devices.agent.frames import Refusal
+from edgekit.errors import EdgekitError
+from edgekit.tflite.flatbuffer import text
+from edgekit.tflite.model import Tensor, read
+
+if TYPE_CHECKING:
+    from edgekit.devices.agent.frames import Header
+
+_TYPES = ("float32", "int32", "uint8")
+"""What `@litertjs/core` 2.5 takes and gives."""
+
+
+def describe(path: Path) -> tuple[Header, bool]:
+    """Inputs and outputs as the agent describes them, and whether the graph keeps a state.
+
+    Raises:
+        Refusal: the file cannot be read, or has inputs or outputs that no browser takes.
+    """
+    try:
+        model = read(path)
+    except EdgekitError as error:
+        raise Refusal("model", error.cause, error.cure) from error
+    signatures = model.raw.signatureDefs or ()
+    signature = signatures[0] if signatures else None
+    tables = {
+        "inputs": _tables(model.main.inputs, signature and signature.inputs),
+        "outputs": _tables(model.main.outputs, signature and signature.outputs),
+    }
+    return tables, any(tensor.raw.isVariable for tensor in model.main.tensors)
+
+
+def _tables(tensors: list[Tensor], names: Any) -> list[Header]:
+    by_index = {entry.tensorIndex: text(entry.name) for entry in names or ()}
+    return [_table(tensor, by_index.get(tensor.index, tensor.name)) for tensor in tensors]
+
+
+def _table(tensor: Tensor, name: str) -> Header:
+    if tensor.dtype not in _TYPES:
+        cure = (
+            "Convert it with --scheme int8-float-io: integers inside, float inputs and outputs."
+            if tensor.dtype in ("int8", "int16")
+            else "Convert it with float inputs and outputs."
+        )
+        raise Refusal("model", f"Browsers take no {tensor.dtype} tensor, as {name!r} is.", cure)
+    known = tensor.quantization
+    return {
+        "name": name,
+        "shape": list(tensor.shape),
+        "dtype": tensor.dtype,
+        "scale": known.scales[0] if known else 0.0,
+        "zero_point": known.zero_points[0] if known else 0,
+    }

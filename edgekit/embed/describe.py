@@ -1,0 +1,197 @@
+"""From a file and its contract to the `Embedding` that templates are handed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit.contract import Contract, InputContract, image_axes
+from edgekit.embed.meaning import meaning
+from edgekit.embed.names import safe_names
+from edgekit.embed.spec import (
+    Delegate,
+    Embedding,
+    FileTensor,
+    Output,
+    Part,
+    PictureInput,
+    Quantization,
+    Resize,
+)
+from edgekit.errors import UsageError
+from edgekit.pipeline.parts import together
+from edgekit.sources import digest
+
+if TYPE_CHECKING:
+    from edgekit.tflite.model import Model
+    from edgekit.tflite.summary import Port, Summary
+
+_TYPES = ("float32", "int8", "uint8", "int16", "int32", "int64")
+
+
+def describe(
+    path: Path,
+    model: Model,
+    summary: Summary,
+    contract: Contract,
+    *,
+    name: str | None = None,
+    delegate: Delegate = "cpu",
+    threads: int = 1,
+    top_k: int = 5,
+) -> Embedding:
+    """The whole description of a file.
+
+    Args:
+        path: the `.tflite`.
+        model: the same, read.
+        summary: of it.
+        contract: as `edgekit.embed.completion.complete` gives it.
+        name: of the module; the file's name unless stated.
+        delegate: what the wrapper asks for first.
+        threads: of the CPU.
+        top_k: how many classes a classifier returns.
+
+    Raises:
+        UsageError: the file is nothing that a wrapper can be made for, or its contract lacks
+            something; see the cause.
+    """
+    names, renamed = safe_names(name or path.stem)
+    places = _signature_places(model)
+    tensors = tuple(
+        _tensor(port, place, entry.tensor.name, places[1])
+        for place, (port, entry) in enumerate(zip(summary.outputs, contract.outputs, strict=True))
+    )
+    outputs = _outputs(contract, tensors)
+    assumed = tuple(f"Assumed: {text}." for entry in contract.inputs for text in entry.assumed)
+    return Embedding(
+        names=names,
+        model_file=f"{names.snake}.tflite",
+        sha256=digest(path),
+        size_bytes=summary.size_bytes,
+        input=_picture(summary.inputs, contract.inputs, places[0]),
+        tensors=tensors,
+        outputs=outputs,
+        decode=meaning(model, contract, outputs, top_k=top_k),
+        operators=tuple((op.op, op.version, op.count) for op in summary.ops),
+        custom_operators=(*summary.custom_ops, *summary.flex_ops),
+        delegate=delegate,
+        threads=threads,
+        notes=(*renamed, *assumed),
+    )
+
+
+def _signature_places(model: Model) -> tuple[dict[int, int], dict[int, int]]:
+    """From a tensor's place among the file's inputs and outputs to its place in the signature."""
+    raw = model.main.raw
+    signatures: list[Any] = list(model.raw.signatureDefs or ())
+    found = []
+    for ends, entries in (
+        (raw.inputs, signatures[0].inputs if signatures else None),
+        (raw.outputs, signatures[0].outputs if signatures else None),
+    ):
+        order = [entry.tensorIndex for entry in entries or ()]
+        found.append(
+            {
+                place: order.index(tensor) if tensor in order else place
+                for place, tensor in enumerate(ends if ends is not None else ())
+            }
+        )
+    return found[0], found[1]
+
+
+def _tensor(port: Port, place: int, name: str, places: dict[int, int]) -> FileTensor:
+    spec = port.tensor
+    if spec.dtype not in _TYPES:
+        raise UsageError(
+            f"Tensor {name} is {spec.dtype}, which no wrapper is made for.",
+            cure=f"Inputs and outputs must be one of: {', '.join(_TYPES)}.",
+        )
+    if port.scale is None:
+        quantization = None
+    else:
+        quantization = Quantization(scale=port.scale, zero_point=port.zero_point or 0)
+    return FileTensor(
+        name=name,
+        place=place,
+        signature_place=places.get(place, place),
+        shape=tuple(size or 1 for size in spec.shape),
+        dtype=spec.dtype,
+        quantization=quantization,
+    )
+
+
+def _picture(
+    ports: tuple[Port, ...], entries: tuple[InputContract, ...], places: dict[int, int]
+) -> PictureInput:
+    if len(entries) != 1 or entries[0].preprocess is None:
+        names = ", ".join(f"{entry.tensor.name} {entry.tensor.shape}" for entry in entries)
+        raise UsageError(
+            f"Wrappers are made for models that take one picture; this one takes: {names}.",
+            cure="State preprocess for the input if it is a picture; otherwise call the runtime "
+            "directly.",
+        )
+    entry, preprocess = entries[0], entries[0].preprocess
+    tensor = _tensor(ports[0], 0, entry.tensor.name, places)
+    axes = image_axes(replace(entry.tensor, shape=tensor.shape))
+    if axes is None or tensor.shape[0] != 1 or tensor.shape[axes[2]] not in (1, 3):
+        raise UsageError(
+            f"Input {tensor.name} has the shape {tensor.shape}: no single picture in gray or RGB.",
+            cure="Export the model with a batch of 1 and 1 or 3 channels.",
+        )
+    height, width, channels = (tensor.shape[axis] for axis in axes)
+    resize = None
+    if isinstance(preprocess.resize, int):
+        resize = Resize(
+            shorter=preprocess.resize, height=0, width=0, interpolation=preprocess.interpolation
+        )
+    elif preprocess.resize is not None:
+        resize = Resize(
+            shorter=None,
+            height=preprocess.resize[0],
+            width=preprocess.resize[1],
+            interpolation=preprocess.interpolation,
+        )
+    return PictureInput(
+        tensor=tensor,
+        height=height,
+        width=width,
+        channels=channels,
+        channels_first=axes[2] == 1,
+        color=preprocess.color,
+        resize=resize,
+        crop=preprocess.crop,
+        scale=preprocess.scale,
+        mean=_per_channel(preprocess.mean, channels, "mean"),
+        std=_per_channel(preprocess.std, channels, "std"),
+    )
+
+
+def _per_channel(values: tuple[float, ...], channels: int, name: str) -> tuple[float, ...]:
+    if len(values) not in (1, channels):
+        raise UsageError(
+            f"{name} has {len(values)} values, the picture {channels} channels.",
+            cure=f"Give one value, or {channels}.",
+        )
+    return values * (channels // len(values))
+
+
+def _outputs(contract: Contract, tensors: tuple[FileTensor, ...]) -> tuple[Output, ...]:
+    """The model's outputs, each with the file's tensors that it consists of."""
+    outputs = []
+    specs = tuple(
+        replace(entry.tensor, shape=tensor.shape)
+        for entry, tensor in zip(contract.outputs, tensors, strict=True)
+    )
+    for spec, places, part in together(contract, specs):
+        axis = part.axis if part else max(len(spec.shape) - 1, 0)
+        start, parts = 0, []
+        for place in places:
+            shape = tensors[place].shape
+            size = shape[axis] if shape else 1
+            parts.append(Part(tensor=place, start=start, size=size))
+            start += size
+        shape = tuple(size or 1 for size in spec.shape) or (1,)
+        outputs.append(Output(name=spec.name, shape=shape, axis=axis, parts=tuple(parts)))
+    return tuple(outputs)

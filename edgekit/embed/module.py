@@ -1,0 +1,122 @@
+"""The module on the disk: written whole or not at all, and nothing that is not ours is touched."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+
+from edgekit.errors import SetupError, UsageError
+from edgekit.pipeline.publish import disk_errors
+
+MANIFEST = "edgekit-embed.json"
+
+
+def write_module(
+    output: Path, files: Mapping[str, bytes | Path], facts: Mapping[str, object], *, force: bool
+) -> Path:
+    """Write a module's files and its manifest, the manifest last.
+
+    With ``force`` an earlier module in the same folder is replaced: files that its manifest lists,
+    that are unchanged since and that the new one does not have are removed. A file of the new
+    module that exists already and was not written by edgekit, or was changed since, is never
+    replaced.
+
+    Args:
+        output: the module's folder.
+        files: content, or a file to copy, by path in the module.
+        facts: what the manifest says beside the digests of the files.
+        force: replace an earlier module.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        UsageError: the folder holds something already, or a foreign file is in the way.
+        SetupError: the folder cannot be written.
+    """
+    earlier = _earlier(output)
+    _require_free(output, files, earlier, force=force)
+    with disk_errors(output):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=output.parent, prefix=".edgekit-embed-") as folder:
+            digests = {path: _put(Path(folder) / path, what) for path, what in files.items()}
+            manifest = Path(folder) / MANIFEST
+            listed = {**facts, "files": dict(sorted(digests.items()))}
+            manifest.write_text(json.dumps(listed, indent=2, ensure_ascii=False) + "\n", "utf-8")
+            _move(Path(folder), output, [*files, MANIFEST], earlier)
+    return output / MANIFEST
+
+
+def _earlier(output: Path) -> dict[str, str]:
+    """The files of an earlier module that are unchanged since."""
+    try:
+        listed = json.loads((output / MANIFEST).read_text(encoding="utf-8"))["files"]
+        pairs = [(str(path), str(digest)) for path, digest in listed.items()]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+    return {
+        path: digest
+        for path, digest in pairs
+        if _is_inside(path) and (output / path).is_file() and _digest(output / path) == digest
+    }
+
+
+def _is_inside(path: str) -> bool:
+    """A manifest may have been edited: no path in it leads out of the folder."""
+    pure = PurePosixPath(path)
+    return not pure.is_absolute() and ".." not in pure.parts
+
+
+def _require_free(
+    output: Path, files: Mapping[str, bytes | Path], earlier: Mapping[str, str], *, force: bool
+) -> None:
+    if output.exists() and not output.is_dir():
+        raise SetupError(
+            f"The output {output} is a file, not a folder.", cure="Choose another --output folder."
+        )
+    if output.is_dir() and any(output.iterdir()) and not force:
+        raise UsageError(
+            f"{output} exists already and is not empty.",
+            cure="Choose another --output folder, or replace edgekit's own files with --force.",
+        )
+    for path in files:
+        if (output / path).exists() and path not in earlier:
+            raise UsageError(
+                f"{output / path} is in the way: edgekit did not write it, or it was changed since.",
+                cure="Move it away, or choose another --output folder.",
+            )
+
+
+def _put(path: Path, what: bytes | Path) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(what, Path):
+        shutil.copyfile(what, path)
+    else:
+        path.write_bytes(what)
+    return _digest(path)
+
+
+def _move(work: Path, output: Path, files: list[str], earlier: Mapping[str, str]) -> None:
+    output.mkdir(exist_ok=True)
+    (output / MANIFEST).unlink(missing_ok=True)
+    for path in set(earlier) - set(files):
+        (output / path).unlink(missing_ok=True)
+        _remove_empty(output, (output / path).parent)
+    for path in files:
+        (output / path).parent.mkdir(parents=True, exist_ok=True)
+        os.replace(work / path, output / path)  # noqa: PTH105  within one file system
+
+
+def _remove_empty(output: Path, folder: Path) -> None:
+    while folder != output and not any(folder.iterdir()):
+        folder.rmdir()
+        folder = folder.parent
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

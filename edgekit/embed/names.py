@@ -1,0 +1,58 @@
+"""Names that are identifiers in every target language, from whatever a file is called."""
+
+from __future__ import annotations
+
+import keyword
+import re
+import unicodedata
+
+from edgekit.embed.spec import Names
+from edgekit.errors import UsageError
+
+# Words that are reserved in C++, Kotlin, Swift or TypeScript and that a model may be called.
+_RESERVED = frozenset(
+    """
+    abstract any as auto bool boolean break case catch char class const continue data default
+    delete do double else enum export extension extern false final float for func function if
+    import in init inline int interface internal is let long module namespace new nil null object
+    open operator override package private protected protocol public register return self short
+    signed sizeof static struct super switch template this throw true try type typedef typeof union
+    unsigned using val var virtual void volatile when where while with yield
+    """.split()
+)
+
+
+def safe_names(title: str) -> tuple[Names, tuple[str, ...]]:
+    """The names of a module, and what was changed, in words.
+
+    Letters lose their accents, whatever is neither a letter nor a digit separates words, a name
+    that starts with a digit or is a reserved word gets ``model`` in front.
+
+    Raises:
+        UsageError: nothing of the name is left.
+    """
+    plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode()
+    words = [word.lower() for word in re.findall(r"[A-Za-z0-9]+", plain)]
+    if not words:
+        raise UsageError(
+            f"The name {title!r} has no letter or digit that every language takes.",
+            cure="Give the module another one, for example --name classifier",
+        )
+    if words[0][0].isdigit() or (len(words) == 1 and _is_reserved(words[0])):
+        words.insert(0, "model")
+    pascal = "".join(word.capitalize() for word in words)
+    names = Names(
+        title=title,
+        snake="_".join(words),
+        camel=pascal[0].lower() + pascal[1:],
+        pascal=pascal,
+        kebab="-".join(words),
+        upper="_".join(words).upper(),
+    )
+    if names.snake == title:
+        return names, ()
+    return names, (f"In code {title!r} is called {names.snake} (type {names.pascal}).",)
+
+
+def _is_reserved(word: str) -> bool:
+    return word in _RESERVED or keyword.iskeyword(word)

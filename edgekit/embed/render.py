@@ -1,0 +1,152 @@
+"""Targets: a folder of templates each, with a manifest that says what they become.
+
+``edgekit/embed/targets/NAME/target.toml``::
+
+    summary = "C++17 with the LiteRT C API"
+    model = "model"              # folder for the .tflite; none is copied where it is missing
+    golden = "tests/golden"      # folder for golden vectors
+    wrapper = ["include/x.h.j2"] # templates that count as the wrapper's lines
+
+    [files]                      # template = path in the module; both may use {{ e.names… }}
+    "wrapper.hpp.j2" = "include/{{ e.names.snake }}.hpp"
+
+    [only]                       # templates for some tasks only
+    "boxes.cpp.j2" = ["detection"]
+
+Templates see ``e`` (`edgekit.embed.spec.Embedding`), ``costs`` (`edgekit.embed.resize_cost`),
+``samples`` (how many golden ones), ``samples_from``, ``version`` and ``target``; the filters ``c``
+(a quoted string for C-like languages), ``f32`` and ``f64`` (a literal that reads back as the same
+number, without a suffix); and the function ``model_bytes(width)``, lines of the model in hex. Output is
+a function of these alone, so it is the same on every run.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit.errors import UsageError
+
+if TYPE_CHECKING:
+    import jinja2
+
+    from edgekit.embed.spec import Embedding
+
+TARGETS = Path(__file__).with_name("targets")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A target's manifest.
+
+    Attributes:
+        name: of its folder.
+        summary: one line.
+        files: from template to path in the module.
+        only: the tasks that a template is for, where not for all.
+        model, golden: folders in the module, ``None`` for none.
+        wrapper: templates whose lines count as the wrapper.
+    """
+
+    name: str
+    summary: str
+    files: Mapping[str, str]
+    only: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    model: str | None = None
+    golden: str | None = None
+    wrapper: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        """Where its templates are."""
+        return TARGETS / self.name
+
+
+def target_names() -> tuple[str, ...]:
+    """The targets that there are."""
+    return tuple(sorted(path.parent.name for path in TARGETS.glob("*/target.toml")))
+
+
+def load_target(name: str) -> Target:
+    """A target by its name.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    if name not in target_names():
+        raise UsageError(
+            f"There is no target {name!r} to embed for.",
+            cure=f"Choose one of: {', '.join(target_names())}",
+        )
+    data = tomllib.loads((TARGETS / name / "target.toml").read_text(encoding="utf-8"))
+    only = {template: tuple(tasks) for template, tasks in data.pop("only", {}).items()}
+    wrapper = tuple(data.pop("wrapper", ()))
+    return Target(name=name, only=only, wrapper=wrapper, **data)
+
+
+def render(target: Target, spec: Embedding, model: Path, **values: Any) -> dict[str, str]:
+    """The module's text files by their paths in it.
+
+    Args:
+        target: what to make.
+        spec: what templates see as ``e``.
+        model: the `.tflite`.
+        values: what else they see.
+    """
+    environment = _environment(target)
+    environment.globals["model_bytes"] = lambda width=12: _hex_lines(model, width)
+    values = {"e": spec, "target": target, **values}
+    files = {}
+    for template, path in target.files.items():
+        if template in target.only and spec.decode.kind not in target.only[template]:
+            continue
+        place = environment.from_string(path).render(values)
+        files[place] = environment.get_template(template).render(values)
+    return files
+
+
+def wrapper_lines(target: Target, spec: Embedding, files: Mapping[str, str]) -> int:
+    """How many lines the wrapper has, without tests, golden vectors and build files."""
+    environment = _environment(target)
+    paths = {environment.from_string(target.files[one]).render(e=spec) for one in target.wrapper}
+    return sum(files[path].count("\n") for path in paths if path in files)
+
+
+def _environment(target: Target) -> jinja2.Environment:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(target.folder),
+        autoescape=False,  # noqa: S701  code, not HTML; strings go through the filter `c`
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(c=quoted, f32=f32, f64=repr)
+    return environment
+
+
+def quoted(text: str) -> str:
+    """A string literal for C++, Kotlin, Swift and TypeScript; not ASCII stays UTF-8."""
+    escapes = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+    # Kotlin reads a dollar in a string as a template; \x24 is known to none of the others alike,
+    # so Kotlin's templates replace it themselves.
+    return '"' + "".join(escapes.get(letter, letter) for letter in text) + '"'
+
+
+def f32(value: float) -> str:
+    """The shortest decimal that reads back as the same float32, with a point or an exponent."""
+    import numpy as np
+
+    text = str(np.float32(value))
+    return text if any(mark in text for mark in ".en") else f"{text}.0"
+
+
+def _hex_lines(model: Path, width: int) -> str:
+    data = model.read_bytes()
+    rows = (data[start : start + width] for start in range(0, len(data), width))
+    return ",\n".join("  " + ", ".join(f"0x{byte:02x}" for byte in row) for row in rows)

@@ -1,0 +1,206 @@
+"""``edgekit embed``: from a `.tflite` to a module for an app."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from edgekit import __version__
+from edgekit.contract import Contract
+from edgekit.embed import inference
+from edgekit.embed.completion import Stated, complete
+from edgekit.embed.describe import describe
+from edgekit.embed.golden import golden_files
+from edgekit.embed.module import write_module
+from edgekit.embed.render import load_target, render, wrapper_lines
+from edgekit.embed.resize_cost import ResizeCost, resize_costs
+from edgekit.embed.samples import choose, find_folder, read_pictures
+from edgekit.embed.spec import Delegate, Embedding
+from edgekit.embed.stages import Stages, located, resized, result_of, tensor_of
+from edgekit.errors import UsageError
+from edgekit.tflite.model import read
+from edgekit.tflite.summary import summarize
+from edgekit.toolchain.workshop import Limits, Workshop
+from edgekit.types import Progress
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array: TypeAlias = NDArray[Any]
+
+_COST_SAMPLES = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedRequest:
+    """What is asked for.
+
+    Attributes:
+        file: the `.tflite`.
+        target: the name of a folder in ``edgekit/embed/targets``.
+        output: the module's folder.
+        name: of the module; the file's unless stated.
+        stated: what the user says about the file.
+        samples: pictures for golden vectors; see `edgekit.embed.samples.find_folder`.
+        golden: how many golden samples.
+        delegate: what the wrapper asks for first.
+        threads: of the CPU.
+        top_k: how many classes a classifier returns.
+        force: replace an earlier module in the folder.
+        limits: of the runtime's process.
+    """
+
+    file: Path
+    target: str
+    output: Path
+    name: str | None = None
+    stated: Stated = field(default_factory=Stated)
+    samples: Path | None = None
+    golden: int = 3
+    delegate: Delegate = "cpu"
+    threads: int = 1
+    top_k: int = 5
+    force: bool = False
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedResult:
+    """What was made.
+
+    Attributes:
+        target: for what.
+        output: the module's folder.
+        manifest: the list of its files, with their digests.
+        files: their paths in it.
+        wrapper_lines: lines of the wrapper, without tests and golden vectors.
+        spec: what the wrapper does.
+        samples: the names of the golden samples.
+        samples_from: where they come from.
+        costs: of other resizes.
+        notes: what the user should know.
+    """
+
+    target: str
+    output: Path
+    manifest: Path
+    files: tuple[str, ...]
+    wrapper_lines: int
+    spec: Embedding
+    samples: tuple[str, ...]
+    samples_from: str
+    costs: tuple[ResizeCost, ...]
+    notes: tuple[str, ...]
+
+
+def embed(request: EmbedRequest, progress: Progress) -> EmbedResult:
+    """Write the module.
+
+    Raises:
+        UsageError: the contract lacks something, labels do not match, or the folder is not free.
+        ModelError: the file is no `.tflite`.
+        DataError: the samples are no pictures that the model takes.
+        ConversionError: the runtime refuses the file.
+        SetupError: the folder cannot be written.
+    """
+    target = load_target(request.target)
+    summary = summarize(request.file)
+    contract = complete(summary, request.stated)
+    spec = describe(
+        request.file,
+        read(request.file),
+        summary,
+        contract,
+        name=request.name,
+        delegate=request.delegate,
+        threads=request.threads,
+        top_k=request.top_k,
+    )
+    if request.output.is_dir() and any(request.output.iterdir()) and not request.force:
+        raise UsageError(
+            f"{request.output} exists already and is not empty.",
+            cure="Choose another --output folder, or replace edgekit's own files with --force.",
+        )
+    folder, said_by = find_folder(request.file, request.samples)
+    pictures = read_pictures(folder, max(_COST_SAMPLES, request.golden), given=spec.input)
+    with Workshop(name=spec.names.snake, progress=progress, limits=request.limits) as workshop:
+
+        def run(tensors: Sequence[Array]) -> list[tuple[Array, ...]]:
+            return inference.run(request.file, spec, tensors, workshop)
+
+        samples = _stages(spec, contract, choose(pictures, request.golden), run)
+        costs = resize_costs(spec, contract.inputs[0], [p for _, p in pictures], run)
+    origin = f"{folder.name} ({said_by})"
+    texts = render(
+        target,
+        spec,
+        request.file,
+        costs=costs,
+        samples=len(samples),
+        samples_from=origin,
+        version=__version__,
+    )
+    files: dict[str, bytes | Path] = {path: text.encode() for path, text in texts.items()}
+    if target.model is not None:
+        files[_below(target.model, spec.model_file)] = request.file
+    if target.golden is not None:
+        golden = golden_files(spec, samples)
+        files |= {_below(target.golden, name): data for name, data in golden.items()}
+    progress.step(f"Writing {request.output}")
+    lines = wrapper_lines(target, spec, texts)
+    facts = {
+        "edgekit": __version__,
+        "target": target.name,
+        "model_sha256": spec.sha256,
+        "samples": [sample.name for sample in samples],
+        "resize_costs": [asdict(cost) for cost in costs],
+        "notes": list(spec.notes),
+    }
+    manifest = write_module(request.output, files, facts, force=request.force)
+    return EmbedResult(
+        target=target.name,
+        output=request.output,
+        manifest=manifest,
+        files=tuple(sorted(files)),
+        wrapper_lines=lines,
+        spec=spec,
+        samples=tuple(sample.name for sample in samples),
+        samples_from=origin,
+        costs=costs,
+        notes=spec.notes,
+    )
+
+
+def _below(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name
+
+
+def _stages(
+    spec: Embedding,
+    contract: Contract,
+    pictures: Sequence[tuple[str, Array]],
+    run: Callable[[Sequence[Array]], list[tuple[Array, ...]]],
+) -> list[Stages]:
+    """The golden samples at every stage."""
+    entry = contract.inputs[0]
+    pixels = [resized(picture, spec.input, entry) for _, picture in pictures]
+    tensors = [tensor_of(one, spec.input, entry) for one in pixels]
+    found = []
+    for place, outputs in enumerate(run(tensors)):
+        name, picture = pictures[place]
+        result = result_of(spec, contract, outputs)
+        boxes = spec.decode.kind == "detection"
+        found.append(
+            Stages(
+                name=name,
+                picture=picture,
+                resized=pixels[place],
+                tensor=tensors[place],
+                outputs=outputs,
+                result=result,
+                located=located(result, picture.shape[:2], spec.input) if boxes else None,
+            )
+        )
+    return found

@@ -1,0 +1,166 @@
+"""The request inside a lock: as a command for people, and back to what the pipeline takes."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from edgekit.contract import preprocess_from_table
+from edgekit.errors import EdgekitError, UsageError
+from edgekit.pipeline.ladder import Setting
+from edgekit.pipeline.plan import Plan
+from edgekit.pipeline.request import ConversionRequest
+from edgekit.provenance.lock import Lock
+from edgekit.results import KeptLayer
+from edgekit.toolchain.workshop import Limits
+from edgekit.types import TensorSpec
+
+PATHS = ("model", "weights", "config", "labels", "calibration", "parity")
+"""Fields of the request that are paths: a lock has them as inputs, with their digests."""
+NOT_IN_TABLE = frozenset({*PATHS, "output", "force", "settled"})
+_FLAGS = {
+    "schemes": "--scheme",
+    "inputs": "--input",
+    "gates": "--gate",
+    "targets": "--target",
+    "seconds": "--step-timeout",
+    "memory_gb": "--step-memory",
+}
+
+
+def as_command(plan: Plan) -> str:
+    """``edgekit convert`` with every option that is not at its default, for people to read."""
+    request, given = plan.request, ConversionRequest()
+    words = ["edgekit", "convert", plan.source.location]
+    for field in fields(request):
+        value = getattr(request, field.name)
+        if field.name in ("model", "output", "force", "settled") or value == getattr(
+            given, field.name
+        ):
+            continue
+        words += _words(field.name, value)
+    return shlex.join(words)
+
+
+def _words(name: str, value: Any) -> Iterator[str]:
+    """An option as it is typed; tables have an option for each key, lists one for each part."""
+    flag = _FLAGS.get(name, f"--{name.replace('_', '-')}")
+    match value:
+        case None | False:
+            return
+        case True:
+            yield flag
+        case Limits():
+            for key, part in vars(value).items():
+                yield from _words(key, part)
+        case Mapping():
+            for key, part in value.items():
+                yield from (f"--{key}", _numbers(key, part))
+        case tuple():
+            for part in value:
+                yield from (flag, _input(part) if isinstance(part, TensorSpec) else str(part))
+        case _:
+            yield from (flag, str(value))
+
+
+def _numbers(key: str, value: Any) -> str:
+    """``--resize 256x224``, ``--mean 0.5,0.5,0.5``."""
+    if isinstance(value, list | tuple):
+        return ("x" if key in ("resize", "crop") else ",").join(map(str, value))
+    return str(value)
+
+
+def _input(spec: TensorSpec) -> str:
+    shape = "x".join("?" if n is None else str(n) for n in spec.shape)
+    return ":".join(filter(None, (spec.name, shape, spec.dtype, spec.layout)))
+
+
+def to_request(lock: Lock, places: Mapping[str, Path], **changes: Any) -> ConversionRequest:
+    """The request that makes a lock's files again.
+
+    Args:
+        lock: the lock.
+        places: where its inputs are, by role.
+        changes: fields that a replay sets itself.
+
+    Raises:
+        UsageError: the lock's request makes no sense to this edgekit.
+    """
+    try:
+        return ConversionRequest(**{**_values(lock, places), **changes})
+    except EdgekitError as error:
+        why = error.cause
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        why = str(error)
+    raise UsageError(
+        f"The request of the lock cannot be carried out: {why}",
+        cure=f"It was written by edgekit {lock.edgekit}; take that version, or convert again.",
+    )
+
+
+def _values(lock: Lock, places: Mapping[str, Path]) -> dict[str, Any]:
+    table = dict(lock.request)
+    model, factory = table.pop("model", None), table.pop("factory", None)
+    if model is None:
+        model = f"{places['model']}:{factory}" if factory else str(places["model"])
+    found = [name for name in PATHS[1:] if name in places]
+    if not table.pop("parity_apart", False) and "parity" in found:
+        found.remove("parity")
+    values = {name: _value(name, value) for name, value in table.items()}
+    values |= {"model": model, **{name: places[name] for name in found}}
+    hints = get_type_hints(ConversionRequest)
+    for name, value in values.items():
+        if name not in hints or not _fits(value, hints[name]):
+            raise ValueError(f"{name} = {value!r}")
+    if (route := lock.settled.get("route")) is not None:
+        values["route"] = str(route)
+    if (rung := lock.settled.get("rung")) is not None:
+        values["settled"] = _setting(rung)
+    return values
+
+
+def _value(name: str, value: Any) -> Any:
+    match name:
+        case "inputs":
+            return tuple(map(_spec, value))
+        case "preprocess":
+            preprocess_from_table(value)  # raises where it makes no sense
+            return {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
+        case "limits":
+            return Limits(**value)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _spec(table: Mapping[str, Any]) -> TensorSpec:
+    shape = tuple(None if size == "?" else int(size) for size in table["shape"])
+    return TensorSpec(**{**table, "shape": shape})
+
+
+def _setting(table: Mapping[str, Any]) -> Setting:
+    kept = tuple(
+        KeptLayer(
+            name=str(layer["members"][0]),
+            members=tuple(map(str, layer["members"])),
+            precision=layer["precision"],
+        )
+        for layer in table["kept"]
+    )
+    return Setting(effort=table["effort"], ranges=str(table["ranges"]), kept=kept)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of a field's type; what is made here (specs, limits) is right already."""
+    origin, inside = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return any(_fits(value, one) for one in inside)
+    if origin is Literal:
+        return value in inside
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_fits(part, inside[0]) for part in value)
+    if hint is float:
+        return type(value) in (int, float)
+    return type(value) is hint if hint in (int, str, bool) else isinstance(value, origin or hint)

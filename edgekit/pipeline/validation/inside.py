@@ -1,0 +1,119 @@
+"""Looks inside candidates: where along the layers they depart from the reference, and why."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from edgekit.errors import EdgekitError
+from edgekit.pipeline.explain import ExplainRequest, explain
+from edgekit.pipeline.validation.data import Samples
+from edgekit.pipeline.validation.request import ValidationRequest
+from edgekit.types import Progress
+from edgekit.validation.explain.points import Explanation
+from edgekit.validation_result import CandidateResult, LayerSqnr, ValidationResult
+
+_SAMPLES = 8
+_UNSEEN = ("bundle", "http")
+"""References that answer, but show nothing of their inside."""
+
+
+def look_inside(
+    request: ValidationRequest,
+    result: ValidationResult,
+    samples: Samples,
+    chosen: Sequence[int],
+    progress: Progress,
+) -> ValidationResult:
+    """The result, with the layers of candidates and a note that says what explains their figures.
+
+    With ``request.explain`` at ``auto`` these are the candidates that a gate stopped. What cannot
+    be explained is said in a note: the verdict stands without.
+
+    Args:
+        request: what was asked for.
+        result: of the run.
+        samples: the data.
+        chosen: the places of the samples that were compared on.
+        progress: told the steps.
+    """
+    wanted = list(_wanted(request, result))
+    if not wanted:
+        return result
+    if result.reference.kind in _UNSEEN:
+        why = f"A reference of kind {result.reference.kind} shows no layers: give the model itself."
+        return replace(result, notes=(*result.notes, f"Not explained. {why}"))
+    layers: list[LayerSqnr] = []
+    notes: dict[str, str] = {}
+    with tempfile.TemporaryDirectory(prefix="edgekit-inside-") as folder:
+        data = _some(request, samples, chosen, Path(folder))
+        for one in wanted:
+            try:
+                found = explain(_request(request, result, one, data), progress)
+            except EdgekitError as error:
+                notes[one.name] = f"Not explained. {error}"
+                continue
+            layers += _layers(one, found)
+            notes[one.name] = found.verdict
+    told = [
+        replace(one, notes=(*one.notes, notes[one.name])) if one.name in notes else one
+        for one in result.candidates
+    ]
+    return replace(result, candidates=tuple(told), layers=tuple(layers))
+
+
+def _wanted(request: ValidationRequest, result: ValidationResult) -> Iterator[CandidateResult]:
+    if request.explain == "never":
+        return
+    for one in result.candidates:
+        failed = not one.verdict.passed
+        if not one.error and (failed or request.explain == "always"):
+            yield one
+
+
+def _some(
+    request: ValidationRequest, samples: Samples, chosen: Sequence[int], folder: Path
+) -> Path:
+    """A folder with the first pictures compared on; arrays are taken from their own file."""
+    paths = [samples.get(place).path for place in chosen[:_SAMPLES]]
+    if not paths or any(path is None for path in paths):
+        return request.data
+    for number, path in enumerate(paths):
+        assert path is not None
+        shutil.copyfile(path, folder / f"{number:03d}{path.suffix}")
+    return folder
+
+
+def _request(
+    request: ValidationRequest, result: ValidationResult, one: CandidateResult, data: Path
+) -> ExplainRequest:
+    # A float file beside the integer ones is what these were made from: no second conversion.
+    floating = next((other.path for other in result.candidates if other.scheme == "fp32"), None)
+    return ExplainRequest(
+        candidate=one.path,
+        reference=request.reference,
+        data=data,
+        floating=None if result.reference.kind == "tflite" else floating,
+        samples=_SAMPLES,
+        seed=request.seed,
+        inputs=request.inputs,
+        preprocess=request.preprocess,
+        config=request.config,
+        weights=request.weights,
+        trust_pickle=request.trust_pickle,
+        limits=request.limits,
+    )
+
+
+def _layers(one: CandidateResult, found: Explanation) -> Iterator[LayerSqnr]:
+    for op in found.ops:
+        yield LayerSqnr(
+            candidate=one.name,
+            name=op.name,
+            operator=op.operator,
+            sqnr_db=op.total_db,
+            cause=op.why if op.bad else "",
+        )
