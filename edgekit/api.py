@@ -43,6 +43,7 @@ def convert(
     io_dtype: IoDtype | None = None,
     effort: Effort = "balanced",
     ranges: str = "auto",
+    standard_metadata: bool = True,
     keep_prepared: bool = False,
     keep_float: Sequence[str] = (),
     keep_int16: Sequence[str] = (),
@@ -82,6 +83,7 @@ def convert(
         io_dtype: the type of inputs and outputs of ``int8``: int8 (the default), uint8, float32.
         effort: how carefully the model is prepared for int8, see `edgekit.types.Effort`.
         ranges: of activations: auto, minmax, mse, entropy or percentile:99.99.
+        standard_metadata: also write what MediaPipe and ML Kit read.
         keep_prepared: also write the prepared float model.
         keep_float, keep_int16: operators of int8, by their first outputs' names, that compute in
             float, or with 16-bit activations.
@@ -128,6 +130,7 @@ def convert(
         io_dtype=io_dtype,
         effort=effort,
         ranges=ranges,
+        no_standard_metadata=not standard_metadata,
         keep_prepared=keep_prepared,
         keep_float=tuple(keep_float),
         keep_int16=tuple(keep_int16),
@@ -158,6 +161,7 @@ def validate(
     weights: AnyPath | None = None,
     trust_pickle: bool = False,
     inputs: Sequence[str | TensorSpec] = (),
+    timeout: float = 60.0,
     preprocess: Mapping[str, Any] | None = None,
     task: Task | None = None,
     labels: AnyPath | None = None,
@@ -187,6 +191,7 @@ def validate(
         limit: at most so many samples; ``seed`` decides which.
         device: where a PyTorch reference runs: auto, cuda or cpu.
         weights, trust_pickle, inputs: of the reference, as for `convert`.
+        timeout: seconds that a served reference may take for one answer.
         preprocess: keys of `edgekit.contract.Preprocess`; they win over the files' contracts.
         task: what the first output means; decides the metric and the default gates.
         labels: a file with class names, one a line.
@@ -225,6 +230,7 @@ def validate(
             weights=_path(weights),
             trust_pickle=trust_pickle,
             inputs=tuple(s if isinstance(s, TensorSpec) else parse_input_flag(s) for s in inputs),
+            timeout=timeout,
             preprocess=dict(preprocess or {}),
             task=task,
             labels=_path(labels),

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-DEVICE_HELP = "local, ssh://user@host[:port], exec:COMMAND, or a name from [devices] [local]."
+DEVICE_HELP = (
+    "local, ssh://user@host[:port], adb[:SERIAL], web[:link][:webgpu], exec:COMMAND, or a name "
+    "from [devices] [local]."
+)
 
 
 def named_devices(config: Path | None) -> Mapping[str, str]:

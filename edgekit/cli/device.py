@@ -36,8 +36,8 @@ def check(
 ) -> int:
     """Whether a device can run models: what is there, and what to type if something is missing.
 
-    ADDRESS is local, ssh://user@host[:port], exec:COMMAND, or a name from [devices] of
-    edgekit.toml. Exit code 7 if something is missing.
+    ADDRESS is local, ssh://user@host[:port], adb[:SERIAL], web[:link][:webgpu], exec:COMMAND, or a
+    name from [devices] of edgekit.toml. Exit code 7 if something is missing.
     """
     from edgekit.devices.check import examine
     from edgekit.errors import DeviceError
@@ -50,6 +50,21 @@ def check(
     else:
         _print(findings)
     return DeviceError.exit_code if any(finding.cure for finding in findings) else 0
+
+
+@command.command(name="install", epilog="Example: edgekit device install web")
+@click.argument("kind", type=click.Choice(["web"]))
+def install(kind: str) -> None:  # noqa: ARG001 - there is one kind so far
+    """Fetch what a kind of device needs here, once; afterwards no network is needed.
+
+    web is the browser's runtime, @litertjs/core, by npm, held to the digests that edgekit knows.
+    """
+    from edgekit.cli.progress import Display
+    from edgekit.devices.web import package
+
+    with Display(verbose=True) as display:
+        package.install(display)
+        display.console.print(f"{package.NAME} {package.version()} is ready.")
 
 
 @command.command(name="list", epilog="Example: edgekit device list --json")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
+from edgekit.cli.addresses import DEVICE_HELP, resolve_address
 from edgekit.cli.options import PATH, ConversionCommand, limits, preprocess_flags
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class ExplainCommand(ConversionCommand):
     "--data photos/",
 )
 @click.argument("candidate", type=PATH)
-@click.option("--reference", required=True, help="A float .tflite, or a model as for convert.")
+@click.option("--reference", help="A float .tflite, or a model as for convert.")
 @click.option(
     "--data", type=PATH, required=True, help="Inputs that the model really sees; see convert."
 )
@@ -55,6 +56,8 @@ class ExplainCommand(ConversionCommand):
 )
 @click.option("--trust-pickle", is_flag=True, help="Open a pickle, which can run any code.")
 @click.option("--config", type=PATH, help="An edgekit.toml about the reference; flags win over it.")
+@click.option("--device", "address", default="local", help=DEVICE_HELP)
+@click.option("--runtime", help="Another one here: tflite-runtime==2.14.0, ai-edge-litert==1.4.0.")
 @click.option("--output", "-o", type=PATH, help="The HTML page [NAME_explain.html].")
 @click.option("--model-explorer", type=PATH, help="Also write node data for Model Explorer.")
 @click.option("--force", is_flag=True, help="Replace existing files.")
@@ -63,6 +66,9 @@ def command(candidate: Path, **options: Any) -> int:
 
     Preprocessing flags and --config are about the reference. The candidate is given what its own
     contract says.
+
+    With --device or --runtime the candidate is first compared with itself: there and here. That
+    needs no --reference.
     """
     from edgekit.cli.progress import Display
     from edgekit.config import parse_input_flag
@@ -72,10 +78,18 @@ def command(candidate: Path, **options: Any) -> int:
 
     if candidate.suffix.lower() != ".tflite":
         raise UsageError(f"{candidate} is no .tflite file.", cure=f"edgekit convert {candidate}")
-    names = ("reference", "data", "floating", "samples", "seed", "weights", "trust_pickle")
+    elsewhere = options["runtime"] or options["address"] != "local"
+    if not options["reference"] and not elsewhere:
+        raise UsageError(
+            "There is no --reference to compare with.",
+            cure="Give the float .tflite or the model itself, or a --device for the same file.",
+        )
+    names = ("data", "floating", "samples", "seed", "weights", "trust_pickle")
     request = ExplainRequest(
         candidate=candidate,
-        **{name: options[name] for name in (*names, "config")},
+        reference=options["reference"] or "",
+        address=resolve_address(options["address"], options["config"]),
+        **{name: options[name] for name in (*names, "config", "runtime")},
         inputs=tuple(map(parse_input_flag, options["inputs"])),
         preprocess=preprocess_flags(options),
         limits=limits(options),

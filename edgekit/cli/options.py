@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from edgekit.toolchain.workshop import Limits
 
 PATH = click.Path(path_type=Path)
+_LAYOUTS = ("folders", "coco", "voc", "voc-segmentation", "yolo", "csv", "npz")
 
 
 def _option(*names: str, **attributes: Any) -> click.Option:
@@ -76,6 +77,11 @@ _RESULT = [
         show_default=True,
         help="Of activations: auto, minmax, mse, entropy, percentile:99.99.",
     ),
+    _option(
+        "--no-standard-metadata",
+        is_flag=True,
+        help="Leave out what MediaPipe and ML Kit read; edgekit's own contract stays.",
+    ),
     _option("--keep-prepared", is_flag=True, help="Also write the prepared float model."),
     _option("--max-drop", help="Accuracy budget of int8: top-1 that may be lost, such as 1%."),
     _option("--min-sqnr", type=float, help="Accuracy budget of int8, in dB."),
@@ -109,6 +115,38 @@ _RESULT = [
         "--threads", type=click.IntRange(1), default=1, show_default=True, help="For latencies."
     ),
 ]
+_REFERENCE = [
+    _option("--layout", type=click.Choice(_LAYOUTS), help="Of the data, if it cannot be seen."),
+    _option("--limit", type=click.IntRange(1), help="At most so many samples."),
+    _option("--seed", type=int, default=0, show_default=True, help="Decides which samples."),
+    _option("--weights", type=PATH, help="A state dict: .pt, .safetensors or a Lightning .ckpt."),
+    _option(
+        "--input",
+        "inputs",
+        multiple=True,
+        metavar="NAME:SHAPE[:DTYPE][:LAYOUT]",
+        help="Repeatable, where the reference does not tell: image:1x3x224x224",
+    ),
+    _option("--trust-pickle", is_flag=True, help="Open a pickle, which can run any code."),
+    _option(
+        "--reference-device",
+        "device",
+        type=click.Choice(("auto", "cuda", "cpu")),
+        default="auto",
+        show_default=True,
+        help="Where a PyTorch reference runs.",
+    ),
+    _option(
+        "--timeout",
+        type=click.FloatRange(0, min_open=True),
+        default=60.0,
+        show_default=True,
+        help="Seconds that a server may take for one answer.",
+    ),
+    _option("--task", type=click.Choice(get_args(Task)), help="What the first output means."),
+    _option("--labels", type=PATH, help="Class names, one a line."),
+    _option("--config", type=PATH, help="An edgekit.toml; flags win over it."),
+]
 _LIMITS = [
     _option(
         "--step-timeout",
@@ -133,6 +171,7 @@ _GROUPS = {
     "Data": _DATA,
     "Preprocessing": _PREPROCESS,
     "Result": _RESULT,
+    "Reference and data": _REFERENCE,
     "Limits": _LIMITS,
     "Display": _DISPLAY,
 }
@@ -144,7 +183,13 @@ class ConversionCommand(click.Command):
     An option that a command defines itself takes the place of the shared one.
     """
 
-    headings: ClassVar[tuple[str, ...]] = tuple(_GROUPS)
+    headings: ClassVar[tuple[str, ...]] = (
+        "Data",
+        "Preprocessing",
+        "Result",
+        "Limits",
+        "Display",
+    )
 
     def __init__(self, *arguments: Any, **attributes: Any) -> None:
         super().__init__(*arguments, **attributes)
@@ -171,6 +216,21 @@ class AnalysisCommand(ConversionCommand):
     headings: ClassVar[tuple[str, ...]] = ("Data", "Preprocessing", "Limits", "Display")
 
 
+class ReferenceCommand(ConversionCommand):
+    """A command that runs a reference over data of its own, as `REFERENCE_ARGUMENTS` say how."""
+
+    headings: ClassVar[tuple[str, ...]] = (
+        "Reference and data",
+        "Preprocessing",
+        "Limits",
+        "Display",
+    )
+
+
+REFERENCE_ARGUMENTS = tuple(option.name for option in _REFERENCE if option.name != "inputs")
+"""Options of a `ReferenceCommand` whose values the core takes as they are."""
+
+
 def request_arguments(options: dict[str, Any]) -> dict[str, Any]:
     """The shared options as arguments of `edgekit.pipeline.ConversionRequest`.
 
@@ -182,6 +242,7 @@ def request_arguments(options: dict[str, Any]) -> dict[str, Any]:
         "io_dtype",
         "effort",
         "ranges",
+        "no_standard_metadata",
         "keep_prepared",
         "keep_float",
         "keep_int16",

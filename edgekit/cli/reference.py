@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, get_args
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgekit.cli.options import PATH, ConversionCommand, limits, preprocess_flags
-from edgekit.contract import Task
+from edgekit.cli.options import (
+    PATH,
+    REFERENCE_ARGUMENTS,
+    ReferenceCommand,
+    limits,
+    preprocess_flags,
+)
 
 if TYPE_CHECKING:
     from edgekit.runners.bundle_format import Manifest
-
-_DEVICES = ("auto", "cuda", "cpu")
-_LAYOUTS = ("folders", "coco", "voc", "voc-segmentation", "yolo", "csv", "npz")
-
-
-class RecordCommand(ConversionCommand):
-    """A command with data of its own."""
-
-    headings: ClassVar[tuple[str, ...]] = ("Preprocessing", "Limits", "Display")
 
 
 @click.group(name="reference", epilog="Example: edgekit reference record model.onnx --data photos/")
@@ -30,48 +26,18 @@ def command() -> None:
 
 @command.command(
     name="record",
-    cls=RecordCommand,
+    cls=ReferenceCommand,
     epilog="Example: edgekit reference record my_package.nets:build --weights weights.pt "
     "--input image:1x3x224x224 --data photos/ -o ref.edgeref",
 )
 @click.argument("model")
 @click.option("--data", type=PATH, required=True, help="What candidates will be validated on.")
-@click.option("--layout", type=click.Choice(_LAYOUTS), help="Of the data, if it cannot be seen.")
-@click.option("--limit", type=click.IntRange(1), help="At most so many samples.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Decides which samples.")
-@click.option("--weights", type=PATH, help="A state dict: .pt, .safetensors or a Lightning .ckpt.")
-@click.option(
-    "--input",
-    "inputs",
-    multiple=True,
-    metavar="NAME:SHAPE[:DTYPE][:LAYOUT]",
-    help="Repeatable, where the model does not tell: image:1x3x224x224",
-)
-@click.option("--trust-pickle", is_flag=True, help="Open a pickle, which can run any code.")
-@click.option(
-    "--reference-device",
-    "device",
-    type=click.Choice(_DEVICES),
-    default="auto",
-    show_default=True,
-    help="Where a PyTorch model runs.",
-)
-@click.option("--task", type=click.Choice(get_args(Task)), help="What the first output means.")
-@click.option("--labels", type=PATH, help="Class names, one a line.")
-@click.option("--config", type=PATH, help="An edgekit.toml; flags win over it.")
 @click.option(
     "--runs",
     type=click.IntRange(0),
     default=50,
     show_default=True,
     help="Inferences that are timed; 0 for none.",
-)
-@click.option(
-    "--timeout",
-    type=click.FloatRange(0, min_open=True),
-    default=60.0,
-    show_default=True,
-    help="Seconds that a server may take for one answer.",
 )
 @click.option("--output", "-o", type=PATH, help="The file [NAME.edgeref].")
 @click.option("--force", is_flag=True, help="Replace an existing file.")
@@ -87,8 +53,7 @@ def record_command(model: str, inputs: tuple[str, ...], **options: Any) -> int:
     from edgekit.pipeline.record import RecordRequest, record
     from edgekit.runners.bundle import default_name
 
-    same = ["data", "layout", "limit", "seed", "weights", "trust_pickle", "device", "task"]
-    same += ["labels", "config", "runs", "timeout", "force"]
+    same = [*REFERENCE_ARGUMENTS, "data", "runs", "force"]
     request = RecordRequest(
         model=model,
         output=options["output"] or Path(default_name(model)),

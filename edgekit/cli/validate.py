@@ -5,13 +5,18 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, get_args
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgekit.cli.addresses import DEVICE_HELP, resolve_address
-from edgekit.cli.options import PATH, ConversionCommand, limits, preprocess_flags
-from edgekit.contract import Task
+from edgekit.cli.options import (
+    PATH,
+    REFERENCE_ARGUMENTS,
+    ReferenceCommand,
+    limits,
+    preprocess_flags,
+)
 from edgekit.errors import ConversionError, GateFailed
 
 if TYPE_CHECKING:
@@ -22,21 +27,13 @@ if TYPE_CHECKING:
     from edgekit.validation_result import CandidateResult, ValidationResult
 
 INTERRUPTED = 130
-_DEVICES = ("auto", "cuda", "cpu")
-_LAYOUTS = ("folders", "coco", "voc", "voc-segmentation", "yolo", "csv", "npz")
 _SIDE_BY_SIDE = 3
 """More candidates than these go into a second table: 80 columns hold no more."""
 
 
-class ValidateCommand(ConversionCommand):
-    """A command with data of its own."""
-
-    headings: ClassVar[tuple[str, ...]] = ("Preprocessing", "Limits", "Display")
-
-
 @click.command(
     name="validate",
-    cls=ValidateCommand,
+    cls=ReferenceCommand,
     epilog="Example: edgekit validate model_int8.tflite --reference model.onnx --data photos/",
 )
 @click.argument("files", type=PATH, nargs=-1, required=True)
@@ -46,28 +43,6 @@ class ValidateCommand(ConversionCommand):
     help="The model itself, an .edgeref bundle, another .tflite, or the URL of a server.",
 )
 @click.option("--data", type=PATH, required=True, help="Pictures, arrays, or a labelled data set.")
-@click.option("--layout", type=click.Choice(_LAYOUTS), help="Of the data, if it cannot be seen.")
-@click.option("--limit", type=click.IntRange(1), help="At most so many samples.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Decides which samples.")
-@click.option("--weights", type=PATH, help="A state dict for a PyTorch reference.")
-@click.option(
-    "--input",
-    "inputs",
-    multiple=True,
-    metavar="NAME:SHAPE[:DTYPE][:LAYOUT]",
-    help="Repeatable, where the reference does not tell: image:1x3x224x224",
-)
-@click.option("--trust-pickle", is_flag=True, help="Open a pickle, which can run any code.")
-@click.option(
-    "--reference-device",
-    "device",
-    type=click.Choice(_DEVICES),
-    default="auto",
-    show_default=True,
-    help="Where a PyTorch reference runs.",
-)
-@click.option("--task", type=click.Choice(get_args(Task)), help="What the first output means.")
-@click.option("--labels", type=PATH, help="Class names, one a line.")
 @click.option("--metric", help="Your own, in place of the task's: package.module:function")
 @click.option(
     "--gate",
@@ -76,7 +51,6 @@ class ValidateCommand(ConversionCommand):
     help='Repeatable: "top1_drop <= 1%", "latency_p90_ms <= 12", "top1_drop <= 1% (upper)".',
 )
 @click.option("--strict", is_flag=True, help="A gate that was not measured fails.")
-@click.option("--config", type=PATH, help="An edgekit.toml; flags win over it.")
 @click.option("--device", "address", default="local", help=DEVICE_HELP)
 @click.option("--runtime", help="Another one here: tflite-runtime==2.14.0, ai-edge-litert==1.4.0.")
 @click.option("--jobs", type=click.IntRange(1), help="Processes that measure [all cores].")
@@ -117,9 +91,8 @@ def command(files: tuple[Path, ...], inputs: tuple[str, ...], **options: Any) ->
     from edgekit.pipeline.validation.reports import Reports
     from edgekit.report.validation_json import to_json
 
-    same = ["reference", "data", "layout", "limit", "seed", "weights", "trust_pickle", "device"]
-    same += ["task", "labels", "metric", "gates", "strict", "config", "jobs", "resume", "worst"]
-    same += ["threads", "runtime", "explain"]
+    same = [*REFERENCE_ARGUMENTS, "reference", "data", "metric", "gates", "strict", "jobs"]
+    same += ["resume", "worst", "threads", "runtime", "explain"]
     request = ValidationRequest(
         candidates=files,
         inputs=tuple(map(parse_input_flag, inputs)),

@@ -9,8 +9,10 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from edgekit.devices.adb import AGENT_COMMAND, adb_command, adb_failure
 from edgekit.devices.address import (
     Address,
+    AdbAddress,
     ExecAddress,
     LocalAddress,
     SshAddress,
@@ -56,6 +58,13 @@ def link_to(address: Address) -> Link:
             words=words,
             argv=ssh_command(address),
             failure=lambda code, text: ssh_failure(address, code, text),
+            search=True,
+        )
+    if isinstance(address, AdbAddress):
+        return Link(
+            words=words,
+            argv=adb_command(address, "shell", "-T", AGENT_COMMAND),
+            failure=lambda code, text: adb_failure(address, code, text),
             search=True,
         )
     if isinstance(address, WebAddress):

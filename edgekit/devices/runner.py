@@ -41,15 +41,23 @@ class DeviceRunner:
         path: the `.tflite`.
         connect: gives the session with the device, a new one after the old one has died.
         threads: of the runtime.
+        plain: with the runtime's plain C kernels and without delegates.
     """
 
-    def __init__(self, path: Path, *, connect: Callable[[], Session], threads: int = 1) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        connect: Callable[[], Session],
+        threads: int = 1,
+        plain: bool = False,
+    ) -> None:
         self.name = path.stem
         self.path = path
         self.clocks: tuple[Clock, Clock] | None = None
         """The device's clock and heat before and after the last benchmark."""
         self._connect = connect
-        self._threads = threads
+        self._threads, self._plain = threads, plain
         self._digest = ""
         self._session: Session | None = None
         self._inputs: tuple[DeviceTensor, ...] = ()
@@ -91,21 +99,38 @@ class DeviceRunner:
         Raises:
             ConversionError, DataError, DeviceError: as `run`.
         """
+        for piece, stacks in self._stored(inputs, DeviceTensor.store):
+            yield piece, self._real(stacks)
+
+    def run_stored(self, inputs: Sequence[Array]) -> Iterator[tuple[slice, list[Array]]]:
+        """As `run_chunks`, but all values as the file stores them: quantized ones are integers.
+
+        Outputs have the shape (N, *shape), shape being the file's own.
+
+        Raises:
+            ConversionError, DataError, DeviceError: as `run`.
+        """
+        yield from self._stored(inputs, lambda _, values: values)
+
+    def _stored(
+        self, inputs: Sequence[Array], store: Callable[[DeviceTensor, Array], Array]
+    ) -> Iterator[tuple[slice, list[Array]]]:
         session = self._ready()
         sample_shapes([tensor.real_spec for tensor in self._inputs], inputs)
         slices = self._slices(len(inputs[0]))
         limit = self._answer_limit(slices[0].stop)
         requests = (
-            Request(*self._packed("run", inputs, piece, session.compress), limit)
+            Request(*self._packed("run", inputs, piece, session.compress, store), limit)
             for piece in slices
         )
         session.used = True
         for piece, answer in zip(slices, session.stream(requests), strict=True):
             try:
-                arrays = unpack_arrays(answer.header, answer.payload, limit)
-                yield piece, self._real(arrays, piece.stop - piece.start)
+                stacks = unpack_arrays(answer.header, answer.payload, limit)
+                self._check(stacks, piece.stop - piece.start)
             except BadFrame as error:
                 raise _nonsense(error) from error
+            yield piece, stacks
 
     def benchmark(
         self, inputs: Sequence[Array], *, runs: int = 50, warmup: int = 5, seconds: float = 20
@@ -122,7 +147,9 @@ class DeviceRunner:
         session = self._ready()
         sample_shapes([tensor.real_spec for tensor in self._inputs], inputs)
         session.used = True
-        header, payload = self._packed("benchmark", inputs, slice(0, 1), session.compress)
+        header, payload = self._packed(
+            "benchmark", inputs, slice(0, 1), session.compress, DeviceTensor.store
+        )
         header |= {"runs": runs, "warmup": warmup, "seconds": seconds}
         answer = session.call(header, payload, limit=_DESCRIPTION).header
         self.clocks = Clock.parse(answer.get("before")), Clock.parse(answer.get("after"))
@@ -185,13 +212,16 @@ class DeviceRunner:
         return session
 
     def _asked(self, verb: str) -> dict[str, object]:
-        return {"verb": verb, "digest": self._digest, "threads": self._threads}
+        kernels = {"threads": self._threads, "plain": self._plain}
+        return {"verb": verb, "digest": self._digest, **kernels}
 
     def _slices(self, count: int) -> list[slice]:
         import numpy as np
 
-        one = sum(math.prod(t.shape) * np.dtype(t.dtype).itemsize for t in self._inputs)
-        step = max(1, _CHUNK // max(1, one))
+        given = sum(math.prod(t.shape) * np.dtype(t.dtype).itemsize for t in self._inputs)
+        step = max(1, _CHUNK // max(1, given))
+        taken = sum(math.prod(t.shape) * np.dtype(t.dtype).itemsize for t in self._outputs)
+        step = max(1, min(step, _LEAST_ANSWER // max(1, taken)))
         return [slice(start, min(start + step, count)) for start in range(0, count, step)]
 
     def _answer_limit(self, samples: int) -> int:
@@ -202,28 +232,33 @@ class DeviceRunner:
         return min(MAX_PAYLOAD, max(_LEAST_ANSWER, 4 * samples * one))
 
     def _packed(
-        self, verb: str, inputs: Sequence[Array], piece: slice, compress: bool
+        self,
+        verb: str,
+        inputs: Sequence[Array],
+        piece: slice,
+        compress: bool,
+        store: Callable[[DeviceTensor, Array], Array],
     ) -> tuple[dict[str, object], bytes]:
         stored = [
-            tensor.store(stack[piece]) for tensor, stack in zip(self._inputs, inputs, strict=True)
+            store(tensor, stack[piece]) for tensor, stack in zip(self._inputs, inputs, strict=True)
         ]
         arrays, payload = pack_arrays(stored, compress)
         return {**self._asked(verb), "compress": compress, **arrays}, payload
 
-    def _real(self, stacks: Sequence[Array], count: int) -> list[Array]:
-        """Outputs as real values; a batch of one, (N, 1, …) there, is (N, …) here.
-
-        Raises:
-            BadFrame: they are not as the model's outputs were described.
-        """
+    def _check(self, stacks: Sequence[Array], count: int) -> None:
+        """Refuse outputs that are not as the model's were described (`BadFrame`)."""
         if len(stacks) != len(self._outputs):
             raise BadFrame("another number of outputs")
-        results = []
         for tensor, stack in zip(self._outputs, stacks, strict=True):
             if len(stack) != count or stack.dtype.name != tensor.dtype:
                 raise BadFrame("outputs of another number or type")
+
+    def _real(self, stacks: Sequence[Array]) -> list[Array]:
+        """Outputs as real values; a batch of one, (N, 1, …) there, is (N, …) here."""
+        results = []
+        for tensor, stack in zip(self._outputs, stacks, strict=True):
             batched = stack.shape[1:2] == (1,)
-            shape = (count, *stack.shape[2:]) if batched else stack.shape
+            shape = (len(stack), *stack.shape[2:]) if batched else stack.shape
             results.append(tensor.real(stack).reshape(shape))
         return results
 

@@ -86,9 +86,12 @@ class Device:
                 remember(self.words, self._session.facts)
         return self._session
 
-    def runner(self, path: Path, *, threads: int = 1) -> DeviceRunner:
-        """A `.tflite` on this device; it travels there at its first use."""
-        return DeviceRunner(path, connect=self.session, threads=threads)
+    def runner(self, path: Path, *, threads: int = 1, plain: bool = False) -> DeviceRunner:
+        """A `.tflite` on this device; it travels there at its first use.
+
+        With ``plain`` it runs with the runtime's plain C kernels and without delegates.
+        """
+        return DeviceRunner(path, connect=self.session, threads=threads, plain=plain)
 
     def __enter__(self) -> Self:
         return self

@@ -6,10 +6,12 @@ import os
 import platform
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
 from edgekit import __version__
+from edgekit.errors import ConversionError
 from edgekit.pipeline.plan import Plan
 from edgekit.pipeline.reference import Reference
 from edgekit.pipeline.replay_request import NOT_IN_TABLE, as_command
@@ -31,6 +33,7 @@ from edgekit.types import TensorSpec
 
 PREPARED = "prepared"
 """What stands in the place of a scheme for the prepared float model."""
+_AVX512 = ("avx512f", "avx512bw", "avx512_vnni", "avx512_bf16")
 _HOST = ("edgekit-tflite", "numpy", "opencv-python-headless", "litert-quantizer", "ai-edge-litert")
 
 
@@ -49,7 +52,26 @@ def make_lock(
         result: how it was done.
         files: where they lie before they are put in place.
         prepared: the prepared float model, where it is kept.
+
+    Raises:
+        ConversionError: an input went away while it was converted.
     """
+    try:
+        return _make_lock(plan, reference, result, files, prepared)
+    except OSError as error:
+        raise ConversionError(
+            f"{error.filename} cannot be read any more: {error.strerror or error}.",
+            cure="Leave the inputs alone while they are converted, and convert again.",
+        ) from error
+
+
+def _make_lock(
+    plan: Plan,
+    reference: Reference,
+    result: ConversionResult,
+    files: Sequence[FileResult],
+    prepared: Path | None,
+) -> Lock:
     code = _code(plan)
     tools = {step.tool: step.versions for step in result.steps if step.versions}
     if code.versions:
@@ -74,8 +96,19 @@ def machine() -> dict[str, str]:
         "system": platform.system(),
         "architecture": platform.machine(),
         "processor": cpu_name(),
+        "vectors": " ".join(_vectors()),
         "cores": str(os.cpu_count() or 0),
     }
+
+
+def _vectors() -> Iterator[str]:
+    """The processor's vector instructions: kernels are chosen by them, and round differently."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return
+    flags = set(text.partition("\nflags")[2].partition("\n")[0].split())
+    yield from (one for one in ("avx", "avx2", "fma", *_AVX512, "amx_int8") if one in flags)
 
 
 def _request(plan: Plan) -> dict[str, Any]:
@@ -106,7 +139,9 @@ def _plain(value: Any) -> Any:
         return [_plain(part) for part in value]
     if isinstance(value, Mapping):
         return {key: _plain(part) for key, part in value.items() if part is not None}
-    return value
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return value
+    return int(value) if isinstance(value, Integral) else float(value)  # NumPy's, through the API
 
 
 def _settled(plan: Plan, result: ConversionResult) -> dict[str, Any]:

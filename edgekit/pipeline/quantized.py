@@ -18,6 +18,7 @@ from edgekit.pipeline.parts import Mixed, of_reference, told_by
 from edgekit.pipeline.plan import PREPARED_NAME, Plan
 from edgekit.pipeline.reference import Reference
 from edgekit.results import Advice, FileResult, KeptFloat, KeptLayer, Rung
+from edgekit.standard_metadata.embed import embed_standard_metadata
 from edgekit.targets.check import check, reasons
 from edgekit.tflite.metadata import embed_contract
 from edgekit.tflite.model import read
@@ -237,6 +238,8 @@ class _Making:
             mixed.cut_in(scheme),
         )
         embed_contract(raw, path, contract)
+        if not self.plan.request.no_standard_metadata:
+            embed_standard_metadata(path, path, contract, name=self.plan.source.name)
         raw.unlink()
         # Measured with the contract inside: what is measured is byte for byte what is delivered.
         parity, _ = candidates.measure(

@@ -115,7 +115,8 @@ def _make(
     output: Path,
     progress: Progress,
 ) -> Replay:
-    planned = plan(to_request(lock, places, output=output, force=request.force))
+    # Targets judge and change nothing; where their profiles lie now, nobody knows.
+    planned = plan(to_request(lock, places, output=output, force=request.force, targets=()))
     run(planned, progress)
     now = read_lock(output / LOCK_NAME)
     by_scheme = {one.scheme: one for one in now.files}

@@ -40,6 +40,7 @@ class ConversionRequest:
         targets: names or paths of profiles that every file must fit, see `edgekit.targets`.
         route: force this one instead of the first (or fastest) that is right.
         gates: conditions such as ``int8:top1_agreement >= 95%``.
+        no_standard_metadata: the files have edgekit's own contract only.
         force: replace existing outputs.
         threads: for measuring latency.
         settled: what the int8 schemes are made with in the place of climbing to the budget, where a
@@ -77,6 +78,7 @@ class ConversionRequest:
     output: Path | None = None
     config: Path | None = None
     gates: tuple[str, ...] = ()
+    no_standard_metadata: bool = False
     force: bool = False
     threads: int = 1
     limits: Limits = field(default_factory=Limits)

@@ -8,11 +8,12 @@ ends do not count, since version control may change them.
 from __future__ import annotations
 
 import hashlib
+import posixpath
 import re
 import tomllib
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PureWindowsPath
 from typing import Any, TypeVar
 
 from edgekit.errors import UsageError
@@ -189,18 +190,14 @@ def _data(row: _Table) -> LockedData:
 def _sample(entry: Any) -> LockedSample:
     match entry:
         case [str(name), str(sha256)] if not sha256 or _DIGEST.fullmatch(sha256):
-            if _escapes(name) or _is_absolute(name) or "\0" in name:
+            if _escapes(name) or name.startswith("/") or "\0" in name:
                 raise _Damaged(f"names the sample {name!r}, which is outside of its folder")
             return LockedSample(id=name, sha256=sha256)
     raise _Damaged(f"has the sample {entry!r}, which is no pair of a name and a digest")
 
 
 def _escapes(path: str) -> bool:
-    return ".." in PurePosixPath(path).parts or ".." in PureWindowsPath(path).parts
-
-
-def _is_absolute(path: str) -> bool:
-    return PurePosixPath(path).is_absolute() or bool(PureWindowsPath(path).anchor)
+    return posixpath.normpath(path).split("/")[0] == ".."
 
 
 def _texts(table: Any, where: str) -> dict[str, str]:

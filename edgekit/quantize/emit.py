@@ -116,8 +116,13 @@ def emit(
         if ranges is None:
             raise ValueError(f"{scheme} needs ranges")
         ranges = tied(loaded, ranges) if integer else ranges
+        # As many axes as the tensor has: constants beside it in a CONCATENATION need that.
+        ranks = {tensor.name: len(tensor.shape) for tensor in loaded.main.tensors}
         statistics = {
-            name: {"min": np.array([low], np.float32), "max": np.array([high], np.float32)}
+            name: {
+                "min": np.full((1,) * ranks.get(name, 2), low, np.float32),
+                "max": np.full((1,) * ranks.get(name, 2), high, np.float32),
+            }
             for name, (low, high) in _usable(ranges).items()
         }
     try:

@@ -143,6 +143,20 @@ class Model:
         else:
             self.raw.buffers[entry.buffer].data = value
 
+    def packed(self) -> bytes:
+        """The bytes of the flatbuffer, without what lies behind it.
+
+        Raises:
+            ModelError: the model does not fit into a flatbuffer (2 GB), or has operators that this
+                schema cannot write.
+        """
+        try:
+            return pack(self.raw)
+        except MalformedError as error:
+            raise ModelError(
+                f"The model cannot be written: {error}.", cure="Install a newer edgekit."
+            ) from error
+
     def buffer_users(self, index: int) -> int:
         """How many tensors and metadata entries use a buffer."""
         return sum(user == index for user in self._buffer_uses())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -74,6 +76,19 @@ def test_a_report_that_is_there_is_not_replaced_by_chance(tmp_path, net, capsys)
     assert run(group, words) == 2
     assert "--force" in capsys.readouterr().err
     assert (tmp_path / "report.json").read_text() == "mine"
+
+
+def test_a_server_that_does_not_answer_is_given_the_time_that_was_asked_for(net, tmp_path, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/v2/models/net"
+        started = time.monotonic()
+        code = run(
+            group,
+            ["validate", str(net), "--reference", url, "--data", str(tmp_path), "--timeout", "0.3"],
+        )
+    assert code == 5
+    assert time.monotonic() - started < 20
+    assert "did not answer within 0.3 s" in capsys.readouterr().err
 
 
 def test_exit_codes(monkeypatch):

@@ -98,7 +98,7 @@ class Models:
         path.with_suffix(".part").replace(path)
         return {}
 
-    def load(self, digest: Any, threads: int) -> Loaded:
+    def load(self, digest: Any, threads: int, *, plain: bool = False) -> Loaded:
         """An interpreter for a model, made once.
 
         Raises:
@@ -108,8 +108,8 @@ class Models:
         if not path.exists():
             raise Refusal("protocol", "That model is not on the device.")
         known = self._loaded.get(digest)
-        if known is None or known.threads != threads:
-            self._loaded[digest] = known = Loaded(str(path), threads)
+        if known is None or (known.threads, known.plain) != (threads, plain):
+            self._loaded[digest] = known = Loaded(str(path), threads, plain=plain)
         return known
 
     def drop(self, digest: Any) -> Header:
@@ -126,9 +126,9 @@ def _full(cause: str) -> Refusal:
 
 
 class Loaded:
-    """A model in the runtime."""
+    """A model in the runtime; ``plain``: with its plain C kernels and without delegates."""
 
-    def __init__(self, path: str, threads: int) -> None:
+    def __init__(self, path: str, threads: int, *, plain: bool = False) -> None:
         found = runtime_found()
         if found is None:
             raise Refusal(
@@ -144,10 +144,15 @@ class Loaded:
                 f"{distribution} {version} is there but does not start: {first_line(error)}",
                 "tflite-runtime 2.14 needs numpy < 2." if package == "tflite_runtime" else "",
             ) from error
-        self.threads = threads
+        self.threads, self.plain = threads, plain
+        kinds = module.OpResolverType
         started = time.perf_counter()
         try:
-            self._interpreter = module.Interpreter(model_path=path, num_threads=threads)
+            self._interpreter = module.Interpreter(
+                model_path=path,
+                num_threads=threads,
+                experimental_op_resolver_type=kinds.BUILTIN_REF if plain else kinds.AUTO,
+            )
             for detail in self._interpreter.get_input_details():
                 if -1 in detail["shape_signature"]:  # an open dimension: a batch of one here
                     shape = [1 if size < 1 else int(size) for size in detail["shape_signature"]]

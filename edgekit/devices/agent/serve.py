@@ -180,7 +180,8 @@ class Agent:
         return dict(facts(), protocol=PROTOCOL, free_bytes=self._folder.free_bytes())
 
     def _loaded(self, header: Header) -> Loaded:
-        return self._models.load(header.get("digest"), int(header.get("threads", 1)))
+        threads, plain = int(header.get("threads", 1)), header.get("plain") is True
+        return self._models.load(header.get("digest"), threads, plain=plain)
 
     def _run(self, header: Header, payload: bytes) -> tuple[Header, bytes]:
         import numpy as np

@@ -1,8 +1,8 @@
 """The process between edgekit and a page: an agent whose runtime is in a browser.
 
-Started as ``python -m edgekit.devices.web.bridge ACCELERATOR BROWSER [TELL]``. BROWSER is ``headless``
-or ``link``; with a link, the page's address is written to the file descriptor TELL. What goes wrong
-before the agent answers is the last line of standard error, as JSON.
+Started as ``python -m edgekit.devices.web.bridge ACCELERATOR BROWSER [TELL]``. BROWSER is
+``headless`` or ``link``; with a link, the page's address is written to the file descriptor TELL.
+What goes wrong before the agent answers is the last line of standard error, as JSON.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ class WebAgent(Agent):
 
 def main(accelerator: str, browser: str, tell: int | None = None) -> None:
     """Serve on the standard streams until edgekit is gone."""
-    pipe = open(0, "rb", 0, closefd=False)  # noqa: SIM115, PTH123 - nothing is read ahead
+    pipe = open(0, "rb", 0, closefd=False)  # noqa: SIM115 - nothing is read ahead
     for _ in range(2):
         pipe.readline()  # the loader and its order: the agent is here already
     sink = os.dup(1)
@@ -219,7 +219,7 @@ def main(accelerator: str, browser: str, tell: int | None = None) -> None:
 
 
 def _fail(error: EdgekitError) -> NoReturn:
-    print(json.dumps({"cause": error.cause, "cure": error.cure}), file=sys.stderr, flush=True)
+    os.write(2, json.dumps({"cause": error.cause, "cure": error.cure}).encode() + b"\n")
     os._exit(3)
 
 

@@ -1,4 +1,4 @@
-"""What a file says of its tensors, for a page whose runtime tells neither their order nor scales."""
+"""What a file says of its tensors: the page's runtime tells neither their order nor scales."""
 
 from __future__ import annotations
 
@@ -43,12 +43,13 @@ def _tables(tensors: list[Tensor], names: Any) -> list[Header]:
 
 def _table(tensor: Tensor, name: str) -> Header:
     if tensor.dtype not in _TYPES:
-        cure = (
-            "Convert it with --scheme int8-float-io: integers inside, float inputs and outputs."
-            if tensor.dtype in ("int8", "int16")
-            else "Convert it with float inputs and outputs."
+        # In the cause, too: where there are many files, only that is shown.
+        told = "convert it with --scheme int8-float-io" if "int" in tensor.dtype else "use float32"
+        raise Refusal(
+            "model",
+            f"Browsers take no {tensor.dtype} input or output, as {name!r} is: {told}.",
+            "edgekit convert … --scheme int8-float-io gives integers inside and floats outside.",
         )
-        raise Refusal("model", f"Browsers take no {tensor.dtype} tensor, as {name!r} is.", cure)
     known = tensor.quantization
     return {
         "name": name,

@@ -1,7 +1,7 @@
 """The page's server: on loopback, behind a token, for one page, with frames both ways.
 
-The page asks for work at ``next`` and posts frames to ``answer``. It holds ``alive`` open, whose end
-says that the page is gone. Every path begins with a token of 256 bits, the page itself is given
+The page asks for work at ``next`` and posts frames to ``answer``. It holds ``alive`` open, whose
+end says that the page is gone. Every path begins with a token of 256 bits, the page itself is given
 out once, and requests that name another host are refused.
 """
 
@@ -60,7 +60,7 @@ class PageServer:
         self._progress = progress
         self._requests: queue.Queue[bytes] = queue.Queue()
         self._answers: queue.Queue[Frame] = queue.Queue()
-        self._server = _Server(("127.0.0.1", 0), _handler(self))
+        self._server = _Server(self)
         self.host = f"127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
@@ -144,109 +144,113 @@ class PageServer:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
+    def __init__(self, page: PageServer) -> None:
+        self.page = page
+        super().__init__(("127.0.0.1", 0), _Handler)
+
     def handle_error(self, request: object, client_address: object) -> None:
         """A page that closes its connections is no news."""
 
 
-def _handler(page: PageServer) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        """One connection from the page."""
+class _Handler(BaseHTTPRequestHandler):
+    """One connection from the self.server.page."""
 
-        protocol_version = "HTTP/1.1"
-        server_version = "edgekit"
-        sys_version = ""
+    server: _Server
+    protocol_version = "HTTP/1.1"
+    server_version = "edgekit"
+    sys_version = ""
 
-        def do_GET(self) -> None:  # noqa: N802 - the name that http.server calls
-            name = self._name()
-            if name is None:
-                self._reply(404)
-            elif name == "":
-                body = page.index()
-                self._reply(410 if body is None else 200, body or b"", ".html")
-            elif name == "next":
-                body = page.next()
-                self._reply(204 if body is None else 200, body or b"")
-            elif name == "alive":
-                self._hold()
-            elif (path := page.file(name)) is not None:
-                self._reply(200, path.read_bytes(), path.suffix)
-            else:
-                self._reply(404)
+    def do_GET(self) -> None:
+        name = self._name()
+        if name is None:
+            self._reply(404)
+        elif name == "":
+            body = self.server.page.index()
+            self._reply(410 if body is None else 200, body or b"", ".html")
+        elif name == "next":
+            body = self.server.page.next()
+            self._reply(204 if body is None else 200, body or b"")
+        elif name == "alive":
+            self._hold()
+        elif (path := self.server.page.file(name)) is not None:
+            self._reply(200, path.read_bytes(), path.suffix)
+        else:
+            self._reply(404)
 
-        def do_POST(self) -> None:  # noqa: N802
-            if self._name() != "answer":
-                self._reply(404)
-                return
-            try:
-                page.take(self._frame())
-            except BadFrame:
-                self.close_connection = True
-                self._reply(400)
-            else:
-                self._reply(200)
-
-        def _name(self) -> str | None:
-            """What is asked for behind the token; ``None`` for those who do not know it."""
-            if self.headers.get("Host") != page.host:  # a name that was bent to this address
-                return None
-            site = self.headers.get("Sec-Fetch-Site", "same-origin")
-            if self.command == "POST" and site != "same-origin":
-                return None
-            empty, _, rest = self.path.partition("/")
-            token, slash, name = rest.partition("/")
-            known = secrets.compare_digest(token.encode(), page.token.encode())
-            return name if known and slash and not empty else None
-
-        def _frame(self) -> Frame:
-            """The frame in the body.
-
-            Raises:
-                BadFrame: it is none.
-            """
-            size = self.headers.get("Content-Length", "")
-            if not size.isdecimal() or int(size) > LENGTHS.size + MAX_HEADER + MAX_PAYLOAD:
-                raise BadFrame("no length, or too much")
-            body = self.rfile.read(int(size))
-            if len(body) != int(size) or len(body) < LENGTHS.size:
-                raise BadFrame("cut off")
-            header_size, payload_size = LENGTHS.unpack_from(body)
-            end = LENGTHS.size + header_size
-            if end + payload_size != len(body):
-                raise BadFrame("lengths that do not fit")
-            return decode_header(body[LENGTHS.size : end]), body[end:]
-
-        def _hold(self) -> None:
-            """Wait for the end of the connection."""
-            self.send_response(200)
-            self.send_header("Content-Length", "1")
-            self.end_headers()
-            self.wfile.flush()
+    def do_POST(self) -> None:
+        if self._name() != "answer":
+            self._reply(404)
+            return
+        try:
+            self.server.page.take(self._frame())
+        except BadFrame:
             self.close_connection = True
-            try:
-                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-                self.rfile.read(1)
-            except OSError:
-                pass
-            page.gone.set()
+            self._reply(400)
+        else:
+            self._reply(200)
 
-        def _reply(self, code: int, body: bytes = b"", kind: str = "") -> None:
-            self.send_response(code)
-            if code != 204:
-                self.send_header("Content-Length", str(len(body)))
-            self.send_header("Content-Type", _TYPES.get(kind, "application/octet-stream"))
-            self.send_header("Cache-Control", "no-store")
-            self.send_header("X-Content-Type-Options", "nosniff")
-            self.send_header("Referrer-Policy", "no-referrer")
-            # Isolated pages get threads, and a clock of 5 µs in place of 100.
-            self.send_header("Cross-Origin-Opener-Policy", "same-origin")
-            self.send_header("Cross-Origin-Embedder-Policy", "require-corp")
-            self.send_header("Cross-Origin-Resource-Policy", "same-origin")
-            self.send_header("Content-Security-Policy", page.policy)
-            self.end_headers()
-            if code != 204:
-                self.wfile.write(body)
+    def _name(self) -> str | None:
+        """What is asked for behind the token; ``None`` for those who do not know it."""
+        if (
+            self.headers.get("Host") != self.server.page.host
+        ):  # a name that was bent to this address
+            return None
+        site = self.headers.get("Sec-Fetch-Site", "same-origin")
+        if self.command == "POST" and site != "same-origin":
+            return None
+        empty, _, rest = self.path.partition("/")
+        token, slash, name = rest.partition("/")
+        known = secrets.compare_digest(token.encode(), self.server.page.token.encode())
+        return name if known and slash and not empty else None
 
-        def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
-            """Say nothing: the streams belong to the frames."""
+    def _frame(self) -> Frame:
+        """The frame in the body.
 
-    return Handler
+        Raises:
+            BadFrame: it is none.
+        """
+        size = self.headers.get("Content-Length", "")
+        if not size.isdecimal() or int(size) > LENGTHS.size + MAX_HEADER + MAX_PAYLOAD:
+            raise BadFrame("no length, or too much")
+        body = self.rfile.read(int(size))
+        if len(body) != int(size) or len(body) < LENGTHS.size:
+            raise BadFrame("cut off")
+        header_size, payload_size = LENGTHS.unpack_from(body)
+        end = LENGTHS.size + header_size
+        if end + payload_size != len(body):
+            raise BadFrame("lengths that do not fit")
+        return decode_header(body[LENGTHS.size : end]), body[end:]
+
+    def _hold(self) -> None:
+        """Wait for the end of the connection."""
+        self.send_response(200)
+        self.send_header("Content-Length", "1")
+        self.end_headers()
+        self.wfile.flush()
+        self.close_connection = True
+        try:
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            self.rfile.read(1)
+        except OSError:
+            pass
+        self.server.page.gone.set()
+
+    def _reply(self, code: int, body: bytes = b"", kind: str = "") -> None:
+        self.send_response(code)
+        if code != 204:
+            self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Type", _TYPES.get(kind, "application/octet-stream"))
+        self.send_header("Cache-Control", "no-store")
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.send_header("Referrer-Policy", "no-referrer")
+        # Isolated pages get threads, and a clock of 5 µs in place of 100.
+        self.send_header("Cross-Origin-Opener-Policy", "same-origin")
+        self.send_header("Cross-Origin-Embedder-Policy", "require-corp")
+        self.send_header("Cross-Origin-Resource-Policy", "same-origin")
+        self.send_header("Content-Security-Policy", self.server.page.policy)
+        self.end_headers()
+        if code != 204:
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
+        """Say nothing: the streams belong to the frames."""

@@ -17,13 +17,15 @@ class ExplainRequest:
 
     Attributes:
         candidate: the `.tflite` to explain.
-        reference: a model as ``edgekit convert`` takes it, or a float `.tflite`.
+        reference: a model as ``edgekit convert`` takes it, or a float `.tflite`; may be empty
+            where a device is named.
         data: inputs that the model really sees.
         floating: the float `.tflite` between a framework's model and the candidate; made anew by a
             conversion where it is not given.
         samples: at most so many.
         inputs, preprocess, config, weights, trust_pickle: about the reference, as in `convert`.
             The candidate is given what its own contract says.
+        address, runtime: where the candidate also runs, as in `validate`.
     """
 
     candidate: Path
@@ -37,4 +39,6 @@ class ExplainRequest:
     config: Path | None = None
     weights: Path | None = None
     trust_pickle: bool = False
+    address: str = "local"
+    runtime: str | None = None
     limits: Limits = field(default_factory=Limits)

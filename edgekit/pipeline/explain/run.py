@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from edgekit.pipeline.explain.candidate import CandidateTask
 from edgekit.pipeline.explain.given import Given, given_to
+from edgekit.pipeline.explain.on_device import explain_on_device
 from edgekit.pipeline.explain.request import ExplainRequest
 from edgekit.pipeline.explain.stages import framework_chain, tflite_chain
-from edgekit.pipeline.explain.traces import affordable
+from edgekit.pipeline.explain.traces import affordable, graph_name
 from edgekit.pipeline.request import ConversionRequest
+from edgekit.pipeline.target import open_target
 from edgekit.sources import recognise
-from edgekit.tflite.flatbuffer import text
-from edgekit.tflite.model import Model
 from edgekit.toolchain.workshop import Workshop
 from edgekit.types import Progress
 from edgekit.validation.explain.points import Explanation, OpFinding, StageFinding
@@ -25,10 +25,29 @@ from edgekit.validation.explain.points import Explanation, OpFinding, StageFindi
 def explain(request: ExplainRequest, progress: Progress) -> Explanation:
     """Find where a candidate departs from its reference, and why.
 
+    Where a device is named, it is compared with this computer first, on the same file. Only a
+    device that computes what this computer does leaves anything to explain by the file itself.
+
     Raises:
         UsageError, ModelError, DataError, SetupError: see the classes.
         StepError: a file crashes the runtime, or a model cannot be run.
+        DeviceError: the device does not do its part.
     """
+    target = open_target(
+        request.address, request.runtime, threads=1, limits=request.limits, progress=progress
+    )
+    if target is None:
+        return _explain(request, progress)
+    with target:
+        found = explain_on_device(request, target, progress)
+    if found.first is not None or not request.reference:
+        return found
+    explained = _explain(request, progress)
+    return replace(explained, notes=(found.verdict, *explained.notes))
+
+
+def _explain(request: ExplainRequest, progress: Progress) -> Explanation:
+    """By the file itself, here."""
     started = time.monotonic()
     source = recognise(
         request.reference, weights=request.weights, trust_pickle=request.trust_pickle
@@ -53,7 +72,7 @@ def explain(request: ExplainRequest, progress: Progress) -> Explanation:
         return Explanation(
             candidate=request.candidate.name,
             reference=source.name if source.kind != "tflite" else Path(source.location).name,
-            graph=_graph_name(task.candidate),
+            graph=graph_name(task.candidate),
             samples=given.ids,
             stages=stages,
             ops=ops,
@@ -86,12 +105,6 @@ def verdict(
         f"Nothing is wrong with a single operator: the outputs have {level:.1f} dB, and none adds "
         f"more error than {worst.name} ({worst.operator}), {worst.added_db:.1f} dB."
     )
-
-
-def _graph_name(model: Model) -> str:
-    """What Model Explorer calls the main graph: its name, else its signature's."""
-    keys = [signature.signatureKey for signature in model.raw.signatureDefs or ()]
-    return text(next((name for name in (model.main.raw.name, *keys) if name), "main"))
 
 
 def _conversion(request: ExplainRequest, given: Given, samples: int) -> ConversionRequest:

@@ -9,6 +9,7 @@ from typing import Any
 
 from edgekit.quantize.observe import expose_results
 from edgekit.runners.litert import LITERT
+from edgekit.tflite.flatbuffer import text
 from edgekit.tflite.model import Model, read, write
 from edgekit.toolchain.converters import Converter
 from edgekit.toolchain.workshop import Workshop
@@ -18,6 +19,12 @@ from edgekit.validation.explain.points import Point, Trace
 MOST_BYTES = 2 << 30
 """Tensors of one stage may take so much of the disk; fewer samples are compared where they would
 take more."""
+
+
+def graph_name(model: Model) -> str:
+    """What Model Explorer calls the main graph: its name, else its signature's."""
+    keys = [signature.signatureKey for signature in model.raw.signatureDefs or ()]
+    return text(next((name for name in (model.main.raw.name, *keys) if name), "main"))
 
 
 def affordable(path: Path, samples: int) -> int:
@@ -35,6 +42,7 @@ def trace_file(
     *,
     stage: str,
     title: str,
+    kernels: str = "default",
 ) -> Trace:
     """Run a `.tflite` with every operator's result readable.
 
@@ -45,12 +53,13 @@ def trace_file(
         folder: for the copy and the tensors; made here.
         stage: what the trace is called.
         title: what the user sees meanwhile.
+        kernels: ``default``, or ``reference`` for plain C without delegates.
     """
     folder.mkdir(parents=True)
     copy = folder / "exposed.tflite"
     expose_results(path, copy)
     makers = {t.name: op.name for op in read(path).main.operators for t in op.outputs}
-    return _run(copy, feeds, workshop, folder, makers, stage=stage, title=title)
+    return _run(copy, feeds, workshop, folder, makers, stage=stage, title=title, kernels=kernels)
 
 
 def trace_steps(

@@ -1,4 +1,4 @@
-"""Candidates on a device: opened, asked chunk by chunk, timed by the device's own clock.
+"""Candidates on a device, asked chunk by chunk.
 
 The device is the parent's: there is one session with it, however many processes decode. What it
 says about a chunk lies in files in the run's own folder until the chunk is measured: samples
@@ -7,157 +7,22 @@ that a device has done before it vanished are not done again by ``--resume``.
 
 from __future__ import annotations
 
-import platform
 import threading
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit import __version__
-from edgekit.devices.runtimes import parse_runtime, runtime_device
-from edgekit.devices.session import DeviceLimits
-from edgekit.devices.target import open_device
-from edgekit.errors import ConversionError, DeviceError, UsageError
+from edgekit.errors import ConversionError, DeviceError
+from edgekit.pipeline.target import Target
 from edgekit.pipeline.validation.device_answers import Answer, answer_path, read_answer
 from edgekit.pipeline.validation.job import CandidateJob, turn
-from edgekit.pipeline.validation.request import ValidationRequest
-from edgekit.runners.protocol import InPieces, Runner, Timed, Timing
-from edgekit.types import Progress
+from edgekit.runners.protocol import InPieces, Runner
 
 if TYPE_CHECKING:
-    from types import TracebackType
-    from typing import Self
-
     from numpy.typing import NDArray
 
-    from edgekit.devices.target import Device
-
     Array = NDArray[Any]
-
-_RUNS = 60
-_SECONDS = 15.0
-_WARMUP = 3
-
-
-def open_target(request: ValidationRequest, progress: Progress) -> Target | None:
-    """The device that was asked for; ``None`` for this computer and edgekit's own runtime.
-
-    Raises:
-        UsageError: the address or the runtime is none, or both are given.
-        EnvironmentNotReady: the runtime cannot be had.
-        DeviceError: the device cannot be reached, or another run has it.
-    """
-    limits = DeviceLimits(step=request.limits.seconds or DeviceLimits.step)
-    if request.runtime and request.address != "local":
-        raise UsageError(
-            "--runtime is about this computer, --device about another.",
-            cure="Give one of them. A device has the runtime that is installed there.",
-        )
-    if request.runtime:
-        runtime = parse_runtime(request.runtime)
-        device = runtime_device(runtime, limits=limits, progress=progress)
-        return Target(device, name="local", threads=request.threads)
-    if request.address == "local":
-        return None
-    device = open_device(request.address, limits=limits)
-    return Target(device, name=device.words, threads=request.threads)
-
-
-class Target:
-    """A device with the runners of one run. Used as a context manager, which connects.
-
-    Args:
-        device: what `edgekit.devices.target.open_device` gives.
-        name: what the user calls it.
-        threads: of the runtime there.
-
-    Raises:
-        DeviceError: on entering: the device is not there, or another run has it.
-    """
-
-    def __init__(self, device: Device, *, name: str, threads: int) -> None:
-        self.name = name
-        self._device = device
-        self._threads = threads
-        self._runners: dict[Path, Runner] = {}
-        self._open = ExitStack()
-
-    def runner(self, path: Path) -> Runner:
-        """The runner of a file; the same one when it is asked for again."""
-        if path not in self._runners:
-            runner = self._device.runner(path, threads=self._threads)
-            self._runners[path] = self._open.enter_context(runner)
-        return self._runners[path]
-
-    def environment(self) -> dict[str, str]:
-        """What the candidates run on and with, for the report."""
-        facts = self._device.facts
-        found = {
-            "device": self.name,
-            "system": facts.system,
-            "machine": facts.machine,
-            "cpu": facts.name or "not told",
-            "cores": str(facts.cores or "not told"),
-            "python": facts.python,
-        }
-        if facts.runtime:
-            found[facts.runtime] = facts.runtime_version or "unknown"
-        host = f"{platform.system()} {platform.release()}, {platform.machine()}"
-        return {**found, "host": host, "edgekit": __version__}
-
-    def time(self, files: Mapping[str, Path], progress: Progress) -> DeviceTimes:
-        """Latency and memory of files, one after the other; their inputs are zeros.
-
-        Raises:
-            DeviceError: the device does not do its part.
-        """
-        import numpy as np
-
-        from edgekit.calibration.samples import stack_shape
-
-        times = DeviceTimes()
-        for name, path in files.items():
-            progress.step(f"Timing {path.name} on {self.name}")
-            try:
-                runner = self.runner(path)
-                specs = runner.describe().inputs
-                zeros = [np.zeros(stack_shape(one, 1), np.dtype(one.dtype)) for one in specs]
-                if not isinstance(runner, Timed):
-                    times.failures[name] = "Such a device has no clock beside the model."
-                    continue
-                times.timings[name] = runner.benchmark(
-                    zeros, runs=_RUNS, warmup=_WARMUP, seconds=_SECONDS
-                )
-            except ConversionError as error:
-                times.failures[name] = error.cause
-        return times
-
-    def __enter__(self) -> Self:
-        self._open.enter_context(self._device)
-        try:
-            _ = self._device.facts  # a device that is not there, or in use, is told at once
-        except BaseException:
-            self._open.close()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._open.__exit__(kind, error, trace)
-
-
-@dataclass(kw_only=True)
-class DeviceTimes:
-    """What was timed, and why a file was not, by the files' names."""
-
-    timings: dict[str, Timing] = field(default_factory=dict)
-    failures: dict[str, str] = field(default_factory=dict)
 
 
 class Chunks:

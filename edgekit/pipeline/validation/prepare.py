@@ -177,6 +177,7 @@ def open_the_reference(
         device=request.device,
         weights=request.weights,
         trust_pickle=request.trust_pickle,
+        timeout=request.timeout,
         inputs=request.inputs or (contracts.framework_inputs(embedded) if silent else ()),
     )
     described = runner.describe()

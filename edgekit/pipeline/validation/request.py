@@ -26,6 +26,7 @@ class ValidationRequest:
         data: pictures, arrays or a labelled data set.
         layout: of the data, where it cannot be seen.
         device, weights, trust_pickle, inputs: of the reference.
+        timeout: seconds that a served reference may take for one answer.
         preprocess: keys of `edgekit.contract.Preprocess`; they win over the files' contracts.
         task, labels: what the first output means.
         metric: a metric of the user's own instead of the task's: ``package.module:function``.
@@ -52,6 +53,7 @@ class ValidationRequest:
     weights: Path | None = None
     trust_pickle: bool = False
     inputs: tuple[TensorSpec, ...] = ()
+    timeout: float = 60.0
     preprocess: Mapping[str, Any] = field(default_factory=dict)
     task: Task | None = None
     labels: Path | None = None

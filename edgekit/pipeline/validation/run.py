@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 from edgekit import __version__
 from edgekit.config import Config, load_config
 from edgekit.contract import Contract
+from edgekit.pipeline.target import Target, open_target
 from edgekit.pipeline.validation import contracts, prepare, timing
 from edgekit.pipeline.validation.data import Samples, identity, order
 from edgekit.pipeline.validation.inside import look_inside
 from edgekit.pipeline.validation.job import Job
-from edgekit.pipeline.validation.on_device import Chunks, Target, open_target
+from edgekit.pipeline.validation.on_device import Chunks
 from edgekit.pipeline.validation.prepare import Candidate, First
 from edgekit.pipeline.validation.request import ValidationRequest
 from edgekit.pipeline.validation.result import Findings, environment, make_result
@@ -63,7 +64,7 @@ def validate(request: ValidationRequest, progress: Progress | None = None) -> Va
     with (
         tempfile.TemporaryDirectory(prefix="edgekit-validate-") as scratch,
         Workshop(name="validate", progress=told, limits=request.limits) as workshop,
-        open_target(request, told) or nullcontext() as target,
+        _target(request, told) or nullcontext() as target,
     ):
         work = Path(scratch)
         reference = prepare.open_the_reference(request, embedded, workshop, work)
@@ -83,6 +84,16 @@ def validate(request: ValidationRequest, progress: Progress | None = None) -> Va
         chosen = order(run.samples, limit=request.limit, seed=request.seed)
         result = look_inside(request, result, run.samples, chosen, told)
     return replace(result, seconds=round(time.monotonic() - started, 2))
+
+
+def _target(request: ValidationRequest, progress: Progress) -> Target | None:
+    return open_target(
+        request.address,
+        request.runtime,
+        threads=request.threads,
+        limits=request.limits,
+        progress=progress,
+    )
 
 
 def cores() -> int:

@@ -108,9 +108,11 @@ async function load({digest, threads, accelerator, inputs, outputs}, payload) {
   const started = performance.now();
   const model = await compile();
   const load_ms = performance.now() - started;
+  const given = model.getInputDetails();
+  const fed = places(given, inputs);
   models.set(digest, {
-    model, compile,
-    inputs: places(model.getInputDetails(), inputs),
+    model, compile, inputs: fed,
+    shapes: fed.map(place => Array.from(given[place].shape)),
     outputs: places(model.getOutputDetails(), outputs),
   });
   return [{load_ms, forgot, accelerated: accelerator === 'wasm' || model.isFullyAccelerated}];
@@ -124,15 +126,15 @@ function drop({digest}) {
 
 // Samples in, outputs out.
 
-// For each array of the frame a function from a sample's number to a tensor.
-function feeds(tables, payload) {
+// For each array of the frame a function from a sample's number to a tensor of the model's shape.
+function feeds({shapes}, tables, payload) {
   let start = 0;
-  return tables.map(({dtype, shape}) => {
+  return tables.map(({dtype, shape}, place) => {
     const [count, ...one] = shape;
     const size = one.reduce((product, length) => product * length, 1);
     const values = new TYPES[dtype](payload, start, count * size);
     start += values.byteLength;
-    return number => new Tensor(values.slice(number * size, (number + 1) * size), one);
+    return number => new Tensor(values.slice(number * size, (number + 1) * size), shapes[place]);
   });
 }
 
@@ -149,7 +151,7 @@ const free = tensors => tensors.forEach(tensor => tensor.deleted || tensor.delet
 
 async function run({digest, arrays, stateful}, payload) {
   const entry = models.get(digest);
-  const makers = feeds(arrays, payload);
+  const makers = feeds(entry, arrays, payload);
   const count = arrays[0].shape[0];
   let parts, tables, seconds = 0;
   for (let number = 0; number < count; number++) {
@@ -175,7 +177,7 @@ async function run({digest, arrays, stateful}, payload) {
 
 async function benchmark({digest, arrays, runs, warmup, seconds}, payload) {
   const entry = models.get(digest);
-  const inputs = feeds(arrays, payload).map(make => make(0));
+  const inputs = feeds(entry, arrays, payload).map(make => make(0));
   const once = async () => {
     const started = performance.now();
     const [results] = await infer(entry, inputs);

@@ -1,0 +1,203 @@
+"""``edgekit diff``: what changed between two `.tflite` files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import click
+
+from edgekit.cli.options import PATH, ConversionCommand, limits, preprocess_flags
+from edgekit.errors import LockMismatch, UsageError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from edgekit.diff.findings import Behaviour, Diff
+
+_MOST_ROWS = 12
+
+
+class DiffCommand(ConversionCommand):
+    """A command that looks at two files."""
+
+    headings: ClassVar[tuple[str, ...]] = ("Preprocessing", "Limits", "Display")
+
+
+@click.command(
+    name="diff",
+    cls=DiffCommand,
+    epilog="Example: edgekit diff old_int8.tflite new_int8.tflite --data photos/ "
+    "--html changes.html",
+)
+@click.argument("before", type=PATH, metavar="A.tflite")
+@click.argument("after", type=PATH, metavar="B.tflite")
+@click.option(
+    "--data",
+    "--calibration",
+    "data",
+    type=PATH,
+    help="Real inputs: also compare outputs and latency.",
+)
+@click.option("--limit", type=click.IntRange(1), help="At most so many samples.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Decides which samples.")
+@click.option(
+    "--threads", type=click.IntRange(1), default=1, show_default=True, help="For latencies."
+)
+@click.option("--html", type=PATH, help="Write a page that needs nothing else.")
+@click.option("--exit-code", is_flag=True, help="Exit with 4 where the files differ.")
+@click.option("--force", is_flag=True, help="Replace an existing page.")
+def command(before: Path, after: Path, **options: Any) -> int:
+    """Show what changed from A.tflite to B.tflite.
+
+    Operators, shapes and types, weights, ranges, size, contract and metadata; with --data also the
+    outputs, with A as the reference, and latency, measured in turn. Exit code 0 whether they differ
+    or not, unless --exit-code is given.
+    """
+    from edgekit.cli.progress import Display
+    from edgekit.pipeline.diff import DiffRequest, compare_files
+    from edgekit.report.diff import to_json
+
+    page: Path | None = options["html"]
+    if page is not None and page.exists() and not options["force"]:
+        raise UsageError(
+            f"{page} exists already.", cure="Choose another --html, or replace it with --force."
+        )
+    request = DiffRequest(
+        before=before,
+        after=after,
+        data=options["data"],
+        limit=options["limit"],
+        seed=options["seed"],
+        threads=options["threads"],
+        preprocess=preprocess_flags(options),
+        limits=limits(options),
+    )
+    silent = options["quiet"] or options["as_json"]
+    with Display(quiet=silent, verbose=options["verbose"]) as display:
+        found = compare_files(request, display)
+    if page is not None:
+        _write(page, found)
+    if options["as_json"]:
+        click.echo(to_json(found), nl=False)
+    elif not options["quiet"]:
+        _print(found, page)
+    return LockMismatch.exit_code if options["exit_code"] and not found.same_bytes else 0
+
+
+def _write(page: Path, found: Diff) -> None:
+    from edgekit.pipeline.publish import disk_errors
+    from edgekit.report.diff import to_html
+
+    text = to_html(found)
+    with disk_errors(page.parent):
+        page.parent.mkdir(parents=True, exist_ok=True)
+        temporary = page.with_name(f".{page.name}.part")
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(page)
+
+
+def _print(found: Diff, page: Path | None) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    from edgekit.report.diff import sentence
+
+    console = Console(highlight=False)
+    console.print(Text(sentence(found)))
+    if not found.same_bytes:
+        for table in _tables(found):
+            console.print(table)
+    if found.behaviour is not None:
+        console.print(_behaviour_table(found.behaviour))
+    if page is not None:
+        console.print(Text(f"Page     {page}"), soft_wrap=True)
+
+
+def _tables(found: Diff) -> Iterator[Table]:
+    from edgekit.report import diff as words
+
+    yield _table(
+        "Size",
+        ("", ">before", ">after", ">change"),
+        [(row.what, row.before, row.after, row.change) for row in words.sizes(found)],
+    )
+    operators = [
+        (one.kind, f"{one.operator} {one.name}", "; ".join(map(words.change_text, one.changes)))
+        for one in found.operators
+    ]
+    yield from _some("Operators", ("", "operator", "what"), operators)
+    weights = [
+        (
+            f"{one.layer} ({one.operator})",
+            one.tensor,
+            words.share_text(one.share),
+            words.relative_text(one),
+            words.number_text(one.max_abs),
+        )
+        for one in found.weights
+    ]
+    headings = ("layer", "constant", ">other\nvalues", ">relative\nL2", ">largest\nchange")
+    yield from _some(
+        f"Weights ({found.equal_constants} constants are bit-equal)", headings, weights
+    )
+    ranges = [
+        (one.tensor, words.range_text(one), words.percent_text(one.percent)) for one in found.ranges
+    ]
+    yield from _some("Ranges", ("tensor", "scale, zero point", ">scale"), ranges)
+    tensors = [(one.name, "; ".join(map(words.change_text, one.changes))) for one in found.tensors]
+    yield from _some("Shapes and types", ("tensor", "what"), tensors)
+    for title, rows in (("Contract", found.contract), ("Metadata", found.metadata)):
+        cells = [(one.what, one.before or "–", one.after or "–") for one in rows]
+        yield from _some(title, ("what", "before", "after"), cells)
+
+
+def _behaviour_table(behaviour: Behaviour) -> Table:
+    from edgekit.report import diff as words
+
+    rows = [
+        (
+            one.name,
+            f"{one.sqnr_db:.1f}",
+            f"{one.worst_sqnr_db:.1f}",
+            words.number_text(one.max_abs),
+            words.share_text(one.top1_agreement),
+        )
+        for one in behaviour.outputs
+    ]
+    headings = ("output", ">SQNR\ndB", ">worst\ndB", ">largest\nchange", ">same\ntop-1")
+    table = _table(f"Outputs on {behaviour.samples} samples", headings, rows)
+    old, new = behaviour.latency_before_ms, behaviour.latency_after_ms
+    if old and new:
+        change = words.percent_text((new / old - 1) * 100)
+        table.caption = f"Latency, median: {old:.3f} → {new:.3f} ms ({change})"
+        table.caption_justify = "left"
+    return table
+
+
+def _some(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[Table]:
+    """A table of the first rows, none where there are none."""
+    if rows:
+        table = _table(title, headings, rows[:_MOST_ROWS])
+        if len(rows) > _MOST_ROWS:
+            table.caption = f"and {len(rows) - _MOST_ROWS} more: see --html or --json"
+            table.caption_justify = "left"
+        yield table
+
+
+def _table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """Headings that begin with ``>`` are of numbers."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    for heading in headings:
+        number = heading.startswith(">")
+        table.add_column(
+            heading.removeprefix(">"), justify="right" if number else "left", overflow="fold"
+        )
+    for row in rows:
+        table.add_row(*map(Text, row))  # names come from the file: never read as markup
+    return table

@@ -1,0 +1,170 @@
+"""The user's own ``adb`` as a link: an agent under the phone's Python, commands, files.
+
+The client gets lists of arguments. The device's shell gets a constant, or words that `shlex.join`
+quoted. What a user's phone asks (may this computer in?) stays between the two.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+from edgekit.devices.address import AdbAddress
+from edgekit.devices.facts import printable
+from edgekit.devices.parcel import BOOTSTRAP
+from edgekit.errors import DeviceError, DeviceLost, DeviceUnreachable
+
+FOLDER = "/data/local/tmp"
+"""Where the shell's user may write and run programs."""
+_TERMUX = "/data/data/com.termux/files/usr/bin/python3"
+_AGENT = f"-c '{BOOTSTRAP}'"
+AGENT_COMMAND = (
+    f"for p in python3 {_TERMUX}; do command -v $p >/dev/null 2>&1 && "
+    f"XDG_CACHE_HOME={FOLDER} exec $p {_AGENT}; done; "
+    # Another app's folder is closed to the shell, but for apps that can be debugged, as Termux's
+    # own builds are.
+    f"run-as com.termux {_TERMUX} -c : >/dev/null 2>&1 && exec run-as com.termux {_TERMUX} {_AGENT}; "
+    "echo edgekit: no python >&2; exit 127"
+)
+"""Starts the agent under the first Python that there is; nothing in it is the user's."""
+PYTHON_CURE = (
+    "Install Termux, then there: pkg install python python-numpy && pip install ai-edge-litert. "
+    "A Termux with sshd is reached as ssh://… too. Without any Python: edgekit benchmark FILE "
+    "--device adb --runner-binary benchmark_model"
+)
+_PUSH_SECONDS = 30
+_SLOWEST = 500_000
+"""Bytes per second; a device that takes less hangs."""
+_LOST_CURE = "Check the cable or the network, then run it again."
+_EXIT = re.compile(r"\nedgekit-exit ([0-9]{1,3})\s*\Z")
+
+
+def adb_command(address: AdbAddress, *words: str) -> tuple[str, ...]:
+    """The client's arguments."""
+    return ("adb", *(("-s", address.serial) if address.serial else ()), *words)
+
+
+def adb_failure(address: AdbAddress, code: int | None, text: str) -> DeviceError | None:
+    """What the client's last words mean, with what to type."""
+    known_cases = (
+        (
+            r"no devices/emulators found|device '.*' not found",
+            "is not connected.",
+            "Switch on USB debugging in the phone's developer options, connect it, and look at: "
+            "adb devices -l. Over a network: adb connect HOST:PORT",
+        ),
+        (
+            r"more than one device",
+            "is one of several devices.",
+            "Name one: adb:SERIAL. adb devices -l shows them.",
+        ),
+        (
+            r"unauthorized|authorizing",
+            "does not let this computer in.",
+            "Unlock the phone and allow USB debugging for this computer.",
+        ),
+        (r"offline", "is offline.", "Reconnect the cable, or: adb reconnect"),
+        (
+            r"cannot connect to daemon|failed to start daemon|daemon not running",
+            "cannot be asked: adb's own server does not start.",
+            "adb kill-server, then: adb devices -l",
+        ),
+        (r"edgekit: no python", "has no Python that the agent could run under.", PYTHON_CURE),
+    )
+    for pattern, words, cure in known_cases:
+        if re.search(pattern, text):
+            return DeviceUnreachable(f"{address} {words}", cure=cure)
+    if code is None:
+        return None
+    told = f": {last_line(text)}" if text.strip() else ""
+    return DeviceUnreachable(
+        f"{address}: adb ended with exit code {code}{told}.", cure="Does this work? adb devices -l"
+    )
+
+
+def shell(address: AdbAddress, words: tuple[str, ...] | str, *, seconds: float) -> tuple[int, str]:
+    """Run a command on the device.
+
+    Args:
+        address: of the device.
+        words: the command's words, which are quoted; or a constant for the device's shell.
+        seconds: after which it is given up.
+
+    Returns:
+        Its exit code, and what it wrote to both streams.
+
+    Raises:
+        DeviceUnreachable: there is no way to the device.
+        DeviceLost: it vanished or was silent for too long.
+    """
+    command = words if isinstance(words, str) else shlex.join(words)
+    # The last line tells the end of the command from the end of the connection.
+    script = f"{{ {command}\n}} 2>&1; edgekit=$?; echo; echo edgekit-exit $edgekit"
+    answer = _adb(address, ("shell", "-T", script), seconds=seconds)
+    text = answer.stdout.decode("utf-8", "replace").replace("\r\n", "\n")
+    ended = _EXIT.search(text)
+    if ended is None:
+        said = answer.stderr.decode("utf-8", "replace")
+        raise adb_failure(address, None, said) or DeviceLost(
+            f"{address} vanished in the middle of a command.", cure=_LOST_CURE
+        )
+    return int(ended[1]), text[: ended.start()]
+
+
+def push(address: AdbAddress, path: Path, remote: str) -> None:
+    """Copy a file to the device.
+
+    Raises:
+        DeviceUnreachable: there is no way to the device.
+        DeviceError: it has no room for the file, or refuses it.
+        DeviceLost: it vanished in the middle.
+    """
+    size = path.stat().st_size
+    seconds = _PUSH_SECONDS + size / _SLOWEST
+    answer = _adb(address, ("push", str(path.resolve()), remote), seconds=seconds)
+    if answer.returncode == 0:
+        return
+    said = (answer.stdout + answer.stderr).decode("utf-8", "replace")
+    if "No space left" in said:
+        raise DeviceError(
+            f"{address} has no room for {path.name} ({size / 1e6:.1f} MB).",
+            cure=f"Free some space in {FOLDER} there.",
+        )
+    if refused := re.search(r"adb: error: .*: remote (.+)", said):
+        raise DeviceError(
+            f"{address} does not take {path.name}: {printable(refused[1], 200)}.",
+            cure=f"May the shell's user write to {FOLDER} there? adb shell ls -ld {FOLDER}",
+        )
+    raise adb_failure(address, None, said) or DeviceLost(
+        f"{address} vanished while {path.name} was sent.", cure=_LOST_CURE
+    )
+
+
+def _adb(
+    address: AdbAddress, words: tuple[str, ...], *, seconds: float
+) -> subprocess.CompletedProcess[bytes]:
+    try:
+        return subprocess.run(
+            adb_command(address, *words),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=seconds,
+            check=False,
+        )
+    except FileNotFoundError as error:
+        raise DeviceUnreachable(
+            f"{address}: there is no adb here.",
+            cure="Install it (Debian: apt install adb), or put Android's platform-tools on PATH.",
+        ) from error
+    except subprocess.TimeoutExpired as error:
+        raise DeviceLost(
+            f"{address} has not finished within {seconds:.0f} s: adb {words[0]}.", cure=_LOST_CURE
+        ) from error
+
+
+def last_line(text: str) -> str:
+    """The last line that says something, short enough for a message."""
+    lines = [line for line in text.strip().splitlines() if line.strip()]
+    return printable(lines[-1], 200).rstrip(".") if lines else "no reason given"

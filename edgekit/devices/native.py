@@ -1,0 +1,183 @@
+"""The user's ``benchmark_model`` on an Android device: pushed, run on files, removed again."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from secrets import token_hex
+
+from edgekit.devices.adb import FOLDER, last_line, push, shell
+from edgekit.devices.address import AdbAddress, parse_address
+from edgekit.devices.benchmark_model import NativeTiming, parse_benchmark
+from edgekit.errors import ConversionError, DataError, DeviceBusy, DeviceError, UsageError
+from edgekit.toolchain import home
+from edgekit.types import Progress, SilentProgress
+
+_ARGUMENT = re.compile(r"--[a-z][a-z0-9_]*=[^\0\n\r]*")
+_OURS = ("graph", "num_threads", "num_runs", "max_secs")
+_PEAK = "--report_peak_memory_footprint=true"
+_SHORT = 20.0
+_CANNOT = (126, 127)
+"""What a shell answers for a program that it cannot start."""
+
+
+class NativeRunner:
+    """``benchmark_model`` in a folder of its own on a device. Used as a context manager.
+
+    It times files; it gives no outputs. The folder, and what killed runs left, are removed.
+
+    Args:
+        address: ``adb`` or ``adb:SERIAL``.
+        binary: the tool, built for the device's architecture.
+        arguments: more of the tool's own, such as ``--use_gpu=true``.
+        threads: of the runtime.
+
+    Raises:
+        UsageError: no such address, binary or argument.
+    """
+
+    def __init__(
+        self, address: str, binary: Path, *, arguments: Sequence[str] = (), threads: int = 1
+    ) -> None:
+        parsed = parse_address(address)
+        if not isinstance(parsed, AdbAddress):
+            raise UsageError(
+                f"--runner-binary is for Android devices, which {address} is not.",
+                cure="--device adb or --device adb:SERIAL",
+            )
+        if not binary.is_file():
+            raise UsageError(f"There is no file {binary}.", cure="Give LiteRT's benchmark_model.")
+        for argument in arguments:
+            if not _ARGUMENT.fullmatch(argument) or argument[2:].partition("=")[0] in _OURS:
+                raise UsageError(
+                    f"{argument!r} cannot be handed on to the runner.",
+                    cure="--runner-arg takes --name=value, for example --use_gpu=true; graph, "
+                    "threads and runs are set by edgekit.",
+                )
+        self.words = str(parsed)
+        self._address = parsed
+        self._binary = binary
+        self._arguments = tuple(arguments)
+        self._threads = threads
+        self._folder = f"{FOLDER}/edgekit-run-{token_hex(8)}"
+        self._closing = _one_run(parsed)
+
+    def __enter__(self) -> NativeRunner:
+        self._closing.__enter__()
+        try:
+            self._send_binary()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            with suppress(DeviceError):  # it is gone; the next run removes the folder
+                shell(self._address, ("rm", "-rf", self._folder), seconds=_SHORT)
+        finally:
+            self._closing.__exit__(None, None, None)
+
+    def benchmark(self, path: Path, *, runs: int = 50, seconds: float = 20) -> NativeTiming:
+        """Time a file; the tool makes up its inputs.
+
+        Raises:
+            ConversionError: the tool refuses the file, or crashes on it.
+            DataError: the file cannot be read.
+            DeviceError: the device does not do its part.
+        """
+        try:
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+        remote = f"{self._folder}/{digest}.tflite"
+        push(self._address, path, remote)
+        command = (
+            *(f"{self._folder}/runner", f"--graph={remote}", f"--num_threads={self._threads}"),
+            *(f"--num_runs={runs}", f"--max_secs={seconds:g}", _PEAK, *self._arguments),
+        )
+        limit = 2 * seconds + 120  # warming up, loading and preparing come on top
+        code, text = shell(self._address, command, seconds=limit)
+        shell(self._address, ("rm", "-f", remote), seconds=_SHORT)
+        timing = parse_benchmark(text)
+        if code == 0 and timing is not None:
+            return timing
+        if code in _CANNOT:
+            raise DeviceError(
+                f"{self._address} cannot start {self._binary.name}: {last_line(text)}.",
+                cure="Is it built for this device? edgekit device check tells its architecture.",
+            )
+        raise ConversionError(
+            f"{self._binary.name} on {self._address} refuses {path.name} (exit code {code}): "
+            f"{_reason(text)}.",
+            cure="Try it without --runner-arg, or with another build of the tool.",
+        )
+
+    def _send_binary(self) -> None:
+        old = f"find {FOLDER} -maxdepth 1 -name 'edgekit-run-*' -mmin +60 -exec rm -rf {{}} +"
+        shell(self._address, old, seconds=_SHORT)
+        made = shlex.join(("mkdir", "-m", "700", self._folder))
+        code, text = shell(self._address, made, seconds=_SHORT)
+        if code:
+            raise DeviceError(
+                f"{self._address} gives no folder in {FOLDER}: {last_line(text)}.",
+                cure=f"adb shell ls -ld {FOLDER}",
+            )
+        runner = f"{self._folder}/runner"
+        push(self._address, self._binary, runner)
+        shell(self._address, ("chmod", "700", runner), seconds=_SHORT)
+
+
+def benchmark_native(
+    runner: NativeRunner, files: dict[str, Path], progress: Progress | None = None
+) -> tuple[dict[str, NativeTiming], dict[str, str]]:
+    """Time files, one after the other.
+
+    Returns:
+        Figures by name; for what could not be timed, the reason.
+
+    Raises:
+        DeviceError: the device does not do its part.
+    """
+    told = progress or SilentProgress()
+    timings: dict[str, NativeTiming] = {}
+    failures: dict[str, str] = {}
+    with runner:
+        for name, path in files.items():
+            told.step(f"Timing {path.name} on {runner.words}")
+            try:
+                timings[name] = runner.benchmark(path)
+            except ConversionError as error:
+                failures[name] = error.cause
+    return timings, failures
+
+
+def _reason(text: str) -> str:
+    errors = [line for line in text.splitlines() if "ERROR" in line or "Failed" in line]
+    return last_line(errors[0] if errors else text)
+
+
+@contextmanager
+def _one_run(address: AdbAddress) -> Iterator[None]:
+    """One run on a device at a time, of this computer's.
+
+    Raises:
+        DeviceBusy: another one is running.
+    """
+    name = re.sub(r"[^A-Za-z0-9.-]", "_", address.serial or "only")
+    path = home.home() / "locks" / f"adb-{name}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DeviceBusy(
+                f"Another edgekit on this computer is timing on {address}.",
+                cure="Wait until it ends.",
+            ) from None
+        yield
