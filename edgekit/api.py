@@ -10,6 +10,9 @@ from typing import Any, TypeAlias
 from edgekit.config import parse_input_flag
 from edgekit.contract import Color, Task
 from edgekit.datasets import Layout
+from edgekit.embed import EmbedRequest, EmbedResult, Stated
+from edgekit.embed import embed as run_embed
+from edgekit.embed.spec import Delegate
 from edgekit.pipeline import ConversionRequest, plan, run
 from edgekit.pipeline.record import RecordRequest, record
 from edgekit.pipeline.validation import ValidationRequest
@@ -19,7 +22,7 @@ from edgekit.results import ConversionResult
 from edgekit.runners.bundle_format import Manifest
 from edgekit.runners.protocol import Device
 from edgekit.toolchain.workshop import Limits
-from edgekit.types import Effort, IoDtype, Progress, Scheme, SilentProgress, TensorSpec
+from edgekit.types import Effort, IoDtype, Pass, Progress, Scheme, SilentProgress, TensorSpec
 from edgekit.validation_result import ValidationResult
 
 AnyPath: TypeAlias = str | os.PathLike[str]
@@ -43,6 +46,7 @@ def convert(
     io_dtype: IoDtype | None = None,
     effort: Effort = "balanced",
     ranges: str = "auto",
+    without: Sequence[Pass] = (),
     standard_metadata: bool = True,
     keep_prepared: bool = False,
     keep_float: Sequence[str] = (),
@@ -83,6 +87,7 @@ def convert(
         io_dtype: the type of inputs and outputs of ``int8``: int8 (the default), uint8, float32.
         effort: how carefully the model is prepared for int8, see `edgekit.types.Effort`.
         ranges: of activations: auto, minmax, mse, entropy or percentile:99.99.
+        without: passes to leave out of the preparation for int8, see `edgekit.types.Pass`.
         standard_metadata: also write what MediaPipe and ML Kit read.
         keep_prepared: also write the prepared float model.
         keep_float, keep_int16: operators of int8, by their first outputs' names, that compute in
@@ -130,6 +135,7 @@ def convert(
         io_dtype=io_dtype,
         effort=effort,
         ranges=ranges,
+        without=tuple(without),
         no_standard_metadata=not standard_metadata,
         keep_prepared=keep_prepared,
         keep_float=tuple(keep_float),
@@ -313,6 +319,68 @@ def record_reference(
         limits=limits or Limits(),
     )
     return record(request, progress or SilentProgress())
+
+
+def embed(
+    file: AnyPath,
+    *,
+    target: str,
+    output: AnyPath,
+    name: str | None = None,
+    samples: AnyPath | None = None,
+    golden: int = 3,
+    delegate: Delegate = "cpu",
+    threads: int = 1,
+    top_k: int = 5,
+    preprocess: Mapping[str, Any] | None = None,
+    task: Task | None = None,
+    labels: AnyPath | None = None,
+    config: AnyPath | None = None,
+    force: bool = False,
+    limits: Limits | None = None,
+    progress: Progress | None = None,
+) -> EmbedResult:
+    """Write a module for an app: the file, pre- and postprocessing, golden vectors and their test.
+
+    Args:
+        file: a `.tflite` with a contract in it.
+        target: what to write it for; see `edgekit.embed.target_names`.
+        output: the module's folder.
+        name: of the module; the file's name unless stated.
+        samples: pictures for the golden vectors; the calibration data where it is known.
+        golden: how many golden samples.
+        delegate: what the wrapper asks for first; the CPU takes over where it is not there.
+        threads: of the CPU.
+        top_k: how many classes a classifier returns.
+        preprocess: keys of `edgekit.contract.Preprocess`; they win over the contract.
+        task: what the first output means.
+        labels: a file with class names, one a line.
+        config: an ``edgekit.toml``; arguments win over it.
+        force: replace an earlier module in the folder, never other files.
+        limits: on the runtime's time and memory.
+        progress: told of steps, fractions and notes.
+
+    Raises:
+        edgekit.errors.EdgekitError: see `edgekit.errors` for the classes.
+    """
+    stated = Stated(
+        config=_path(config), preprocess=dict(preprocess or {}), task=task, labels=_path(labels)
+    )
+    request = EmbedRequest(
+        file=Path(file),
+        target=target,
+        output=Path(output),
+        name=name,
+        stated=stated,
+        samples=_path(samples),
+        golden=golden,
+        delegate=delegate,
+        threads=threads,
+        top_k=top_k,
+        force=force,
+        limits=limits or Limits(),
+    )
+    return run_embed(request, progress or SilentProgress())
 
 
 def _path(value: AnyPath | None) -> Path | None:

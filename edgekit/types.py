@@ -70,6 +70,11 @@ INT4_SCHEMES: frozenset[Scheme] = frozenset(
 WEIGHT_SCHEMES: frozenset[Scheme] = INT4_SCHEMES | {"dynamic-int8", "weight-only-int8"}
 """The schemes that store weights as integers and leave activations in float between operators."""
 
+Pass: TypeAlias = Literal[
+    "equalization", "input-ranges", "rounding", "bias-correction", "drift-correction"
+]
+"""What can be left out of the preparation for int8; how ranges are chosen is an option of its own."""
+
 Effort: TypeAlias = Literal["none", "fast", "balanced", "thorough"]
 """How much is done for int8 before the quantizer writes the graph.
 

@@ -19,6 +19,7 @@ COMMANDS = {
     "benchmark": ("edgekit.cli.benchmark", "Time .tflite files: latency, memory, operators."),
     "reference": ("edgekit.cli.reference", "Record a reference's outputs for later."),
     "inspect": ("edgekit.cli.inspect", "Show what is inside a .tflite file."),
+    "embed": ("edgekit.cli.embed", "Write a module for an app, with a test of every stage."),
     "diff": ("edgekit.cli.diff", "Show what changed between two .tflite files."),
     "verify": ("edgekit.cli.verify", "Say whether .tflite files are those of an edgekit.lock."),
     "replay": ("edgekit.cli.replay", "Make the files of an edgekit.lock again, and compare."),

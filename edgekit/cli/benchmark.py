@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgekit.cli import native
+from edgekit.cli.addresses import DEVICE_HELP, resolve_address
 from edgekit.cli.options import PATH, ConversionCommand, limits
 
 if TYPE_CHECKING:
@@ -31,21 +33,45 @@ class BenchmarkCommand(ConversionCommand):
 )
 @click.argument("files", type=PATH, nargs=-1, required=True)
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="To run on.")
-@click.option("--device", help="local, ssh://user@host[:port] or exec:COMMAND [local].")
+@click.option("--device", help=DEVICE_HELP)
+@click.option("--runtime", help="Another one here: tflite-runtime==2.14.0, ai-edge-litert==1.4.0.")
+@click.option(
+    "--runner-binary",
+    type=click.Path(path_type=Path),
+    help="LiteRT's benchmark_model, built for the device; with --device adb.",
+)
+@click.option(
+    "--runner-arg", multiple=True, help="Handed on to it, such as --use_gpu=true. Repeatable."
+)
 @click.option("--no-operators", is_flag=True, help="Leave out which operators take how long.")
 def command(files: tuple[Path, ...], **options: Any) -> int:
     """Time .tflite FILES in turn: latency, first inference, loading, memory, operators."""
     from edgekit.cli.progress import Display
-    from edgekit.errors import ConversionError
+    from edgekit.errors import ConversionError, UsageError
+    from edgekit.pipeline.target import open_target
+    from edgekit.pipeline.validation.result import environment
     from edgekit.pipeline.validation.timing import benchmark, benchmark_on
 
+    address = resolve_address(options["device"] or "local", None)
+    if options["runner_binary"]:
+        return native.benchmark(files, address, options)
+    if options["runner_arg"]:
+        raise UsageError("--runner-arg goes with --runner-binary.")
     silent = options["quiet"] or options["as_json"]
     with Display(quiet=silent, verbose=options["verbose"]) as display:
-        if options["device"] not in (None, "local"):
-            timings, failures = benchmark_on(
-                options["device"], files, threads=options["threads"], progress=display
-            )
+        target = open_target(
+            address,
+            options["runtime"],
+            threads=options["threads"],
+            limits=limits(options),
+            progress=display,
+        )
+        if target is not None:
+            with target:
+                timings, failures = benchmark_on(target, files, progress=display)
+                ran_on = target.environment()
         else:
+            ran_on = environment()
             timings, failures = benchmark(
                 files,
                 threads=options["threads"],
@@ -54,7 +80,7 @@ def command(files: tuple[Path, ...], **options: Any) -> int:
                 progress=display,
             )
     if options["as_json"]:
-        _print_json(files, timings, failures, options["device"] or "local")
+        _print_json(files, timings, failures, {"environment": ran_on, "device": address})
     elif not options["quiet"]:
         _print(timings)
     for name, why in failures.items():
@@ -63,19 +89,20 @@ def command(files: tuple[Path, ...], **options: Any) -> int:
 
 
 def _print_json(
-    files: tuple[Path, ...], timings: dict[str, Timing], failures: dict[str, str], device: str
+    files: tuple[Path, ...],
+    timings: dict[str, Timing],
+    failures: dict[str, str],
+    ran_on: dict[str, Any],
 ) -> None:
     import json
 
     from edgekit import __version__
-    from edgekit.pipeline.validation.result import environment
 
     document = {
         "schema": "edgekit-benchmark",
         "schema_version": 1,
         "edgekit": __version__,
-        "environment": environment(),
-        "device": device,
+        **ran_on,
         "files": [str(path) for path in files],
         "timings": {name: asdict(timing) for name, timing in timings.items()},
         "failures": failures,

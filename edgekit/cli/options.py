@@ -11,7 +11,7 @@ import click
 
 from edgekit.contract import Color, Interpolation, Task
 from edgekit.errors import UsageError
-from edgekit.types import SCHEMES, Effort, IoDtype
+from edgekit.types import SCHEMES, Effort, IoDtype, Pass
 
 if TYPE_CHECKING:
     from edgekit.toolchain.workshop import Limits
@@ -81,6 +81,12 @@ _RESULT = [
         "--no-standard-metadata",
         is_flag=True,
         help="Leave out what MediaPipe and ML Kit read; edgekit's own contract stays.",
+    ),
+    _option(
+        "--without",
+        multiple=True,
+        type=click.Choice(get_args(Pass)),
+        help="Repeatable: a pass to leave out of the preparation for int8.",
     ),
     _option("--keep-prepared", is_flag=True, help="Also write the prepared float model."),
     _option("--max-drop", help="Accuracy budget of int8: top-1 that may be lost, such as 1%."),
@@ -242,6 +248,7 @@ def request_arguments(options: dict[str, Any]) -> dict[str, Any]:
         "io_dtype",
         "effort",
         "ranges",
+        "without",
         "no_standard_metadata",
         "keep_prepared",
         "keep_float",

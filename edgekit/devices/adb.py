@@ -18,14 +18,13 @@ from edgekit.errors import DeviceError, DeviceLost, DeviceUnreachable
 
 FOLDER = "/data/local/tmp"
 """Where the shell's user may write and run programs."""
-_TERMUX = "/data/data/com.termux/files/usr/bin/python3"
+TERMUX = "/data/data/com.termux/files/usr/bin/python3"
+"""Termux's Python, which only root, or an app that can be debugged, lets the shell use."""
 _AGENT = f"-c '{BOOTSTRAP}'"
 AGENT_COMMAND = (
-    f"for p in python3 {_TERMUX}; do command -v $p >/dev/null 2>&1 && "
+    f"for p in python3 {TERMUX}; do command -v $p >/dev/null 2>&1 && "
     f"XDG_CACHE_HOME={FOLDER} exec $p {_AGENT}; done; "
-    # Another app's folder is closed to the shell, but for apps that can be debugged, as Termux's
-    # own builds are.
-    f"run-as com.termux {_TERMUX} -c : >/dev/null 2>&1 && exec run-as com.termux {_TERMUX} {_AGENT}; "
+    f"run-as com.termux {TERMUX} -c : >/dev/null 2>&1 && exec run-as com.termux {TERMUX} {_AGENT}; "
     "echo edgekit: no python >&2; exit 127"
 )
 """Starts the agent under the first Python that there is; nothing in it is the user's."""

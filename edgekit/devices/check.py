@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from edgekit.devices.address import parse_address
+from edgekit.devices.adb import PYTHON_CURE
+from edgekit.devices.adb_facts import android_facts, has_python
+from edgekit.devices.address import AdbAddress, parse_address
 from edgekit.devices.facts import Clock, DeviceFacts
 from edgekit.devices.known import remember
 from edgekit.devices.link import link_to
@@ -33,7 +35,12 @@ def examine(address: str, *, python: str | None = None, timeout: float = 30) -> 
         UsageError: the address is none.
         DeviceError: the device cannot be reached; the cure says what to type.
     """
-    link = link_to(parse_address(address))
+    parsed = parse_address(address)
+    if isinstance(parsed, AdbAddress) and not has_python(parsed):
+        facts = android_facts(parsed)
+        remember(address, facts)
+        return list(_findings(facts, address))
+    link = link_to(parsed)
     limits = DeviceLimits(connect=timeout, silence=timeout)
     with Session(link, limits=limits, python=python, hold=False) as session:
         remember(link.words, session.facts)
@@ -57,6 +64,8 @@ def _findings(facts: DeviceFacts, words: str) -> Iterator[Finding]:
     if facts.browser:
         yield Finding(name="browser", value=facts.browser, words=facts.browser)
         yield _runtime(facts, words)
+    elif facts.python == "unknown":
+        yield Finding(name="python", value=None, words="none", cure=PYTHON_CURE)
     else:
         python = f"{facts.python} ({facts.executable})"
         yield Finding(name="python", value=facts.python, words=python)

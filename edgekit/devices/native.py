@@ -19,6 +19,7 @@ from edgekit.toolchain import home
 from edgekit.types import Progress, SilentProgress
 
 _ARGUMENT = re.compile(r"--[a-z][a-z0-9_]*=[^\0\n\r]*")
+_FOLDER = re.compile(rf"{FOLDER}/edgekit-run-[0-9a-f]{{16}}")
 _OURS = ("graph", "num_threads", "num_runs", "max_secs")
 _PEAK = "--report_peak_memory_footprint=true"
 _SHORT = 20.0
@@ -65,12 +66,12 @@ class NativeRunner:
         self._arguments = tuple(arguments)
         self._threads = threads
         self._folder = f"{FOLDER}/edgekit-run-{token_hex(8)}"
-        self._closing = _one_run(parsed)
+        self._run = _one_run(parsed, self._folder)
 
     def __enter__(self) -> NativeRunner:
-        self._closing.__enter__()
+        left = self._run.__enter__()
         try:
-            self._send_binary()
+            self._send_binary(left)
         except BaseException:
             self.__exit__()
             raise
@@ -81,7 +82,7 @@ class NativeRunner:
             with suppress(DeviceError):  # it is gone; the next run removes the folder
                 shell(self._address, ("rm", "-rf", self._folder), seconds=_SHORT)
         finally:
-            self._closing.__exit__(None, None, None)
+            self._run.__exit__(None, None, None)
 
     def benchmark(self, path: Path, *, runs: int = 50, seconds: float = 20) -> NativeTiming:
         """Time a file; the tool makes up its inputs.
@@ -118,9 +119,9 @@ class NativeRunner:
             cure="Try it without --runner-arg, or with another build of the tool.",
         )
 
-    def _send_binary(self) -> None:
-        old = f"find {FOLDER} -maxdepth 1 -name 'edgekit-run-*' -mmin +60 -exec rm -rf {{}} +"
-        shell(self._address, old, seconds=_SHORT)
+    def _send_binary(self, left: str | None) -> None:
+        if left:
+            shell(self._address, ("rm", "-rf", left), seconds=_SHORT)
         made = shlex.join(("mkdir", "-m", "700", self._folder))
         code, text = shell(self._address, made, seconds=_SHORT)
         if code:
@@ -163,8 +164,11 @@ def _reason(text: str) -> str:
 
 
 @contextmanager
-def _one_run(address: AdbAddress) -> Iterator[None]:
+def _one_run(address: AdbAddress, folder: str) -> Iterator[str | None]:
     """One run on a device at a time, of this computer's.
+
+    Yields:
+        The folder that the run before left on the device, where it could not clean up.
 
     Raises:
         DeviceBusy: another one is running.
@@ -172,7 +176,7 @@ def _one_run(address: AdbAddress) -> Iterator[None]:
     name = re.sub(r"[^A-Za-z0-9.-]", "_", address.serial or "only")
     path = home.home() / "locks" / f"adb-{name}"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as stream:
+    with path.open("a+", encoding="utf-8") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -180,4 +184,9 @@ def _one_run(address: AdbAddress) -> Iterator[None]:
                 f"Another edgekit on this computer is timing on {address}.",
                 cure="Wait until it ends.",
             ) from None
-        yield
+        stream.seek(0)
+        left = stream.read(200)
+        stream.truncate(0)
+        stream.write(folder)
+        stream.flush()
+        yield left if _FOLDER.fullmatch(left) else None

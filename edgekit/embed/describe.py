@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.contract import Contract, InputContract, image_axes
 from edgekit.embed.meaning import meaning
-from edgekit.embed.names import safe_names
+from edgekit.embed.names import one_line, safe_names
 from edgekit.embed.spec import (
     Delegate,
     Embedding,
@@ -72,7 +72,7 @@ def describe(
         size_bytes=summary.size_bytes,
         input=_picture(summary.inputs, contract.inputs, places[0]),
         tensors=tensors,
-        outputs=outputs,
+        outputs=tuple(replace(output, name=one_line(output.name)) for output in outputs),
         decode=meaning(model, contract, outputs, top_k=top_k),
         operators=tuple((op.op, op.version, op.count) for op in summary.ops),
         custom_operators=(*summary.custom_ops, *summary.flex_ops),
@@ -113,7 +113,7 @@ def _tensor(port: Port, place: int, name: str, places: dict[int, int]) -> FileTe
     else:
         quantization = Quantization(scale=port.scale, zero_point=port.zero_point or 0)
     return FileTensor(
-        name=name,
+        name=one_line(name),
         place=place,
         signature_place=places.get(place, place),
         shape=tuple(size or 1 for size in spec.shape),

@@ -8,10 +8,10 @@ words::
     STAGE SAMPLE FILE DTYPE SHAPE ATOL RTOL
     resized 0 0_resized.bin uint8 224x224x3 0 0
 
-``STAGE`` is ``picture`` (uint8 RGB), ``resized`` (uint8 RGB after resize and crop), ``tensor`` (the
-input as stored), ``output0``, ``output1`` … (the file's outputs as stored), ``result`` (decoded) and,
-for detectors, ``located`` (with boxes in pixels of the picture). Two arrays agree when their shapes
-are equal and every value is within ``ATOL + RTOL · |golden value|``.
+``STAGE`` is ``picture`` (uint8 RGB), ``resized`` (uint8 RGB after resize and crop), ``tensor``
+(the input as stored), ``output0``, ``output1`` … (the file's outputs as stored), ``result``
+(decoded) and, for detectors, ``located`` (with boxes in pixels of the picture). Two arrays agree
+when their shapes are equal and every value is within ``ATOL + RTOL · |golden value|``.
 
 Each stage is tested with the golden values of the stage before it, so that the first one to fail is
 the one that is wrong.

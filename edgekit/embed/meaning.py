@@ -22,9 +22,7 @@ _BOX: dict[DecoderFormat, BoxFormat] = {
 _PASSED_THROUGH = ("DEQUANTIZE", "QUANTIZE", "RESHAPE", "SQUEEZE", "CAST", "TRANSPOSE")
 
 
-def meaning(
-    model: Model, contract: Contract, outputs: tuple[Output, ...], *, top_k: int
-) -> Decode:
+def meaning(model: Model, contract: Contract, outputs: tuple[Output, ...], *, top_k: int) -> Decode:
     """How the outputs are decoded.
 
     Raises:
@@ -40,11 +38,11 @@ def meaning(
     place, entry = names.index(main), entries[main]
     match contract.task:
         case "classification":
-            return _classification(model, contract, place, entry, outputs[place], top_k)
+            return _classification(model, place, entry, outputs[place], top_k)
         case "detection":
             return _detection(entry, names, place, outputs)
         case "segmentation":
-            return _segmentation(model, contract, place, entry, outputs[place])
+            return _segmentation(model, place, entry, outputs[place])
         case "regression" | "embedding" | "image-to-image" | None:
             return Values(output=place)
         case task:
@@ -52,12 +50,7 @@ def meaning(
 
 
 def _classification(
-    model: Model,
-    contract: Contract,
-    place: int,
-    entry: OutputContract,
-    output: Output,
-    top_k: int,
+    model: Model, place: int, entry: OutputContract, output: Output, top_k: int
 ) -> Classification:
     classes = output.size
     if classes != max(output.shape) or classes < 2:
@@ -66,7 +59,7 @@ def _classification(
             cure="State another --task, or export the model with a score for each class.",
         )
     _require_labels(entry.labels, classes, f"output {output.name} has {classes} scores")
-    activation, why = _activation(last_operator(model, _first_place(contract, output)))
+    activation, why = _activation(last_operator(model, output.parts[0].tensor))
     return Classification(
         output=place,
         classes=classes,
@@ -90,19 +83,12 @@ def _activation(last: str) -> tuple[Activation, str]:
 def last_operator(model: Model, output: int) -> str:
     """What computes an output of the file, past operators that only pass values on."""
     tensor = model.main.outputs[output]
-    by_output = {
-        made.index: op for op in model.main.operators for made in op.outputs if made is not None
-    }
-    while (op := by_output.get(tensor.index)) is not None:
+    while (op := model.main.producer(tensor)) is not None:
         source = op.inputs[0] if op.inputs else None
         if op.name not in _PASSED_THROUGH or source is None:
             return op.name
         tensor = source
     return "nothing"
-
-
-def _first_place(contract: Contract, output: Output) -> int:
-    return output.parts[0].tensor
 
 
 def _require_labels(labels: tuple[str, ...], classes: int, where: str) -> None:
@@ -202,9 +188,7 @@ def _anchors(decoder: Decoder) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(float(value) for value in row) for row in anchors)
 
 
-def _segmentation(
-    model: Model, contract: Contract, place: int, entry: OutputContract, output: Output
-) -> Segmentation:
+def _segmentation(model: Model, place: int, entry: OutputContract, output: Output) -> Segmentation:
     shape, count = output.shape, len(entry.labels)
     layout = entry.tensor.layout
     if len(shape) == 4 and shape[3] != 1 and not (layout == "NCHW" and shape[1] == 1):
@@ -224,7 +208,7 @@ def _segmentation(
             labels=entry.labels,
         )
     height, width = shape[2:] if layout == "NCHW" and len(shape) == 4 else shape[1:3]
-    last = last_operator(model, _first_place(contract, output))
+    last = last_operator(model, output.parts[0].tensor)
     whole = entry.tensor.dtype.startswith(("int", "uint")) or last in ("ARG_MAX", "ARG_MIN")
     if not whole:
         _require_labels(entry.labels, 2, f"output {output.name} tells two classes apart")

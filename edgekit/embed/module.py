@@ -87,7 +87,7 @@ def _require_free(
     for path in files:
         if (output / path).exists() and path not in earlier:
             raise UsageError(
-                f"{output / path} is in the way: edgekit did not write it, or it was changed since.",
+                f"{output / path} is in the way: edgekit did not write it, or it has changed.",
                 cure="Move it away, or choose another --output folder.",
             )
 

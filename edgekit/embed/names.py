@@ -10,16 +10,19 @@ from edgekit.embed.spec import Names
 from edgekit.errors import UsageError
 
 # Words that are reserved in C++, Kotlin, Swift or TypeScript and that a model may be called.
-_RESERVED = frozenset(
-    """
-    abstract any as auto bool boolean break case catch char class const continue data default
-    delete do double else enum export extension extern false final float for func function if
-    import in init inline int interface internal is let long module namespace new nil null object
-    open operator override package private protected protocol public register return self short
-    signed sizeof static struct super switch template this throw true try type typedef typeof union
-    unsigned using val var virtual void volatile when where while with yield
-    """.split()
-)
+# fmt: off
+_RESERVED = frozenset((
+    "abstract", "any", "as", "auto", "bool", "boolean", "break", "case", "catch", "char",
+    "class", "const", "continue", "data", "default", "delete", "do", "double", "else", "enum",
+    "export", "extension", "extern", "false", "final", "float", "for", "func", "function", "if",
+    "import", "in", "init", "inline", "int", "interface", "internal", "is", "let", "long",
+    "module", "namespace", "new", "nil", "null", "object", "open", "operator", "override",
+    "package", "private", "protected", "protocol", "public", "register", "return", "self",
+    "short", "signed", "sizeof", "static", "struct", "super", "switch", "template", "this",
+    "throw", "true", "try", "type", "typedef", "typeof", "union", "unsigned", "using", "val",
+    "var", "virtual", "void", "volatile", "when", "where", "while", "with", "yield",
+))
+# fmt: on
 
 
 def safe_names(title: str) -> tuple[Names, tuple[str, ...]]:
@@ -42,7 +45,7 @@ def safe_names(title: str) -> tuple[Names, tuple[str, ...]]:
         words.insert(0, "model")
     pascal = "".join(word.capitalize() for word in words)
     names = Names(
-        title=title,
+        title=one_line(title),
         snake="_".join(words),
         camel=pascal[0].lower() + pascal[1:],
         pascal=pascal,
@@ -52,6 +55,12 @@ def safe_names(title: str) -> tuple[Names, tuple[str, ...]]:
     if names.snake == title:
         return names, ()
     return names, (f"In code {title!r} is called {names.snake} (type {names.pascal}).",)
+
+
+def one_line(text: str) -> str:
+    """A name from a file, fit for a comment: nothing in it ends the line or the comment."""
+    shown = "".join(letter if letter.isprintable() and letter != "\\" else "?" for letter in text)
+    return shown.replace("*/", "* /")
 
 
 def _is_reserved(word: str) -> bool:

@@ -16,7 +16,8 @@
 Templates see ``e`` (`edgekit.embed.spec.Embedding`), ``costs`` (`edgekit.embed.resize_cost`),
 ``samples`` (how many golden ones), ``samples_from``, ``version`` and ``target``; the filters ``c``
 (a quoted string for C-like languages), ``f32`` and ``f64`` (a literal that reads back as the same
-number, without a suffix); and the function ``model_bytes(width)``, lines of the model in hex. Output is
+number, without a suffix); and the functions ``model_bytes(width)``, lines of the model in hex, and
+``resolver_operators()``, what TensorFlow Lite Micro calls the file's operators. What is written is
 a function of these alone, so it is the same on every run.
 """
 
@@ -28,6 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgekit.embed.micro import resolver_operators
 from edgekit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from edgekit.embed.spec import Embedding
 
 TARGETS = Path(__file__).with_name("targets")
+_COMMENTS = ("//", "/*", "*", "#pragma")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +101,7 @@ def render(target: Target, spec: Embedding, model: Path, **values: Any) -> dict[
     """
     environment = _environment(target)
     environment.globals["model_bytes"] = lambda width=12: _hex_lines(model, width)
+    environment.globals["resolver_operators"] = lambda: resolver_operators(spec)
     values = {"e": spec, "target": target, **values}
     files = {}
     for template, path in target.files.items():
@@ -109,10 +113,14 @@ def render(target: Target, spec: Embedding, model: Path, **values: Any) -> dict[
 
 
 def wrapper_lines(target: Target, spec: Embedding, files: Mapping[str, str]) -> int:
-    """How many lines the wrapper has, without tests, golden vectors and build files."""
+    """How many lines of code the wrapper has.
+
+    Blank lines, lines that are a comment, tests, golden vectors and build files do not count.
+    """
     environment = _environment(target)
     paths = {environment.from_string(target.files[one]).render(e=spec) for one in target.wrapper}
-    return sum(files[path].count("\n") for path in paths if path in files)
+    lines = [line.strip() for path in paths for line in files.get(path, "").splitlines()]
+    return sum(bool(line) and not line.startswith(_COMMENTS) for line in lines)
 
 
 def _environment(target: Target) -> jinja2.Environment:

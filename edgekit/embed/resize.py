@@ -39,6 +39,14 @@ def target_size(
     return shorter * height // short, shorter * width // short
 
 
+def step(given: int, wanted: int) -> float:
+    """How far apart neighbours are in the given picture; in double precision, and in this order.
+
+    ``given / wanted`` may differ in the last bit, and then another pixel is taken.
+    """
+    return 1 / (wanted / given)
+
+
 def crop_start(size: int, crop: int) -> int:
     """The first row or column of a centre crop; a half goes to the even number."""
     return round((size - crop) / 2)
@@ -65,7 +73,7 @@ def resize(image: Array, size: tuple[int, int], interpolation: Interpolation) ->
             result = _area(image, size)
         case "nearest":
             rows, columns = (
-                np.minimum(np.floor(np.arange(m) * (1 / (m / n))).astype(int), n - 1)
+                np.minimum(np.floor(np.arange(m) * step(n, m)).astype(int), n - 1)
                 for n, m in zip(image.shape[:2], size, strict=True)
             )
             result = image[rows][:, columns]
@@ -76,7 +84,7 @@ def _halfway(given: int, wanted: int) -> tuple[Array, Array]:
     """For each wanted pixel: the given one before it, and how far it is beyond that, in float32."""
     import numpy as np
 
-    place = np.float32((np.arange(wanted) + 0.5) * (given / wanted) - 0.5)
+    place = np.float32((np.arange(wanted) + 0.5) * step(given, wanted) - 0.5)
     before = np.floor(place).astype(int)
     return before, place - before.astype(np.float32)
 
@@ -118,7 +126,7 @@ def _cubic(image: Array, size: tuple[int, int]) -> Array:
         for k, weight in enumerate(_cubic_weights(beyond))
     )
     down = sum(
-        across[(y + k - 1).clip(0, height - 1)] * weight[:, None, None]
+        np.asarray(across)[(y + k - 1).clip(0, height - 1)] * weight[:, None, None]
         for k, weight in enumerate(_cubic_weights(below))
     )
     return np.asarray((down + (1 << 21)) >> 22).clip(0, 255)
@@ -149,9 +157,10 @@ def _area(image: Array, size: tuple[int, int]) -> Array:
         sums = image.astype(np.int64).reshape(rows, tall, columns, wide, -1).sum((1, 3))
         if tall == wide == 2:
             return np.asarray((sums + 2) >> 2)
-        return np.rint(sums.astype(np.float32) * np.float32(1 / (tall * wide)))
+        return np.asarray(np.rint(sums.astype(np.float32) * np.float32(1 / (tall * wide))))
     across = np.einsum("Ww,hwc->hWc", _cover(width, columns), image.astype(np.float32))
-    return np.rint(np.einsum("Hh,hwc->Hwc", _cover(height, rows), across)).clip(0, 255)
+    mean = np.einsum("Hh,hwc->Hwc", _cover(height, rows), across)
+    return np.asarray(np.rint(mean).clip(0, 255))
 
 
 def _steps(given: int, wanted: int) -> tuple[Array, Array]:
@@ -159,7 +168,7 @@ def _steps(given: int, wanted: int) -> tuple[Array, Array]:
     import numpy as np
 
     wanted_place = np.arange(wanted)
-    before = np.floor(wanted_place * (given / wanted)).astype(int)
+    before = np.floor(wanted_place * step(given, wanted)).astype(int)
     beyond = ((wanted_place + 1) - (before + 1) * (wanted / given)).astype(np.float32)
     return before, np.where(beyond <= 0, np.float32(0), beyond - np.floor(beyond))
 
@@ -168,11 +177,11 @@ def _cover(given: int, wanted: int) -> Array:
     """(wanted, given): which share of a wanted pixel each given one covers."""
     import numpy as np
 
-    step = given / wanted
+    size = step(given, wanted)
     shares = np.zeros((wanted, given), np.float32)
     for place in range(wanted):
-        start, end = place * step, place * step + step
-        whole = min(step, given - start)
+        start, end = place * size, place * size + size
+        whole = min(size, given - start)
         last = min(int(np.floor(end)), given - 1)
         first = min(int(np.ceil(start)), last)
         if first - start > _LEAST_COVER:

@@ -89,7 +89,11 @@ def nearest(image: Array, size: tuple[int, int]) -> Array:
 
 
 _WAYS: tuple[tuple[str, str, Callable[[Array, tuple[int, int]], Array]], ...] = (
-    ("bilinear", "Android's createScaledBitmap with a filter, GPU texture sampling", float_bilinear),
+    (
+        "bilinear",
+        "Android's createScaledBitmap with a filter, GPU texture sampling",
+        float_bilinear,
+    ),
     ("antialiased", "browsers' high quality, Core Graphics, Pillow, TorchVision", antialiased),
     ("nearest", "Android's createScaledBitmap without a filter", nearest),
 )

@@ -14,6 +14,7 @@ from edgekit.embed.completion import Stated, complete
 from edgekit.embed.describe import describe
 from edgekit.embed.golden import golden_files
 from edgekit.embed.module import write_module
+from edgekit.embed.names import one_line
 from edgekit.embed.render import load_target, render, wrapper_lines
 from edgekit.embed.resize_cost import ResizeCost, resize_costs
 from edgekit.embed.samples import choose, find_folder, read_pictures
@@ -132,7 +133,7 @@ def embed(request: EmbedRequest, progress: Progress) -> EmbedResult:
 
         samples = _stages(spec, contract, choose(pictures, request.golden), run)
         costs = resize_costs(spec, contract.inputs[0], [p for _, p in pictures], run)
-    origin = f"{folder.name} ({said_by})"
+    origin = one_line(f"{folder.name} ({said_by})")
     texts = render(
         target,
         spec,

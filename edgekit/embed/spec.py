@@ -24,7 +24,8 @@ class Names:
 
     Attributes:
         title: as the user or the file says it; only for text.
-        snake, camel, pascal, kebab, upper: ``my_net``, ``myNet``, ``MyNet``, ``my-net``, ``MY_NET``.
+        snake, camel, pascal, kebab, upper: ``my_net``, ``myNet``, ``MyNet``, ``my-net`` and
+            ``MY_NET``.
     """
 
     title: str

@@ -164,9 +164,7 @@ def _best(scores: Array, task: Classification) -> Array:
     return np.stack([order, values[order]], axis=1).astype(np.float32)
 
 
-def _boxes(
-    spec: Embedding, contract: Contract, outputs: Sequence[Array], task: Detection
-) -> Array:
+def _boxes(spec: Embedding, contract: Contract, outputs: Sequence[Array], task: Detection) -> Array:
     import numpy as np
 
     decoder = next(entry.decoder for entry in contract.outputs if entry.decoder)

@@ -119,6 +119,7 @@ class Plan:
             "files": {scheme: str(self.file(scheme)) for scheme in self.schemes},
             "effort": self.request.effort,
             "ranges": self.request.ranges,
+            "without": list(self.request.without),
             "targets": [profile.name for profile in self.targets],
             "gates": {
                 scheme: [str(gate) for gate in self.gates_of(scheme, self.task)]

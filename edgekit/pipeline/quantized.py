@@ -185,6 +185,7 @@ class _Making:
             "feeds": candidates.feeds(self.reference, bindings, "calibration"),
             "parity": candidates.feeds(self.reference, bindings, "parity"),
             "work": str(self.work),
+            "without": list(self.plan.request.without),
         }
 
     def _quantize(
@@ -211,6 +212,7 @@ class _Making:
                 "effort": setting.effort,
                 "ranges": setting.ranges,
                 "kept": kept,
+                "without": list(self.plan.request.without),
             },
         )
         return result

@@ -20,6 +20,7 @@ from edgekit.pipeline.reference import Reference
 from edgekit.raw_pixels.fold import fold
 from edgekit.raw_pixels.normalization import WHITE, Normalization, raw
 from edgekit.results import Attempt
+from edgekit.tflite.metadata import read_contract
 from edgekit.tflite.model import read, write
 from edgekit.toolchain.workshop import Workshop
 
@@ -52,8 +53,9 @@ def fold_preprocess(
     """
     folder = work / "raw-pixels"
     folder.mkdir()
+    fed = plan.request.feed_color
     workshop.progress.step("Folding the preprocessing in")
-    wanted = _normalizations(reference.contract, plan.request.feed_color)
+    wanted = _normalizations(reference.contract, fed)
     model = read(floating.path)
     for number, binding in enumerate(floating.bindings):
         if binding.reference not in wanted:
@@ -63,11 +65,7 @@ def fold_preprocess(
         workshop.progress.note(str(done))
     path = folder / floating.path.name
     write(model, path)
-    turned = replace(
-        reference,
-        contract=_raw_contract(reference.contract, plan.request.feed_color, wanted),
-        data=_raw_data(reference.data, wanted, folder, workshop),
-    )
+    turned = on_raw_pixels(reference, fed, folder, workshop)
     workshop.progress.update(1.0)
     parity, bindings = candidates.measure(
         path,
@@ -87,6 +85,36 @@ def fold_preprocess(
     )
     others = tuple(attempt if one is floating.attempt else one for one in attempts)
     return folded, others, turned
+
+
+def on_raw_pixels(reference: Reference, fed: Color, folder: Path, workshop: Workshop) -> Reference:
+    """The reference's outputs, with the samples and the contract of files that take raw pixels.
+
+    Args:
+        reference: with the samples as the framework takes them.
+        fed: the colours of the pixels.
+        folder: for the new samples.
+        workshop: told where the samples were not made of whole pixels.
+
+    Raises:
+        UsageError: no input is a picture with a known preprocessing.
+    """
+    wanted = _normalizations(reference.contract, fed)
+    return replace(
+        reference,
+        contract=_raw_contract(reference.contract, fed, wanted),
+        data=_raw_data(reference.data, wanted, folder, workshop),
+    )
+
+
+def takes_raw_pixels(file: Path) -> bool:
+    """Whether a `.tflite` normalises by itself, as its contract says.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    contract = read_contract(file)
+    return contract is not None and any(entry.folded for entry in contract.inputs)
 
 
 _Wanted = dict[str, tuple[Normalization, int]]

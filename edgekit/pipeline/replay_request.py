@@ -107,6 +107,8 @@ def _values(lock: Lock, places: Mapping[str, Path]) -> dict[str, Any]:
     model, factory = table.pop("model", None), table.pop("factory", None)
     if model is None:
         model = f"{places['model']}:{factory}" if factory else str(places["model"])
+    elif str(model).rpartition(":")[0].endswith(".py") or ":" not in str(model):
+        raise ValueError(f"model = {model!r} is a file, and has no digest")
     found = [name for name in PATHS[1:] if name in places]
     if not table.pop("parity_apart", False) and "parity" in found:
         found.remove("parity")

@@ -10,7 +10,7 @@ from typing import Any
 from edgekit.contract import Color, Task
 from edgekit.pipeline.ladder import Setting
 from edgekit.toolchain.workshop import Limits
-from edgekit.types import Effort, IoDtype, Scheme, TensorSpec
+from edgekit.types import Effort, IoDtype, Pass, Scheme, TensorSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +31,7 @@ class ConversionRequest:
         io_dtype: of ``int8``: which of the all-integer schemes is made in its place.
         effort: how carefully the model is prepared for int8, see `edgekit.types.Effort`.
         ranges: how activation ranges are chosen: auto, minmax, mse, entropy, percentile:99.99.
+        without: passes that are left out of the preparation for int8.
         keep_prepared: also write the prepared float model.
         keep_float, keep_int16: operators of the int8 schemes, by the names of their first outputs,
             that compute in float, or with 16-bit activations.
@@ -66,6 +67,7 @@ class ConversionRequest:
     io_dtype: IoDtype | None = None
     effort: Effort = "balanced"
     ranges: str = "auto"
+    without: tuple[Pass, ...] = ()
     keep_prepared: bool = False
     keep_float: tuple[str, ...] = ()
     keep_int16: tuple[str, ...] = ()

@@ -34,7 +34,8 @@ def find_module(name: str, folders: Sequence[Path]) -> Path | None:
     relative = Path(*name.split("."))
     for folder in folders:
         for file in (folder / relative / "__init__.py", folder / relative.with_suffix(".py")):
-            if file.is_file() and "site-packages" not in file.parts:
+            # Unlike Path.is_file, this takes a name that is too long for one that is not there.
+            if os.path.isfile(file) and "site-packages" not in file.parts:  # noqa: PTH113
                 return file
     return None
 

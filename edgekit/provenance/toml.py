@@ -29,9 +29,14 @@ def _section(table: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[str]:
             yield f"{_key(key)} = {_value(value, len(_key(key)) + 3)}"
     for key, value in below.items():
         name = ".".join(map(_key, (*path, key)))
-        for part in value if isinstance(value, list) else [value]:
-            yield f"\n[[{name}]]" if isinstance(value, list) else f"\n[{name}]"
-            yield from _section(part, (*path, key))
+        if isinstance(value, list):
+            for part in value:
+                yield f"\n[[{name}]]"
+                yield from _section(part, (*path, key))
+            continue
+        if not value or not all(map(_is_section, value.values())):
+            yield f"\n[{name}]"  # a table of nothing but tables needs no heading
+        yield from _section(value, (*path, key))
 
 
 def _is_section(value: Any) -> bool:

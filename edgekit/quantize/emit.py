@@ -87,13 +87,11 @@ def emit(
     Raises:
         ConversionError: litert-quantizer refuses the model.
     """
-    import numpy as np
     from litert_quantizer import quantizer
 
     loaded = read(model)
     _refuse_what_cannot_be_right(loaded, scheme)
-    if ranges is not None:
-        ranges = {**ranges, **stated(loaded)}
+    ranges = None if ranges is None else {**ranges, **stated(loaded)}
     integer = scheme in INT8_SCHEMES.values()
     changes = rewrite(loaded) if integer else []
     asked, care = exceptions, Care(ranges=dict(ranges or {}))
@@ -116,15 +114,7 @@ def emit(
         if ranges is None:
             raise ValueError(f"{scheme} needs ranges")
         ranges = tied(loaded, ranges) if integer else ranges
-        # As many axes as the tensor has: constants beside it in a CONCATENATION need that.
-        ranks = {tensor.name: len(tensor.shape) for tensor in loaded.main.tensors}
-        statistics = {
-            name: {
-                "min": np.full((1,) * ranks.get(name, 2), low, np.float32),
-                "max": np.full((1,) * ranks.get(name, 2), high, np.float32),
-            }
-            for name, (low, high) in _usable(ranges).items()
-        }
+        statistics = _statistics(loaded, _usable(ranges))
     try:
         result = engine.quantize(
             statistics, enable_progress_bar=False, enable_progress_report=False
@@ -145,6 +135,23 @@ def emit(
         _refuse_untouched(quantized, scheme)
     outcome.changed[:0] = changes
     return outcome
+
+
+def _statistics(model: Model, ranges: Ranges) -> dict[str, Any]:
+    """The ranges as litert-quantizer has them: arrays with as many axes as the tensor.
+
+    Constants beside a tensor in a CONCATENATION are refused otherwise.
+    """
+    import numpy as np
+
+    ranks = {tensor.name: len(tensor.shape) for tensor in model.main.tensors}
+    return {
+        name: {
+            key: np.full((1,) * ranks.get(name, 2), end, np.float32)
+            for key, end in zip(("min", "max"), limits, strict=True)
+        }
+        for name, limits in ranges.items()
+    }
 
 
 def refuse_bad_source(model: Model) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -20,7 +20,7 @@ from edgekit.quantize.prepare import PassResult, Prepared, held_out, prepare, sp
 from edgekit.quantize.settling import settling
 from edgekit.quantize.weight_schemes import WeightResult, prepare_weights
 from edgekit.tflite.model import read
-from edgekit.types import CALIBRATED_SCHEMES, INT8_SCHEMES, WEIGHT_SCHEMES, Effort, Scheme
+from edgekit.types import CALIBRATED_SCHEMES, INT8_SCHEMES, WEIGHT_SCHEMES, Effort, Pass, Scheme
 
 _INTEGER_WEIGHTS: frozenset[Scheme] = CALIBRATED_SCHEMES | WEIGHT_SCHEMES
 _WITH_EXACT_ACTIVATIONS: frozenset[Scheme] = WEIGHT_SCHEMES | {"int16x8"}
@@ -55,10 +55,11 @@ def quantize(
     method: str = "auto",
     keep_prepared: Path | None = None,
     parity: Sequence[Feed] = (),
+    without: Collection[Pass] = (),
     progress: Callable[[float, str], None],
 ) -> Outcome:
     """Write one file per scheme; see `Engine` and `Engine.write`."""
-    engine = Engine(model, feeds, work=work, parity=parity)
+    engine = Engine(model, feeds, work=work, parity=parity, without=without)
     return engine.write(
         outputs, effort=effort, method=method, keep_prepared=keep_prepared, progress=progress
     )
@@ -73,18 +74,26 @@ class Engine:
         work: a folder for intermediate files.
         parity: samples that the files will be compared on; only for a look whether the
             calibration samples are like them.
+        without: passes that are left out of every preparation.
 
     Raises:
         ModelError: the file is quantized already.
     """
 
     def __init__(
-        self, model: Path, feeds: Sequence[Feed], *, work: Path, parity: Sequence[Feed] = ()
+        self,
+        model: Path,
+        feeds: Sequence[Feed],
+        *,
+        work: Path,
+        parity: Sequence[Feed] = (),
+        without: Collection[Pass] = (),
     ) -> None:
         refuse_bad_source(read(model))
         self._as_it_came = model
         self.model = before_passes(model, work)
         self._feeds, self._work, self._parity = feeds, work, parity
+        self._without = without
         self._cuts: dict[bool, heads.Split] = {}
         self._screened: dict[bool, Screened] = {}
         self._prepared: dict[tuple[Effort, str], Prepared] = {}
@@ -197,6 +206,7 @@ class Engine:
                 effort=effort,
                 method=method,
                 observed=screened.histograms,
+                without=self._without,
                 progress=progress,
             )
         return self._prepared[effort, method]

@@ -7,10 +7,11 @@ helps. So the prepared model is never worse than the original there.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 from edgekit.errors import ConversionError
 from edgekit.quantize import passes, ranges
@@ -18,7 +19,7 @@ from edgekit.quantize.judge import Judge
 from edgekit.quantize.observe import Feed, Histogram, Ranges, choose_samples, count_samples, observe
 from edgekit.quantize.passes import Bench
 from edgekit.tflite.model import read
-from edgekit.types import Effort
+from edgekit.types import Effort, Pass
 
 _HELD_OUT = 0.25
 _MOST_TO_LEARN, _MOST_TO_JUDGE = 128, 32
@@ -38,6 +39,12 @@ _SHRINKS = (0.97, 0.94, 0.9)
 """Of either end of an input's range."""
 _DRAWS = (1, 0.03), (2, 0.1), (3, 0.2), (4, 0.1)
 """Seed and damping of what thorough tries besides the first draw."""
+_ALL: frozenset[Pass] = frozenset(get_args(Pass))
+_PASSES: dict[Effort, frozenset[Pass]] = {
+    "fast": frozenset({"bias-correction", "drift-correction"}),
+    "balanced": _ALL,
+    "thorough": _ALL,
+}
 _CANDIDATES: dict[Effort, tuple[str, ...]] = {
     "fast": ("mse",),
     "balanced": ("mse",),
@@ -83,6 +90,7 @@ def prepare(
     effort: Effort,
     method: str = "auto",
     observed: dict[str, Histogram] | None = None,
+    without: Collection[Pass] = (),
     progress: Callable[[float, str], None],
 ) -> Prepared:
     """Find the float model and the ranges whose int8 file is closest to the original.
@@ -95,6 +103,7 @@ def prepare(
         effort: see `edgekit.types.Effort`.
         method: see `edgekit.quantize.ranges.parse_method`; ``auto`` measures minmax and mse.
         observed: histograms of the samples in the model, where it has run on them before.
+        without: passes that are left out. Where rounding is, biases are corrected as ``fast`` does.
         progress: told the fraction done.
 
     Raises:
@@ -117,23 +126,26 @@ def prepare(
         return plain
     plain.passes.append(_result("as it comes", f"ranges {_name(chosen)}", plain.int8_db, True, 0.0))
     run = _Run(judge, Bench(feeds=learn, work=work), chosen, percentile, plain)
-    if effort in ("balanced", "thorough"):
+    wanted = _PASSES[effort] - set(without)
+    if "equalization" in wanted:
         progress(0.35, "equalizing channels")
         run.equalize(feeds, _part(progress, 0.35, 0.45))
+    if "input-ranges" in wanted:
         run.settle_inputs(_part(progress, 0.45, 0.55))
+    run.best.unrounded = unrounded = run.best.model
+    if "rounding" in wanted:
         progress(0.55, "rounding weights")
-        run.best.unrounded = unrounded = run.best.model
         run.try_pass("error-compensated rounding", passes.round_weights)
         if effort == "thorough":
             run.draw_again(unrounded, _part(progress, 0.6, 0.9))
-    else:
+    elif "bias-correction" in wanted:  # rounding does it on its way
         progress(0.55, "correcting biases")
-        run.best.unrounded = run.best.model
         run.try_pass("bias correction", passes.correct_bias)
     progress(0.9, "choosing ranges")
     run.choose_ranges(run.histograms or histograms, _CANDIDATES[effort])
-    progress(0.95, "correcting drift")
-    run.try_pass("drift correction", partial(passes.correct_drift, original=model))
+    if "drift-correction" in wanted:
+        progress(0.95, "correcting drift")
+        run.try_pass("drift correction", partial(passes.correct_drift, original=model))
     return _never_worse(run.best, plain)
 
 

@@ -82,13 +82,14 @@ def rank(request: dict[str, Any], progress: Callable[[float, str], None]) -> dic
 
 def _engine(request: dict[str, Any]) -> Engine:
     """The engine of a model and its samples; a session has one, made on the first request."""
-    made_from = json.dumps([request["artifact"], request["feeds"], request["work"]])
+    made_from = json.dumps([request[key] for key in ("artifact", "feeds", "work", "without")])
     if made_from not in _engines:
         _engines[made_from] = Engine(
             Path(request["artifact"]),
             _feeds(request["feeds"]),
             work=Path(request["work"]),
             parity=_feeds(request.get("parity", [])),
+            without=request["without"],
         )
     return _engines[made_from]
 

@@ -99,7 +99,9 @@ def _beside(
     side = {1: "rows", 2: "columns"}[axis]
     parts = [picture]
     if low:
-        parts.insert(0, _constant(graph, f"{picture.name}/{side}_before", picture, pixel, axis, low))
+        parts.insert(
+            0, _constant(graph, f"{picture.name}/{side}_before", picture, pixel, axis, low)
+        )
     if high:
         parts.append(_constant(graph, f"{picture.name}/{side}_after", picture, pixel, axis, high))
     shape = list(picture.shape)

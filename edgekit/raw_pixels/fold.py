@@ -92,6 +92,8 @@ def fold(model: Model, number: int, normalization: Normalization, axis: int) -> 
         if found is None:
             folded = Folded(input=tensor.name, how="nothing")
         else:
+            for picture in (found.picture, *(pad.outputs[0] for pad in found.pads)):
+                picture.state_range(0.0, WHITE)
             added = _into(graph, found, normalization)
             name = found.convolution.outputs[0].name
             folded = Folded(input=tensor.name, how="convolution", operator=name, added=added)
@@ -205,14 +207,10 @@ def _set_constant(graph: Subgraph, operator: Operator, place: int, values: Array
         inputs.append(tensor.index)
 
 
-def _replace_border(
-    graph: Subgraph, path: _Path, normalization: Normalization
-) -> tuple[str, ...]:
+def _replace_border(graph: Subgraph, path: _Path, normalization: Normalization) -> tuple[str, ...]:
     """Put a border of the right pixels in the place of every PAD and of SAME padding."""
     operator, before = path.convolution, len(graph.raw.operators)
-    padded = borders.add_border(
-        graph, operator, path.picture, normalization.zeros, path.padding
-    )
+    padded = borders.add_border(graph, operator, path.picture, normalization.zeros, path.padding)
     added = len(graph.raw.operators) - before
     for place in range(operator.index, operator.index + added):
         graph.operators[place].outputs[0].state_range(0.0, WHITE)
@@ -294,5 +292,7 @@ def _compute(
         last = place == len(steps) - 1
         made = values if last else graph.add_tensor(f"{stated.name}_out", tensor.shape, "float32")
         graph.insert_operator(place, name, [current, stated], [made], options=options)
+        if name == "GATHER":
+            made.state_range(0.0, WHITE)
         current = made
     return tuple(name for name, _, _ in steps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,11 @@ class Normalization:
             shifts=tuple(-m / s for m, s in zip(mean, std, strict=True)),
             order=tuple(order),
         )
+
+    @classmethod
+    def from_table(cls, table: Mapping[str, Any]) -> Normalization:
+        """From what `dataclasses.asdict` gives, after it was JSON."""
+        return cls(**{name: tuple(values) for name, values in table.items()})
 
     @property
     def is_identity(self) -> bool:

@@ -31,8 +31,13 @@ def roles(contract: Contract) -> dict[str, str]:
         return {}
     order = decoder.box or "yxyx"
     if decoder.format == "boxes" and decoder.count and order in _EDGES:
-        named = (entry.tensor.name, decoder.classes, decoder.scores, decoder.count)
-        known = ("location", "category", "score", "number of detections")
+        named: tuple[str | None, ...] = (
+            entry.tensor.name,
+            decoder.classes,
+            decoder.scores,
+            decoder.count,
+        )
+        known: tuple[str, ...] = ("location", "category", "score", "number of detections")
     elif decoder.format == "ssd" and _anchors(contract, decoder) is not None and order == "yxyx":
         named, known = (entry.tensor.name, decoder.scores), ("location", "score")
     else:
@@ -87,9 +92,7 @@ def _output(
         shares = decoder.normalized or "category" not in known.values()
         content = schema.boxes(edges, normalized=shares)
     units = [schema.threshold(decoder.score_threshold)] if role == "score" else []
-    return schema.tensor(
-        role, _DESCRIPTIONS[role], content=content, units=units, files=named
-    )
+    return schema.tensor(role, _DESCRIPTIONS[role], content=content, units=units, files=named)
 
 
 _DESCRIPTIONS = {
@@ -116,4 +119,4 @@ def _anchors(contract: Contract, decoder: Decoder) -> Array | None:
     if decoder.normalized or not sizes:
         return anchors
     height, width = (contract.inputs[0].tensor.shape[axis] or 1 for axis in sizes[0][:2])
-    return anchors / np.array([width, height, width, height])
+    return np.asarray(anchors / np.array([width, height, width, height]))

@@ -26,15 +26,16 @@ _BOUNDARIES = 1
 _RATIO, _PIXEL = 0, 1
 
 
-def model(
-    name: str, description: str, graph: Table, *, min_parser_version: str
-) -> Table:
+def model(name: str, description: str, graph: Table, *, min_parser_version: str) -> Table:
     """``ModelMetadata``, the root."""
     return Table({0: name, 1: description, 3: [graph], 7: min_parser_version})
 
 
 def graph(
-    inputs: Sequence[Table], outputs: Sequence[Table], groups: Sequence[Table], custom: Sequence[Table]
+    inputs: Sequence[Table],
+    outputs: Sequence[Table],
+    groups: Sequence[Table],
+    custom: Sequence[Table],
 ) -> Table:
     """``SubGraphMetadata``; inputs and outputs in the file's order."""
     return Table({2: inputs, 3: outputs, 8: groups, 9: custom})
@@ -65,9 +66,7 @@ def feature() -> Table:
 
 def image(color: ColorSpace, height: int, width: int) -> Table:
     """``Content`` of a picture, with its size."""
-    size = Table(
-        {0: Number(kind="uint32", value=width), 1: Number(kind="uint32", value=height)}
-    )
+    size = Table({0: Number(kind="uint32", value=width), 1: Number(kind="uint32", value=height)})
     return _content(_IMAGE, Table({0: Number(kind="int8", value=_COLORS[color]), 1: size}))
 
 

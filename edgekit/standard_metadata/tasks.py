@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
 
 _IDENTIFIER = b"V001"
-_NO_ACTIVATION = 0
 _ACTIVATIONS = {"none": 0, "sigmoid": 1, "softmax": 2}
 
 
@@ -42,6 +41,7 @@ def detector(decoder: Decoder, anchors: Array, classes: int) -> Table:
             0: Number(kind="int32", value=classes),
             1: Number(kind="int32", value=len(anchors)),
             2: Number(kind="int32", value=4),
+            5: Number(kind="int32", value=2),  # of a keypoint; asked for even where there is none
             6: Number(kind="float32", value=x),
             7: Number(kind="float32", value=y),
             8: Number(kind="float32", value=w),

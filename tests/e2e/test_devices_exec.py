@@ -289,7 +289,9 @@ def test_benchmark_on_a_device(model):
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer
     document = json.loads(answer.stdout)
-    assert document["device"] == HERE
+    assert document["device"] == document["environment"]["device"] == HERE
+    assert document["environment"]["ai-edge-litert"]
+    assert "opencv-python-headless" not in document["environment"]  # that is the host's
     assert len(document["timings"]["tiny"]["latency"]["samples_ms"]) >= 5
 
 

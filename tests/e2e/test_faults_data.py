@@ -86,6 +86,7 @@ def test_a_gate_that_fails_leaves_the_files_and_says_so(folder: Path) -> None:
     assert {path.name for path in (folder / "out").iterdir()} == {
         "tiny_fp32.tflite",
         "edgekit-report.json",
+        "edgekit.lock",
     }
 
 

@@ -21,7 +21,7 @@ from edgekit.quantize.observe import Feed, observe, samples
 from edgekit.quantize.prepare import Prepared, held_out, prepare, split_feeds
 from edgekit.quantize.ranges import choose, parse_method
 from edgekit.tflite.model import read, write
-from edgekit.types import Effort, Scheme
+from edgekit.types import Effort, Pass, Scheme
 
 _SHAPE = (8, 8, 3)
 _COUNT = 16
@@ -108,6 +108,27 @@ def test_the_same_files_give_the_same_bytes(effort: Effort, tmp_path: Path):
         _, _, result = _prepare(folder, effort)
         found.append((result.model.read_bytes(), result.ranges, result.int8_db))
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(
+    ("left_out", "gone"),
+    [
+        ("equalization", "channel equalization"),
+        ("rounding", "error-compensated rounding"),
+        ("drift-correction", "drift correction"),
+    ],
+)
+def test_a_pass_can_be_left_out(left_out: Pass, gone: str, tmp_path: Path):
+    path, feeds, whole = _prepare(tmp_path, "balanced")
+    work = tmp_path / "without"
+    work.mkdir()
+    result = prepare(
+        path, feeds=feeds, work=work, effort="balanced", without=[left_out], progress=quiet
+    )
+    names = [one.name for one in result.passes]
+    assert gone in {one.name for one in whole.passes}
+    assert gone not in names
+    assert ("bias correction" in names) is (left_out == "rounding")
 
 
 @pytest.mark.parametrize("count", [1, 3])

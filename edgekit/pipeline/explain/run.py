@@ -19,7 +19,7 @@ from edgekit.pipeline.target import open_target
 from edgekit.sources import recognise
 from edgekit.toolchain.workshop import Workshop
 from edgekit.types import Progress
-from edgekit.validation.explain.points import Explanation, OpFinding, StageFinding
+from edgekit.validation.explain.points import EXACT_DB, Explanation, OpFinding, StageFinding
 
 
 def explain(request: ExplainRequest, progress: Progress) -> Explanation:
@@ -101,6 +101,8 @@ def verdict(
     if not real:
         return "Nothing could be compared."
     worst = min(real, key=lambda op: op.added_db)
+    if worst.added_db >= EXACT_DB:
+        return "Nothing departs: every operator computes what the reference does."
     return (
         f"Nothing is wrong with a single operator: the outputs have {level:.1f} dB, and none adds "
         f"more error than {worst.name} ({worst.operator}), {worst.added_db:.1f} dB."
@@ -109,14 +111,18 @@ def verdict(
 
 def _conversion(request: ExplainRequest, given: Given, samples: int) -> ConversionRequest:
     """The conversion whose stages are looked at; any parity is good enough to look."""
-    pictures = [e.preprocess for e in given.contract.inputs if e.preprocess is not None]
-    own = {} if request.config or not pictures else asdict(pictures[0])
+    pictures = [e for e in given.contract.inputs if e.preprocess is not None]
+    wanted = pictures[0].folded or pictures[0].preprocess if pictures else None
+    own = {} if request.config or wanted is None else asdict(wanted)
+    folded = next((e.preprocess for e in pictures if e.folded), None)
     return ConversionRequest(
         model=request.reference,
         weights=request.weights,
         trust_pickle=request.trust_pickle,
         inputs=request.inputs,
         preprocess={**own, **request.preprocess},
+        fold_preprocess=folded is not None,
+        feed_color="BGR" if folded is not None and folded.color == "BGR" else "RGB",
         calibration=request.data,
         samples=samples,
         parity_samples=samples,

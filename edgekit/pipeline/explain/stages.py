@@ -17,6 +17,7 @@ from edgekit.pipeline.explain.request import ExplainRequest
 from edgekit.pipeline.explain.traces import trace_file, trace_model
 from edgekit.pipeline.floats import make_float
 from edgekit.pipeline.plan import plan
+from edgekit.pipeline.raw_pixels import fold_preprocess, on_raw_pixels, takes_raw_pixels
 from edgekit.pipeline.reference import make_reference, spec_tables
 from edgekit.pipeline.request import ConversionRequest
 from edgekit.tflite.model import read
@@ -102,16 +103,22 @@ def framework_chain(
     if planned.source.kind != "onnx":
         traces += _look(planned.runner, fed, workshop, work / "framework", notes)
     onnx: Path | None = Path(planned.source.location) if planned.source.kind == "onnx" else None
-    if request.floating is not None:
+    if request.floating is not None and (
+        takes_raw_pixels(request.floating) == conversion.fold_preprocess
+    ):
         floating = request.floating
+        if conversion.fold_preprocess:
+            reference = on_raw_pixels(reference, conversion.feed_color, inner, workshop)
         _, bindings = candidates.measure(
             floating, reference, workshop, name="the float file", work=inner / "outputs"
         )
     else:
-        made, _ = make_float(planned, reference, workshop, inner)
+        made, tried = make_float(planned, reference, workshop, inner)
+        onnx = next(iter(made.path.parent.glob("*.onnx")), onnx)
+        told = _correspondence(made.path.parent)
+        if conversion.fold_preprocess:
+            made, _, reference = fold_preprocess(planned, made, tried, reference, workshop, inner)
         floating, bindings = made.path, made.bindings
-        onnx = next(iter(floating.parent.glob("*.onnx")), onnx)
-        told = _correspondence(floating.parent)
     # An output is one of the model's outputs, whatever is wrong with it.
     wanted = [spec.name for spec in reference.outputs]
     told = {**{t.name: wanted for t in read(floating).main.outputs}, **told}

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.contract import Contract
+from edgekit.contract import Contract, InputContract, image_axes
 from edgekit.errors import ConversionError
 from edgekit.pipeline.candidates import numbered
 from edgekit.pipeline.parts import together
-from edgekit.pipeline.validation.job import CandidateJob, Feed, Span, Taken, turn, turn_back
+from edgekit.pipeline.validation.job import CandidateJob, Feed, Span, Taken, turn_back
+from edgekit.raw_pixels.normalization import Normalization
 from edgekit.runners.protocol import Described, Runner
 from edgekit.tflite.summary import Port, Summary
 from edgekit.types import Binding, TensorSpec
@@ -85,16 +86,9 @@ def bind(
     names = [spec.name for spec in mine]
     job = CandidateJob(
         path=str(path),
-        feeds=[
-            Feed(
-                source=names.index(binding.reference),
-                permutation=binding.permutation,
-                shape=[size or 1 for size in spec.shape],
-            )
-            for binding, spec in zip(fed, described.inputs, strict=True)
-        ],
+        feeds=_feeds(fed, described, contract, own),
         outputs=taken,
-        spans=_spans(summary, fed, names, bindings, taken),
+        spans=_spans(summary, fed, names, bindings, taken, own),
     )
     return Bound(
         job=job,
@@ -116,15 +110,8 @@ def _try(
     """How close the outputs come with the inputs turned so, in decibels of the worst output."""
     import numpy as np
 
-    by_name = {
-        entry.tensor.name: stack for entry, stack in zip(contract.inputs, inputs, strict=True)
-    }
-    given = runner.run(
-        [
-            turn(by_name[binding.reference], binding.permutation, [s or 1 for s in spec.shape])
-            for binding, spec in zip(trial, described.inputs, strict=True)
-        ]
-    )
+    feeds = _feeds(trial, described, contract, own)
+    given = runner.run([feed.of(inputs[feed.source]) for feed in feeds])
     specs, stacks = [], []
     for spec, places, part in together(own, described.outputs):
         specs.append(spec)
@@ -149,6 +136,48 @@ def _try(
         columns = sums(like, turn_back(stacks[binding.index], binding.permutation, like))
         found.append(sqnr_db(float(columns["signal"].sum()), float(columns["noise"].sum())))
     return min(found), trial, tuple(bindings)
+
+
+def _feeds(
+    bindings: Sequence[Binding], described: Described, contract: Contract, own: Contract | None
+) -> list[Feed]:
+    """What each of the file's inputs is fed, in the file's order."""
+    names = [entry.tensor.name for entry in contract.inputs]
+    feeds = []
+    for place, (binding, spec) in enumerate(zip(bindings, described.inputs, strict=True)):
+        source = names.index(binding.reference)
+        pixels, channels = _pixels(contract.inputs[source], _input(own, place))
+        feeds.append(
+            Feed(
+                source=source,
+                permutation=binding.permutation,
+                shape=[size or 1 for size in spec.shape],
+                pixels=pixels,
+                channels=channels,
+            )
+        )
+    return feeds
+
+
+def _input(own: Contract | None, place: int) -> InputContract | None:
+    return own.inputs[place] if own is not None and place < len(own.inputs) else None
+
+
+def _pixels(
+    entry: InputContract, theirs: InputContract | None
+) -> tuple[Normalization | None, int]:
+    """How the reference's values come from the pixels of a file that normalises by itself.
+
+    And the axis of the reference's channels, counted from the last.
+    """
+    axes = image_axes(entry.tensor)
+    if theirs is None or theirs.folded is None or theirs.preprocess is None:
+        return None, -1
+    if entry.preprocess is None or axes is None:
+        return None, -1
+    channels = entry.tensor.shape[axes[2]] or 0
+    found = Normalization.of(entry.preprocess, channels, theirs.preprocess.color)
+    return (None if found.is_identity else found), axes[2] - len(entry.tensor.shape)
 
 
 def _one(stack: Array, spec: TensorSpec) -> Array:
@@ -192,11 +221,17 @@ def _spans(
     names: Sequence[str],
     bindings: Sequence[Binding],
     taken: Sequence[Taken],
+    own: Contract | None,
 ) -> list[Span]:
-    """The ranges that the file's scales can represent; not of outputs that it has in parts."""
+    """The ranges that the file's scales can represent; not of outputs that it has in parts.
+
+    Raw pixels are left out: they have the range of their type, whatever the picture.
+    """
     spans = []
-    for port, binding in zip(summary.inputs, fed, strict=True):
-        if limits := _limits(port):
+    for number, (port, binding) in enumerate(zip(summary.inputs, fed, strict=True)):
+        entry = _input(own, number)
+        raw = entry is not None and entry.folded is not None
+        if not raw and (limits := _limits(port)):
             place = names.index(binding.reference)
             spans.append(_span("input", place, binding.reference, limits))
     for place, (binding, one) in enumerate(zip(bindings, taken, strict=True)):

@@ -26,7 +26,7 @@ def agreed(contracts: Mapping[str, Contract | None], stated: Sequence[str] = ())
     Raises:
         UsageError: two files want other inputs, or mean something else by their outputs.
     """
-    known = {name: whole(one) for name, one in contracts.items() if one is not None}
+    known = {name: original(whole(one)) for name, one in contracts.items() if one is not None}
     if not known:
         return None
     (first, contract), *others = known.items()
@@ -54,6 +54,31 @@ def whole(contract: Contract) -> Contract:
         tensor = replace(entry.tensor, name=part.of, shape=tuple(shape))
         outputs[part.of] = replace(before or entry, tensor=tensor, part=None)
     return Contract(inputs=contract.inputs, outputs=tuple(outputs.values()))
+
+
+def original(contract: Contract) -> Contract:
+    """The contract with what the original model is given, where a file normalises by itself."""
+    inputs = tuple(
+        replace(entry, preprocess=entry.folded or entry.preprocess, folded=None)
+        for entry in contract.inputs
+    )
+    return replace(contract, inputs=inputs)
+
+
+def on_raw_pixels(agreed: Contract | None, reference: Contract | None) -> Contract | None:
+    """What the candidates agree on, for a reference that is a `.tflite` with a contract of its own.
+
+    One that normalises by itself is given raw pixels.
+    """
+    if reference is None or not any(entry.folded for entry in reference.inputs):
+        return agreed
+    if agreed is None or len(agreed.inputs) != len(reference.inputs):
+        return agreed or reference
+    inputs = tuple(
+        replace(mine, preprocess=own.preprocess) if own.folded else mine
+        for mine, own in zip(agreed.inputs, reference.inputs, strict=True)
+    )
+    return replace(agreed, inputs=inputs)
 
 
 def on_reference(

@@ -15,7 +15,7 @@ from edgekit.datasets.digests import sample_digest
 from edgekit.errors import DataError
 from edgekit.pipeline.validation import tasks
 from edgekit.pipeline.validation.data import Samples, label_for_input, open_samples
-from edgekit.pipeline.validation.job import CandidateJob, Job, turn, turn_back
+from edgekit.pipeline.validation.job import CandidateJob, Job, turn_back
 from edgekit.pipeline.validation.store import read_table, write_table
 from edgekit.validation.metrics import Batch
 from edgekit.validation.parity import sums
@@ -255,8 +255,7 @@ class Candidate:
         """Its outputs for one sample, whose inputs have the reference's order and axes."""
         interpreter = self._interpreter
         for detail, feed in zip(self._inputs, self._job.feeds, strict=True):
-            value = inputs[feed.source]
-            turned = turn(value, feed.permutation, feed.shape).reshape(feed.shape)
+            turned = feed.of(inputs[feed.source]).reshape(feed.shape)
             interpreter.set_tensor(detail["index"], self._quantize(turned, detail))
         interpreter.reset_all_variables()  # each sample is a sequence of its own
         interpreter.invoke()

@@ -43,7 +43,7 @@ def look_inside(
     wanted = list(_wanted(request, result))
     if not wanted:
         return result
-    if result.reference.kind in _UNSEEN:
+    if result.reference.kind in _UNSEEN and not request.elsewhere:
         why = f"A reference of kind {result.reference.kind} shows no layers: give the model itself."
         return replace(result, notes=(*result.notes, f"Not explained. {why}"))
     layers: list[LayerSqnr] = []
@@ -94,7 +94,7 @@ def _request(
     floating = next((other.path for other in result.candidates if other.scheme == "fp32"), None)
     return ExplainRequest(
         candidate=one.path,
-        reference=request.reference,
+        reference="" if result.reference.kind in _UNSEEN else request.reference,
         data=data,
         floating=None if result.reference.kind == "tflite" else floating,
         samples=_SAMPLES,
@@ -104,6 +104,8 @@ def _request(
         config=request.config,
         weights=request.weights,
         trust_pickle=request.trust_pickle,
+        address=request.address,
+        runtime=request.runtime,
         limits=request.limits,
     )
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.contract import Contract
 from edgekit.errors import UsageError
+from edgekit.raw_pixels.normalization import Normalization
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,11 +20,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Feed:
-    """One input of a file: which of the reference's it is, and how its axes are turned."""
+    """One input of a file: which of the reference's it is, and how its axes are turned.
+
+    Attributes:
+        source: the place of the reference's input.
+        permutation: from its axes to the file's.
+        shape: of the file's.
+        pixels: how the reference's values were made of the raw pixels that this file is fed,
+            ``None`` where it takes the values themselves.
+        channels: the axis of the channels in the reference, counted from the last.
+    """
 
     source: int
     permutation: Sequence[int]
     shape: Sequence[int]
+    pixels: Normalization | None = None
+    channels: int = -1
+
+    def of(self, stack: Array) -> Array:
+        """What the file is fed for samples (N, …) of the reference's input."""
+        if self.pixels is not None:
+            stack = self.pixels.pixels(stack, stack.ndim + self.channels)
+        return turn(stack, self.permutation, self.shape)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +120,7 @@ class Job:
         candidates = [
             CandidateJob(
                 path=one["path"],
-                feeds=[Feed(**feed) for feed in one["feeds"]],
+                feeds=[_feed(feed) for feed in one["feeds"]],
                 outputs=[Taken(**taken) for taken in one["outputs"]],
                 spans=[Span(**span) for span in one["spans"]],
             )
@@ -114,6 +132,11 @@ class Job:
     def stated(self) -> Contract:
         """The contract itself."""
         return Contract.from_json(self.contract)
+
+
+def _feed(table: dict[str, Any]) -> Feed:
+    pixels = table.pop("pixels")
+    return Feed(**table, pixels=None if pixels is None else Normalization.from_table(pixels))
 
 
 def turn(stack: Array, permutation: Sequence[int], shape: Sequence[int]) -> Array:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit.errors import ConversionError, DeviceError
 from edgekit.pipeline.target import Target
 from edgekit.pipeline.validation.device_answers import Answer, answer_path, read_answer
-from edgekit.pipeline.validation.job import CandidateJob, turn
+from edgekit.pipeline.validation.job import CandidateJob
 from edgekit.runners.protocol import InPieces, Runner
 
 if TYPE_CHECKING:
@@ -95,9 +95,7 @@ class Chunks:
         if answer.is_whole(len(stacks[0])):
             return
         done = answer.samples
-        turned = [
-            turn(stacks[feed.source][done:], feed.permutation, feed.shape) for feed in job.feeds
-        ]
+        turned = [feed.of(stacks[feed.source][done:]) for feed in job.feeds]
         pieces = [answer.outputs] if done else []
         failed = ""
         try:

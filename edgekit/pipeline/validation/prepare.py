@@ -23,6 +23,7 @@ from edgekit.runners.bundle import SUFFIX
 from edgekit.runners.http_reference import is_url
 from edgekit.runners.protocol import Described, Recorded, Runner
 from edgekit.sources import digest, recognise
+from edgekit.tflite.metadata import read_contract
 from edgekit.tflite.summary import Summary, summarize
 from edgekit.toolchain.workshop import Workshop
 from edgekit.types import Gate, Scheme
@@ -211,6 +212,8 @@ def make_contract(
     known = embedded
     if isinstance(runner, Recorded) and known is None and not request.preprocess:
         known = runner.contract
+    if reference.kind == "tflite":
+        known = contracts.on_raw_pixels(known, read_contract(Path(request.reference)))
     contract = contracts.on_reference(request, config, reference.described, known)
     if isinstance(runner, Recorded):
         runner.check(contract)

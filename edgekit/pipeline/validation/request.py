@@ -74,3 +74,8 @@ class ValidationRequest:
     limits: Limits = field(default_factory=Limits)
     command: str = ""
     explain: Explain = "auto"
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether the candidates run on a device, or here with another runtime."""
+        return self.runtime is not None or self.address != "local"

@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.calibration.samples import stack_shape
-from edgekit.devices.target import open_device
 from edgekit.errors import ConversionError
+from edgekit.pipeline.target import Target
 from edgekit.pipeline.validation.contracts import name_of
 from edgekit.runners.litert_runner import LitertRunner, footprint, interleaved, operators
 from edgekit.runners.protocol import Recorded, Runner, Timed, Timing
@@ -119,11 +118,7 @@ def benchmark(
 
 
 def benchmark_on(
-    address: str,
-    files: Sequence[Path],
-    *,
-    threads: int = 1,
-    progress: Progress | None = None,
+    target: Target, files: Sequence[Path], *, progress: Progress | None = None
 ) -> tuple[dict[str, Timing], dict[str, str]]:
     """Time files on a device, one after the other, by its own clock; inputs of zeros.
 
@@ -131,31 +126,15 @@ def benchmark_on(
         As `benchmark`, without operators.
 
     Raises:
-        UsageError: the address is none, or there is no such file.
+        UsageError: there is no such file.
         ModelError: a file is no `.tflite`, or is damaged.
         DeviceError: the device does not do its part.
     """
-    import numpy as np
-
     for path in files:
         read(path)
-    told = progress or SilentProgress()
-    timings: dict[str, Timing] = {}
-    failures: dict[str, str] = {}
-    with open_device(address) as device:
-        for path in files:
-            told.step(f"Timing {path.name} on {device.words}")
-            name = name_of(path, files)
-            try:
-                with device.runner(path, threads=threads) as runner:
-                    specs = runner.describe().inputs
-                    zeros = [np.zeros(stack_shape(one, 1), np.dtype(one.dtype)) for one in specs]
-                    timings[name] = runner.benchmark(
-                        zeros, runs=_RUNS * _ROUNDS, warmup=WARMUP, seconds=_SECONDS * _ROUNDS
-                    )
-            except ConversionError as error:
-                failures[name] = error.cause
-    return timings, failures
+    named = {name_of(path, files): path for path in files}
+    found = target.time(named, progress or SilentProgress())
+    return found.timings, found.failures
 
 
 def _alone(

@@ -13,6 +13,15 @@ let told = 0;
 
 class Refusal extends Error {}
 
+// Version 2.5 goes on after errors that it only writes to the console, such as an operator that it
+// does not know, and gives zeros. So what it writes there counts.
+const complaints = [];
+const write = console.error;
+console.error = (...words) => {
+  if (/^ERROR: /.test(words[0])) complaints.push(words.join(' ').slice(7));
+  write.apply(console, words);
+};
+
 function say(words) {
   document.querySelector('#state').textContent = words;
 }
@@ -207,7 +216,9 @@ async function answer([header, payload]) {
   say(`${header.verb} …`);
   told = performance.now();
   try {
+    complaints.length = 0;
     const [result, parts] = await VERBS[header.verb](header, payload);
+    if (complaints.length) throw new Error(complaints[0]);
     await send({...result, ok: true}, parts);
   } catch (error) {
     // A WebAssembly that gave up once is of no more use.

@@ -1,0 +1,59 @@
+"""The resize that wrappers are written from, against OpenCV and the contract's own preprocessing."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgekit.contract import InputContract, Preprocess
+from edgekit.embed.resize import crop_start, resize, target_size
+from edgekit.preprocess import preprocess_image
+from edgekit.types import TensorSpec
+
+FLAGS = {
+    "bilinear": cv2.INTER_LINEAR,
+    "bicubic": cv2.INTER_CUBIC,
+    "area": cv2.INTER_AREA,
+    "nearest": cv2.INTER_NEAREST,
+}
+sides = st.integers(1, 150)
+
+
+@pytest.mark.parametrize("interpolation", FLAGS)
+@settings(max_examples=60)
+@given(height=sides, width=sides, tall=sides, wide=sides, seed=st.integers(0, 9))
+def test_every_size_is_resized_as_opencv_does(interpolation, height, width, tall, wide, seed):
+    image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    wanted = cv2.resize(image, (wide, tall), interpolation=FLAGS[interpolation])
+    found = resize(image, (tall, wide), interpolation)
+    furthest = abs(found.astype(int) - wanted.reshape(tall, wide, 3)).max()
+    assert furthest <= (0 if interpolation in ("bilinear", "nearest") else 1)
+
+
+@pytest.mark.parametrize(
+    ("given_size", "wanted"),
+    [((480, 640), (224, 224)), ((448, 448), (224, 224)), ((1080, 1920), (320, 320))],
+)
+def test_sizes_that_apps_have_are_exact_but_for_bicubic(given_size, wanted):
+    image = np.random.default_rng(1).integers(0, 256, (*given_size, 3), dtype=np.uint8)
+    for interpolation, flag in FLAGS.items():
+        real = cv2.resize(image, wanted[::-1], interpolation=flag).astype(int)
+        off = abs(resize(image, wanted, interpolation) - real)
+        assert off.max() <= (1 if interpolation == "bicubic" else 0), interpolation
+
+
+@settings(max_examples=40)
+@given(height=st.integers(20, 90), width=st.integers(20, 90), crop=st.integers(8, 20))
+def test_size_and_crop_are_those_of_the_contract(height, width, crop):
+    picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    contract = InputContract(
+        tensor=TensorSpec(name="image", shape=(1, crop, crop, 3), dtype="uint8", layout="NHWC"),
+        preprocess=Preprocess(resize=20, crop=(crop, crop), color="BGR"),
+    )
+    tall, wide = target_size((height, width), 20, (0, 0))
+    top, left = crop_start(tall, crop), crop_start(wide, crop)
+    found = resize(picture, (tall, wide), "bilinear")[top : top + crop, left : left + crop]
+    assert np.array_equal(found, preprocess_image(picture, contract)[0])
