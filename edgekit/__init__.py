@@ -14,14 +14,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "convert", "record_reference", "validate"]
+__all__ = ["__version__", "convert", "make_module", "record_reference", "validate"]
 
 if TYPE_CHECKING:
-    from edgekit.api import convert, record_reference, validate
+    from edgekit.api import convert, make_module, record_reference, validate
 
 
 def __getattr__(name: str) -> object:
     """Import the API when it is used: ``edgekit --help`` needs none of it (PEP 562)."""
-    if name in ("convert", "record_reference", "validate"):
+    if name in ("convert", "make_module", "record_reference", "validate"):
         return getattr(import_module("edgekit.api"), name)
     raise AttributeError(f"module 'edgekit' has no attribute {name!r}")

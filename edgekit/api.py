@@ -1,4 +1,4 @@
-"""The Python API: `convert`, `validate`, `record_reference`: the commands without the terminal."""
+"""The Python API, the commands without the terminal."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from typing import Any, TypeAlias
 from edgekit.config import parse_input_flag
 from edgekit.contract import Color, Task
 from edgekit.datasets import Layout
-from edgekit.embed import EmbedRequest, EmbedResult, Stated
-from edgekit.embed import embed as run_embed
+from edgekit.embed import EmbedRequest, EmbedResult, Stated, embed
 from edgekit.embed.spec import Delegate
 from edgekit.pipeline import ConversionRequest, plan, run
 from edgekit.pipeline.record import RecordRequest, record
@@ -321,7 +320,7 @@ def record_reference(
     return record(request, progress or SilentProgress())
 
 
-def embed(
+def make_module(
     file: AnyPath,
     *,
     target: str,
@@ -380,7 +379,7 @@ def embed(
         force=force,
         limits=limits or Limits(),
     )
-    return run_embed(request, progress or SilentProgress())
+    return embed(request, progress or SilentProgress())
 
 
 def _path(value: AnyPath | None) -> Path | None:

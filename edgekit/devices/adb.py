@@ -51,8 +51,10 @@ def adb_failure(address: AdbAddress, code: int | None, text: str) -> DeviceError
         (
             r"no devices/emulators found|device '.*' not found",
             "is not connected.",
-            "Switch on USB debugging in the phone's developer options, connect it, and look at: "
-            "adb devices -l. Over a network: adb connect HOST:PORT",
+            (
+                "Switch on USB debugging in the phone's developer options, connect it, and look "
+                "at: adb devices -l. Over a network: adb connect HOST:PORT"
+            ),
         ),
         (
             r"more than one device",

@@ -119,8 +119,7 @@ def _placement(text: str) -> tuple[Placement, ...]:
     if found:
         return found
     return tuple(
-        Placement(delegate=name, whole=how == "completely")
-        for name, how in _APPLIED.findall(text)
+        Placement(delegate=name, whole=how == "completely") for name, how in _APPLIED.findall(text)
     )
 
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from edgekit.devices.adb import AGENT_COMMAND, adb_command, adb_failure
 from edgekit.devices.address import (
-    Address,
     AdbAddress,
+    Address,
     ExecAddress,
     LocalAddress,
     SshAddress,

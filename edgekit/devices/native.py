@@ -7,16 +7,27 @@ import hashlib
 import re
 import shlex
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
+from typing import TYPE_CHECKING, Self
 
 from edgekit.devices.adb import FOLDER, last_line, push, shell
 from edgekit.devices.address import AdbAddress, parse_address
 from edgekit.devices.benchmark_model import NativeTiming, parse_benchmark
-from edgekit.errors import ConversionError, DataError, DeviceBusy, DeviceError, UsageError
+from edgekit.errors import (
+    ConversionError,
+    DataError,
+    DeviceBusy,
+    DeviceError,
+    SetupError,
+    UsageError,
+)
 from edgekit.toolchain import home
 from edgekit.types import Progress, SilentProgress
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 _ARGUMENT = re.compile(r"--[a-z][a-z0-9_]*=[^\0\n\r]*")
 _FOLDER = re.compile(rf"{FOLDER}/edgekit-run-[0-9a-f]{{16}}")
@@ -66,23 +77,23 @@ class NativeRunner:
         self._arguments = tuple(arguments)
         self._threads = threads
         self._folder = f"{FOLDER}/edgekit-run-{token_hex(8)}"
-        self._run = _one_run(parsed, self._folder)
+        self._open = ExitStack()
 
-    def __enter__(self) -> NativeRunner:
-        left = self._run.__enter__()
-        try:
+    def __enter__(self) -> Self:
+        with ExitStack() as opened:
+            left = opened.enter_context(_one_run(self._address, self._folder))
+            opened.callback(self._clean)
             self._send_binary(left)
-        except BaseException:
-            self.__exit__()
-            raise
+            self._open = opened.pop_all()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        try:
-            with suppress(DeviceError):  # it is gone; the next run removes the folder
-                shell(self._address, ("rm", "-rf", self._folder), seconds=_SHORT)
-        finally:
-            self._run.__exit__(None, None, None)
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._open.close()
 
     def benchmark(self, path: Path, *, runs: int = 50, seconds: float = 20) -> NativeTiming:
         """Time a file; the tool makes up its inputs.
@@ -118,6 +129,10 @@ class NativeRunner:
             f"{_reason(text)}.",
             cure="Try it without --runner-arg, or with another build of the tool.",
         )
+
+    def _clean(self) -> None:
+        with suppress(DeviceError):  # it is gone; the next run removes the folder
+            shell(self._address, ("rm", "-rf", self._folder), seconds=_SHORT)
 
     def _send_binary(self, left: str | None) -> None:
         if left:
@@ -175,8 +190,15 @@ def _one_run(address: AdbAddress, folder: str) -> Iterator[str | None]:
     """
     name = re.sub(r"[^A-Za-z0-9.-]", "_", address.serial or "only")
     path = home.home() / "locks" / f"adb-{name}"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+", encoding="utf-8") as stream:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = path.open("a+", encoding="utf-8")
+    except OSError as error:
+        raise SetupError(
+            f"{path} cannot be written: {error.strerror}.",
+            cure="Set EDGEKIT_HOME to a folder that you may write to.",
+        ) from error
+    with stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -56,6 +56,8 @@ class DeviceRunner:
         self.path = path
         self.clocks: tuple[Clock, Clock] | None = None
         """The device's clock and heat before and after the last benchmark."""
+        self.busy_seconds = 0.0
+        """What the device has spent on samples so far, by its own clock."""
         self._connect = connect
         self._threads, self._plain = threads, plain
         self._digest = ""
@@ -128,6 +130,7 @@ class DeviceRunner:
             try:
                 stacks = unpack_arrays(answer.header, answer.payload, limit)
                 self._check(stacks, piece.stop - piece.start)
+                self.busy_seconds += times(answer.header, "seconds")
             except BadFrame as error:
                 raise _nonsense(error) from error
             yield piece, stacks

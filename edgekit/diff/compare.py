@@ -186,6 +186,8 @@ def _facts(layer: Layer) -> dict[str, str]:
 def _option(value: Any) -> str:
     if hasattr(value, "tolist"):
         value = value.tolist()
+    if hasattr(value, "__dict__"):  # a table inside of the table; its own text is an address
+        value = {name: _option(part) for name, part in vars(value).items()}
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 

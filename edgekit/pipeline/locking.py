@@ -170,7 +170,7 @@ def _code(plan: Plan) -> ModelCode:
     start = source.path or find_module(module, folders)
     if start is None:  # installed: its distribution's version says which one
         return installed_code(module)
-    return model_code(start, folders)
+    return model_code(start, folders, module="" if source.path else module)
 
 
 def _inputs(plan: Plan, code: ModelCode) -> Iterator[LockedInput]:

@@ -87,6 +87,11 @@ def replay(request: ReplayRequest, progress: Progress | None = None) -> Replay:
     """
     progress = progress or SilentProgress()
     lock = read_lock(request.lock)
+    if request.output is not None and request.output.resolve() == request.lock.parent.resolve():
+        raise UsageError(
+            f"{request.output} is the folder of the lock, and would lose what is compared.",
+            cure="Choose another --output folder.",
+        )
     _check_roles(lock, request.moved)
     progress.step("Checking the inputs")
     places, differences = compare(lock, request.lock.parent, request.moved)

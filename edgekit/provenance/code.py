@@ -45,14 +45,18 @@ def installed_code(module: str) -> ModelCode:
     return ModelCode(files=(), versions=_versions({module.partition(".")[0]}))
 
 
-def model_code(start: Path, folders: Sequence[Path]) -> ModelCode:
+def model_code(start: Path, folders: Sequence[Path], *, module: str = "") -> ModelCode:
     """Follow the imports of a file.
 
     Args:
         start: the file with the factory.
         folders: see `search_folders`.
+        module: the dotted name of that file where it was named so: its packages run too.
     """
-    waiting, seen, foreign = [start], {start: None}, set()
+    names = _with_parents(module) if module else ()
+    packages = [find_module(name, folders) for name in names]
+    seen = dict.fromkeys([start, *filter(None, packages)])
+    waiting, foreign = list(seen), set()
     while waiting:
         file = waiting.pop(0)
         for name in _imports(file, folders):

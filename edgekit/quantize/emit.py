@@ -21,6 +21,7 @@ from edgekit.quantize.integer_ops.rewrites import rewrite, tied
 from edgekit.quantize.layers import find_layers
 from edgekit.quantize.observe import Ranges
 from edgekit.quantize.ranges import stated
+from edgekit.quantize.versions import raise_versions
 from edgekit.tflite.model import Model, read, write
 from edgekit.types import CALIBRATED_SCHEMES, INT4_SCHEMES, INT8_SCHEMES, Scheme
 
@@ -129,10 +130,10 @@ def emit(
     quantized = read(output)
     if integer and ranges is not None:
         outcome = make_integer(quantized, _usable(ranges), exceptions.hold, care.reasons)
-        if outcome.touched:
-            write(quantized, output)
     if asked == NO_EXCEPTIONS and not outcome.touched:
         _refuse_untouched(quantized, scheme)
+    if raise_versions(quantized) or outcome.touched:
+        write(quantized, output)
     outcome.changed[:0] = changes
     return outcome
 

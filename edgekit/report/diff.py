@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,16 +51,21 @@ def sentence(found: Diff) -> str:
         return "The files are equal byte for byte."
     if found.same:
         return "Nothing differs but how the bytes are ordered."
-    kinds = dict.fromkeys(("added", "removed", "changed"), 0)
-    for one in found.operators:
-        kinds[one.kind] += 1
-    parts = [f"{count} operators {kind}" for kind, count in kinds.items() if count]
-    parts += [f"{len(found.weights)} constants with other values"] * bool(found.weights)
-    parts += [f"{len(found.ranges)} other ranges"] * bool(found.ranges)
-    parts += [f"{len(found.tensors)} tensors with another shape or type"] * bool(found.tensors)
+    kinds = Counter(one.kind for one in found.operators)
+    parts = [f"{_count(kinds[kind], 'operator')} {kind}" for kind in sorted(kinds)]
+    counts = {
+        "constant": (found.weights, "with other values"),
+        "range": (found.ranges, "changed"),
+        "tensor": (found.tensors, "with another shape, type or name"),
+    }
+    parts += [f"{_count(len(rows), what)} {end}" for what, (rows, end) in counts.items() if rows]
     parts += ["another contract"] * bool(found.contract)
     parts += ["other metadata"] * bool(found.metadata)
-    return f"{', '.join(parts)}; {found.matched} operators are in both files."
+    return f"{', '.join(parts)}; {_count(found.matched, 'operator')} in both files."
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 @dataclass(frozen=True, kw_only=True)

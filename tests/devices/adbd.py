@@ -137,7 +137,9 @@ class Connection:
         }
         name, _, rest = service.partition(":")
         # The words behind the name are options: shell,v2,raw or shell,v2,TERM=…,raw.
-        kind = next((kinds[one] for one in kinds if name == one or name.startswith(f"{one},")), None)
+        kind = next(
+            (kinds[one] for one in kinds if name == one or name.startswith(f"{one},")), None
+        )
         if kind is None:
             self.send(_CLSE, 0, remote)
             return
@@ -303,8 +305,8 @@ class Sync(Stream):
             self._fail("couldn't write: No space left on device")
             return
         try:
-            self._file = open(path, "wb")  # noqa: SIM115
-            os.chmod(path, stat.S_IMODE(int(mode)) | 0o600)
+            self._file = Path(path).open("wb")  # noqa: SIM115
+            Path(path).chmod(stat.S_IMODE(int(mode)) | 0o600)
         except OSError as error:
             self._fail(f"couldn't create file: {error.strerror}")
 

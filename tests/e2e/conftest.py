@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -137,6 +138,29 @@ def keras_digits(digits: Digits, tmp_path_factory: pytest.TempPathFactory) -> Pa
     train = digits.train
     np.savez(folder / "train.npz", x=digits.images[train][..., None], y=digits.labels[train])
     run_python(KERAS_TRAINING, folder, "train.npz")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def efficientnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with EfficientNet-Lite0 as ``efficientnet_lite0_{fp32,int8}.tflite``.
+
+    ``EDGEKIT_TEST_EFFICIENTNET`` names one that is there already.
+    """
+    if known := os.environ.get("EDGEKIT_TEST_EFFICIENTNET"):
+        return Path(known)
+    folder = tmp_path_factory.mktemp("efficientnet") / "out"
+    command = [sys.executable, "-m", "edgekit", "convert", "--scheme", "fp32", "--scheme", "int8"]
+    command += [f"{REPOSITORY}/examples/efficientnet_lite0.py:build", "--effort", "fast"]
+    command += ["--config", f"{REPOSITORY}/examples/efficientnet_lite0.toml"]
+    done = subprocess.run(
+        [*command, "--output", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=900,
+    )
+    assert (folder / "efficientnet_lite0_int8.tflite").exists(), done.stdout + done.stderr
     return folder
 
 

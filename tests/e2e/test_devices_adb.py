@@ -1,4 +1,4 @@
-"""Android devices: Debian's real adb client, and a device that speaks adb's protocol on loopback."""
+"""Android devices: the real adb client, and a device that speaks adb's protocol on loopback."""
 
 from __future__ import annotations
 
@@ -40,7 +40,10 @@ pytestmark = [
 
 IMAGES = np.concatenate([random_image(seed) for seed in range(20)])
 RUNNER = Path(__file__).parents[1] / "devices" / "benchmark_model.sh"
-TOOLS = "cat chmod df find grep head mkdir nproc rm sh sleep sort tail touch uname wc".split()
+TOOLS = (
+    *("cat", "chmod", "df", "grep", "head", "mkdir", "nproc", "rm"),
+    *("sh", "sleep", "sort", "tail", "uname", "wc"),
+)
 
 
 class Phone:
@@ -238,10 +241,10 @@ def test_a_runner_for_another_processor(phone, int8_model, tmp_path):
 def test_the_cable_is_pulled_in_the_middle_of_a_push(phone, tmp_path):
     model = tmp_path / "large.tflite"
     model.write_bytes(b"\0\0\0\0TFL3" + os.urandom(3_000_000))
-    runner = NativeRunner(phone.address, RUNNER)
-    with pytest.raises(DeviceLost, match=r"vanished while large\.tflite was sent"), runner:
+    with NativeRunner(phone.address, RUNNER) as runner:
         phone.adbd.drop_after = phone.adbd.pushed + 1_000_000
-        runner.benchmark(model)
+        with pytest.raises(DeviceLost, match=r"vanished while large\.tflite was sent"):
+            runner.benchmark(model)
     phone.connect()
     with NativeRunner(phone.address, RUNNER) as again:  # removes what the first could not
         assert again.benchmark(model).runs == 50
@@ -250,17 +253,15 @@ def test_the_cable_is_pulled_in_the_middle_of_a_push(phone, tmp_path):
 
 def test_the_exit_code_of_a_push_that_was_cut(phone, int8_model):
     phone.adbd.drop_after = 0
-    answer = edgekit(
-        "benchmark", int8_model, "--device", phone.address, "--runner-binary", RUNNER
-    )
+    answer = edgekit("benchmark", int8_model, "--device", phone.address, "--runner-binary", RUNNER)
     assert answer.returncode == 7
     assert "vanished" in answer.stderr
     assert "Traceback" not in answer.stderr
 
 
 def test_the_cable_is_pulled_in_the_middle_of_a_command(phone):
+    threading.Timer(1, phone.adbd.cut).start()
     with pytest.raises(DeviceLost, match="in the middle of a command"):
-        threading.Timer(1, phone.adbd.cut).start()
         shell(phone.parsed, ("sleep", "30"), seconds=20)
 
 
@@ -276,9 +277,12 @@ def test_a_full_device(phone, int8_model):
 
 
 def test_two_native_runs_at_once(phone):
-    with NativeRunner(phone.address, RUNNER):
-        with pytest.raises(DeviceBusy), NativeRunner(phone.address, RUNNER):
-            pass
+    with (
+        NativeRunner(phone.address, RUNNER),
+        pytest.raises(DeviceBusy),
+        NativeRunner(phone.address, RUNNER),
+    ):
+        pass
 
 
 def test_words_and_exit_codes_of_commands(phone):

@@ -16,7 +16,6 @@ from tests.devices import aarch64
 
 pytestmark = pytest.mark.e2e
 HERE = f"exec:{shlex.quote(sys.executable)}"
-EFFICIENTNET = Path("/tmp/eff")
 PHOTOS = Path(__file__).parents[2] / "calibration_data"
 
 
@@ -136,14 +135,13 @@ def emulated(cpu: str) -> str:
         pytest.skip(str(error))
 
 
-@pytest.mark.skipif(not EFFICIENTNET.exists(), reason=f"no {EFFICIENTNET}")
-def test_right_on_one_core_wrong_on_another_and_why(tmp_path):
+def test_right_on_one_core_wrong_on_another_and_why(efficientnet):
     """FACTS.md, Devices: the file passes on a Cortex-A72 and fails where there is i8mm."""
     codes, reports = {}, {}
     for cpu in ("cortex-a72", "max"):
         finished = edgekit(
-            *("validate", EFFICIENTNET / "efficientnet_lite0_int8.tflite", "--limit", 8),
-            *("--reference", EFFICIENTNET / "efficientnet_lite0_fp32.tflite", "--data", PHOTOS),
+            *("validate", efficientnet / "efficientnet_lite0_int8.tflite", "--limit", 8),
+            *("--reference", efficientnet / "efficientnet_lite0_fp32.tflite", "--data", PHOTOS),
             *("--gate", "sqnr_db >= 15", "--no-latency", "--device", emulated(cpu), "--json"),
             *("--explain", "never", "--worst", 0),
         )
@@ -153,7 +151,7 @@ def test_right_on_one_core_wrong_on_another_and_why(tmp_path):
     assert reports["max"]["environment"]["machine"] == "aarch64"
 
     found = explained(
-        *(EFFICIENTNET / "efficientnet_lite0_int8.tflite", "--data", PHOTOS, "--samples", 2),
+        *(efficientnet / "efficientnet_lite0_int8.tflite", "--data", PHOTOS, "--samples", 2),
         *("--device", emulated("max")),
     )
     bad = [op["operator"] for op in found["ops"] if op["cause"] == "kernel"]

@@ -20,7 +20,6 @@ from tests.e2e.conftest import tflite_outputs
 pytestmark = pytest.mark.e2e
 
 IMAGES = np.concatenate([random_image(seed) for seed in range(8)])
-EFFICIENTNET = Path("/tmp/eff/efficientnet_lite0_int8.tflite")
 
 
 @pytest.fixture(autouse=True)
@@ -98,16 +97,16 @@ def test_an_emulated_arm_runs_the_same_agent(runtime, int8_model):
     assert step_difference(int8_model, outputs, IMAGES[:2]) < 1.5
 
 
-@pytest.mark.skipif(not EFFICIENTNET.exists(), reason=f"no {EFFICIENTNET}")
-def test_int8_is_right_on_one_core_and_wrong_on_another():
+def test_int8_is_right_on_one_core_and_wrong_on_another(efficientnet):
     """FACTS.md, Devices: right on the desktop, wrong on the device. Random smooth inputs do."""
+    model = efficientnet / "efficientnet_lite0_int8.tflite"
     generator = np.random.default_rng(0)
     images = generator.normal(0, 1, (2, 7, 7, 3)).astype(np.float32).repeat(32, 1).repeat(32, 2)
     steps = {}
     for cpu in ("cortex-a72", "max"):
         address = emulated("ai-edge-litert==2.1.6", cpu)
-        with open_device(address) as device, device.runner(EFFICIENTNET) as runner:
+        with open_device(address) as device, device.runner(model) as runner:
             (outputs,) = runner.run([images])
-        steps[cpu] = step_difference(EFFICIENTNET, outputs, images)
+        steps[cpu] = step_difference(model, outputs, images)
     assert steps["cortex-a72"] <= 1.5
     assert steps["max"] > 20

@@ -201,6 +201,16 @@ def test_the_browser_dies(cache, float_model):
             assert runner.run([IMAGES])[0].shape == (20, 5)
 
 
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="no setpriv here: util-linux")
+def test_the_bridge_is_killed(cache):
+    """The fixture sees that its browser goes, too."""
+    with open_device("web") as device:
+        device.session()
+        psutil.Process(main_process(cache).ppid()).kill()
+        with pytest.raises(DeviceLost):
+            device.session().call({"verb": "probe"})
+
+
 def test_edgekit_is_killed(cache, float_model):
     """The fixture sees that its browser goes, too."""
     code = (

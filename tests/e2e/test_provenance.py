@@ -184,10 +184,12 @@ def test_inputs_that_were_moved_are_given(copy: Path, tmp_path: Path) -> None:
     assert edgekit(copy, "replay", "out/edgekit.lock", *moved, "--json")["same"]
     edgekit(copy, "replay", "out/edgekit.lock", "--moved", "photos=x", code=2)
     edgekit(copy, "replay", "out/edgekit.lock", "--moved", "photos", code=2)
+    text = edgekit(copy, "replay", "out/edgekit.lock", "-o", "out", "--force", code=2)
+    assert "folder of the lock" in text
 
 
 def test_a_replay_after_the_budget_was_climbed(copy: Path) -> None:
-    """The ladder's last rungs keep layers by their measured time: a replay takes them as they are."""
+    """The last rungs keep layers by their measured time: a replay takes them as they are."""
     edgekit(
         copy,
         *CONVERT[:-4],

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekit.devices.address import ExecAddress, LocalAddress, SshAddress, parse_address
+from edgekit.devices.adb import AGENT_COMMAND, adb_command, adb_failure
+from edgekit.devices.address import (
+    AdbAddress,
+    ExecAddress,
+    LocalAddress,
+    SshAddress,
+    WebAddress,
+    parse_address,
+)
 from edgekit.devices.parcel import COMMAND
 from edgekit.devices.ssh import ssh_command, ssh_failure
 from edgekit.errors import UsageError
@@ -32,7 +42,8 @@ def test_the_forms():
         "", "pi@board", "ssh://", "ssh://-oProxyCommand=x", "ssh://pi@-board", "ssh://a b",
         "ssh://pi:secret@board", "ssh://board/path", "ssh://board:0", "ssh://board:65536",
         "ssh://board:22;reboot", "ssh://$(reboot)", "ssh://-l@board", "ssh://board\n", "exec:",
-        "exec:'", "LOCAL", "ssh:board",
+        "exec:'", "LOCAL", "ssh:board", "adb:", "adb:-s", "adb:a b", "adb:a;b", "adbx",
+        "web:", "web:gpu", "web:webgpu:link", "webx",
     ],
 )  # fmt: skip
 def test_other_texts_are_refused(text):
@@ -40,11 +51,21 @@ def test_other_texts_are_refused(text):
         parse_address(text)
 
 
-@pytest.mark.parametrize("text", ["adb", "adb:SERIAL", "web"])
-def test_what_is_not_there_yet_names_what_works(text):
-    with pytest.raises(UsageError, match="not there yet") as caught:
-        parse_address(text)
-    assert "exec:COMMAND" in caught.value.cure
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("adb", AdbAddress()),
+        ("adb:emulator-5554", AdbAddress(serial="emulator-5554")),
+        ("adb:192.168.1.5:5555", AdbAddress(serial="192.168.1.5:5555")),
+        ("web", WebAddress()),
+        ("web:link", WebAddress(link=True)),
+        ("web:webgpu", WebAddress(accelerator="webgpu")),
+        ("web:link:webgpu", WebAddress(link=True, accelerator="webgpu")),
+    ],
+)
+def test_phones_and_browsers(text, address):
+    assert parse_address(text) == address
+    assert str(address) == text
 
 
 @given(st.text(max_size=40))
@@ -87,6 +108,33 @@ def test_the_client_is_strict(monkeypatch):
 )
 def test_what_ssh_says_becomes_what_to_type(said, cause, cure):
     error = ssh_failure(SshAddress(host="board", user="pi"), 255, f"{said}\n")
+    assert error is not None
+    assert cause in error.cause
+    assert cure in error.cure
+    assert "\x1b" not in error.cause
+
+
+def test_adb_gets_a_list_of_words():
+    assert adb_command(AdbAddress(serial="x"), "shell") == ("adb", "-s", "x", "shell")
+    assert adb_command(AdbAddress(), "shell") == ("adb", "shell")
+    subprocess.run(["sh", "-n", "-c", AGENT_COMMAND], check=True)
+
+
+@pytest.mark.parametrize(
+    ("said", "cause", "cure"),
+    [
+        ("error: no devices/emulators found", "not connected", "USB debugging"),
+        ("error: device 'x' not found", "not connected", "adb devices"),
+        ("error: more than one device/emulator", "several", "adb:SERIAL"),
+        ("error: device unauthorized.", "let this computer in", "allow"),
+        ("error: device offline", "offline", "adb reconnect"),
+        ("error: cannot connect to daemon", "own server", "kill-server"),
+        ("edgekit: no python", "no Python", "--runner-binary"),
+        ("\x1b[2Jsomething else", "exit code 1", "adb devices"),
+    ],
+)
+def test_what_adb_says_becomes_what_to_type(said, cause, cure):
+    error = adb_failure(AdbAddress(serial="x"), 1, f"{said}\n")
     assert error is not None
     assert cause in error.cause
     assert cure in error.cure

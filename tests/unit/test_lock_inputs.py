@@ -195,6 +195,17 @@ def test_the_files_that_a_model_imports_are_found_and_not_run(tmp_path):
     assert names(tmp_path, "net.py")[0] == "net.py"
 
 
+def test_the_packages_of_a_named_module_run_too(tmp_path):
+    write(tmp_path, a__b__net="", helper="")
+    for name in ("a", "a/b"):
+        (tmp_path / name / "__init__.py").write_text("import helper", encoding="utf-8")
+    start = tmp_path / "a" / "b" / "net.py"
+    code = model_code(start, (tmp_path,), module="a.b.net")
+    found = [file.relative_to(tmp_path).as_posix() for file in code.files]
+    assert found[0] == "a/b/net.py"
+    assert set(found) == {"a/b/net.py", "a/__init__.py", "a/b/__init__.py", "helper.py"}
+
+
 def test_what_is_installed_is_told_by_its_version(tmp_path):
     write(tmp_path, net="import numpy.linalg\nimport os\nimport nobody_has_this")
     code = model_code(tmp_path / "net.py", (tmp_path,))

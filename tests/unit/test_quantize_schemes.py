@@ -156,6 +156,26 @@ def test_operators_without_a_4_bit_kernel_get_8_bits(tmp_path: Path, scheme: Sch
     }
 
 
+def _versions(path: Path) -> dict[str, int]:
+    return {op.name: op.version for op in read(path).main.operators}
+
+
+def test_versions_promise_what_the_weights_need(tmp_path: Path) -> None:
+    """FULLY_CONNECTED 12 (2.17.0) has a scale per channel, CONV_2D 8 (2.15.0) weights of 4 bits."""
+    path = mixed_net(tmp_path / "float.tflite")
+    made: dict[Scheme, dict[str, int]] = {}
+    for scheme in ("dynamic-int8", "dynamic-int4", "weight-only-int8"):
+        emit(path, tmp_path / f"{scheme}.tflite", scheme)
+        made[scheme] = _versions(tmp_path / f"{scheme}.tflite")
+    before = _versions(path)
+    assert made["dynamic-int8"]["FULLY_CONNECTED"] == 12
+    assert made["dynamic-int4"]["FULLY_CONNECTED"] == 12
+    assert made["dynamic-int4"]["CONV_2D"] == 8
+    # Convolutions with int8 weights are right everywhere; weight-only files compute in float.
+    assert made["dynamic-int8"]["CONV_2D"] < 8
+    assert made["weight-only-int8"]["FULLY_CONNECTED"] == before["FULLY_CONNECTED"]
+
+
 def test_rows_that_blocks_do_not_divide_get_one_step_a_channel(tmp_path: Path) -> None:
     path = dense_net(tmp_path / "float.tflite", 64, 48, 32, 5)
     grids = [grid_of(layer, "dynamic-int4-block32") for layer in find_layers(read(path))]

@@ -63,7 +63,13 @@ class Browser:
         options = [*_OPTIONS, *(_GPU if gpu else ("--disable-gpu",))]
         if os.geteuid() == 0:
             options.append("--no-sandbox")  # Chromium's sandbox refuses to work for root
-        argv = [program, *options, f"--user-data-dir={folder / 'profile'}", door.as_uri()]
+        argv = [
+            *_dies_with_us(),
+            program,
+            *options,
+            f"--user-data-dir={folder / 'profile'}",
+            door.as_uri(),
+        ]
         try:
             with self._log.open("wb") as log:
                 self._process = subprocess.Popen(
@@ -98,3 +104,9 @@ class Browser:
             return
         self._process.kill()
         self._process.wait()
+
+
+def _dies_with_us() -> list[str]:
+    """What makes the kernel end it where this process is killed: a program of util-linux."""
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []

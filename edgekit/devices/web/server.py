@@ -178,15 +178,16 @@ class _Handler(BaseHTTPRequestHandler):
             self._reply(404)
 
     def do_POST(self) -> None:
+        self.close_connection = True  # where a body may be left unread
         if self._name() != "answer":
             self._reply(404)
             return
         try:
             self.server.page.take(self._frame())
         except BadFrame:
-            self.close_connection = True
             self._reply(400)
         else:
+            self.close_connection = False
             self._reply(200)
 
     def _name(self) -> str | None:
@@ -237,6 +238,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _reply(self, code: int, body: bytes = b"", kind: str = "") -> None:
         self.send_response(code)
+        if self.close_connection:
+            self.send_header("Connection", "close")
         if code != 204:
             self.send_header("Content-Length", str(len(body)))
         self.send_header("Content-Type", _TYPES.get(kind, "application/octet-stream"))
