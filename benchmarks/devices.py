@@ -7,8 +7,9 @@ Without an address a real OpenSSH server is started on loopback, with the Python
 Transport: 500 samples through a runner; what is not the runtime's own time, by the device's clock,
 is overhead. First result: a new process that imports edgekit, connects to a device that has the
 agent already, sends the model and has one sample's outputs. Clock: the median inference by the
-agent and by the same interpreter called directly, in fresh processes that take turns, so that other
-work on the machine meets both; each round gives a ratio, the figure is their median.
+agent and by the same interpreter called directly, in two processes that take turns, so that other
+work on the machine meets both; each turn gives a ratio, the figure is the median over all turns of
+several pairs of processes.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ from edgekit.calibration.samples import stack_shape
 from edgekit.devices.matrix import inputs_for
 from edgekit.devices.target import open_device
 
+Clock = Callable[[int], list[float]]
 SAMPLES = 500
 MOST_OVERHEAD = 0.10
 MOST_SECONDS = 5.0
@@ -54,17 +56,16 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 interpreter = Interpreter(sys.argv[1], num_threads=1)
 interpreter.allocate_tensors()
-for detail, path in zip(interpreter.get_input_details(), sys.argv[3:]):
+for detail, path in zip(interpreter.get_input_details(), sys.argv[2:]):
     interpreter.set_tensor(detail["index"], np.load(path))
 interpreter.invoke()
-for _ in range(5):
-    interpreter.invoke()
-times = []
-for _ in range(int(sys.argv[2])):
-    started = time.perf_counter()
-    interpreter.invoke()
-    times.append(1e3 * (time.perf_counter() - started))
-print(json.dumps(times))
+for line in sys.stdin:
+    times = []
+    for _ in range(int(line)):
+        started = time.perf_counter()
+        interpreter.invoke()
+        times.append(1e3 * (time.perf_counter() - started))
+    print(json.dumps(times), flush=True)
 """
 
 
@@ -114,46 +115,74 @@ def first_result(model: Path, address: str, rounds: int = 5) -> Figure:
     return Figure("first result", words, f"{MOST_SECONDS:g} s", max(found) <= MOST_SECONDS)
 
 
-def clock(model: Path, address: str, rounds: int, runs: int) -> Figure:
+def clock(model: Path, address: str, pairs: int, turns: int, runs: int) -> Figure:
     """The agent's median against that of the interpreter called directly."""
+    ratios, agents, directs = [], [], []
+    for _ in range(pairs):
+        with agent(model, address) as one, direct(model) as other:
+            for time_them in (one, other):
+                time_them(5)  # warm
+            for turn in range(turns):
+                # Whoever comes second may find the machine as the first has left it.
+                order = (one, other) if turn % 2 else (other, one)
+                times = {time_them: time_them(runs) for time_them in order}
+                ratios.append(statistics.median(times[one]) / statistics.median(times[other]))
+                agents += times[one]
+                directs += times[other]
+    ratio = statistics.median(ratios)
+    low, high = quartiles(ratios)
+    words = (
+        f"{ratio - 1:+.1%} (half of the turns {low - 1:+.1%} … {high - 1:+.1%}), "
+        f"{statistics.median(agents):.2f} and {statistics.median(directs):.2f} ms"
+    )
+    return Figure("p50 by the agent", words, "±3%", abs(ratio - 1) <= MOST_DEVIATION)
+
+
+def quartiles(values: list[float]) -> tuple[float, float]:
+    """Between which half of the values lie."""
+    low, _, high = statistics.quantiles(values, n=4)
+    return low, high
+
+
+@contextmanager
+def agent(model: Path, address: str) -> Iterator[Clock]:
+    """Times so many inferences by an agent, in milliseconds."""
     import numpy as np
 
-    ratios, agents, directs = [], [], []
-    with open_device(address) as device, device.runner(model) as runner, _folder() as folder:
+    with open_device(address) as device, device.runner(model) as runner:
         specs = runner.describe().inputs
         zeros = [np.zeros(stack_shape(one, 1), np.float32) for one in specs]
-        files = stored_zeros(model, folder)
-        for number in range(rounds):
-            # Whoever comes second may find the machine as the first has left it.
-            pair: dict[str, list[float]] = {}
-            for who in ("agent", "direct") if number % 2 else ("direct", "agent"):
-                pair[who] = (
-                    list(runner.benchmark(zeros, runs=runs, warmup=5).latency.samples_ms)
-                    if who == "agent"
-                    else direct(model, runs, files)
-                )
-            ratios.append(statistics.median(pair["agent"]) / statistics.median(pair["direct"]))
-            agents += pair["agent"]
-            directs += pair["direct"]
-    ratio = statistics.median(ratios)
-    words = (
-        f"{ratio - 1:+.1%}, {statistics.median(agents):.2f} and "
-        f"{statistics.median(directs):.2f} ms, {rounds} rounds of {runs}"
-    )
-    holds = abs(ratio - 1) <= MOST_DEVIATION
-    return Figure("p50 by the agent", words, f"±{MOST_DEVIATION:.0%}", holds)
+
+        def times(runs: int) -> list[float]:
+            device.session().used = False  # the same agent again, though its memory is not asked
+            return list(runner.benchmark(zeros, runs=runs, warmup=0).latency.samples_ms)
+
+        yield times
 
 
-def direct(model: Path, runs: int, files: list[str]) -> list[float]:
-    """Times of the same interpreter in a process of its own, in milliseconds."""
-    answer = subprocess.run(
-        [sys.executable, "-c", _DIRECT, str(model), str(runs), *files],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    times: list[float] = json.loads(answer.stdout)
-    return times
+@contextmanager
+def direct(model: Path) -> Iterator[Clock]:
+    """The same by the interpreter in a process of its own."""
+    with _folder() as folder:
+        command = [sys.executable, "-c", _DIRECT, str(model), *stored_zeros(model, folder)]
+        with subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        ) as process:
+            sink, source = process.stdin, process.stdout
+            assert sink is not None
+            assert source is not None
+
+            def times(runs: int) -> list[float]:
+                print(runs, file=sink, flush=True)
+                found: list[float] = json.loads(source.readline())
+                return found
+
+            yield times
+            sink.close()
 
 
 def stored_zeros(model: Path, folder: Path) -> list[str]:
@@ -200,7 +229,7 @@ def figures(arguments: argparse.Namespace, address: str) -> Iterator[Figure]:
     """One after the other, so that they are seen as they come."""
     yield from transport(arguments.model, address, arguments.pictures)
     yield first_result(arguments.model, address)
-    yield clock(arguments.model, address, arguments.rounds, arguments.runs)
+    yield clock(arguments.model, address, arguments.pairs, arguments.turns, arguments.runs)
 
 
 def main() -> None:
@@ -208,8 +237,9 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("pictures", type=Path)
     parser.add_argument("--device", help="an ssh device in place of the server on loopback")
-    parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--runs", type=int, default=60)
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--turns", type=int, default=40)
+    parser.add_argument("--runs", type=int, default=10)
     arguments = parser.parse_args()
     table = Table("figure", "found", "at most", "", box=None, padding=(0, 2, 0, 0))
     busy = os.getloadavg()[0]

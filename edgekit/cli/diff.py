@@ -111,6 +111,8 @@ def _print(found: Diff, page: Path | None) -> None:
             console.print(table)
     if found.behaviour is not None:
         console.print(_behaviour_table(found.behaviour))
+        for line in _latency(found.behaviour):
+            console.print(line)
     if page is not None:
         console.print(Text(f"Page     {page}"), soft_wrap=True)
 
@@ -167,13 +169,16 @@ def _behaviour_table(behaviour: Behaviour) -> Table:
         for one in behaviour.outputs
     ]
     headings = ("output", ">SQNR\ndB", ">worst\ndB", ">largest\nchange", ">same\ntop-1")
-    table = _table(f"Outputs on {behaviour.samples} samples", headings, rows)
+    return _table(f"Outputs on {behaviour.samples} samples", headings, rows)
+
+
+def _latency(behaviour: Behaviour) -> Iterator[str]:
+    from edgekit.report.diff import percent_text
+
     old, new = behaviour.latency_before_ms, behaviour.latency_after_ms
     if old and new:
-        change = words.percent_text((new / old - 1) * 100)
-        table.caption = f"Latency, median: {old:.3f} → {new:.3f} ms ({change})"
-        table.caption_justify = "left"
-    return table
+        change = percent_text((new / old - 1) * 100)
+        yield f"Latency  {old:.3f} → {new:.3f} ms, median ({change})"
 
 
 def _some(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[Table]:

@@ -29,9 +29,9 @@ AGENT_COMMAND = (
 )
 """Starts the agent under the first Python that there is; nothing in it is the user's."""
 PYTHON_CURE = (
-    "Install Termux, then there: pkg install python python-numpy && pip install ai-edge-litert. "
-    "A Termux with sshd is reached as ssh://… too. Without any Python: edgekit benchmark FILE "
-    "--device adb --runner-binary benchmark_model"
+    "Without Python LiteRT's own tool can be timed: edgekit benchmark FILE --device adb "
+    "--runner-binary benchmark_model. Outputs need a Python with NumPy and a runtime, for example "
+    "in a Debian under Termux; with an sshd there it is ssh://user@host:port"
 )
 _PUSH_SECONDS = 30
 _SLOWEST = 500_000

@@ -34,7 +34,7 @@ def resolver_operators(spec: Embedding) -> tuple[tuple[str, str], ...]:
     """
     runtime = load(_PROFILE).runtime
     found = sorted({name for name, _, _ in spec.operators})
-    known = {*runtime.operators, *runtime.custom} if runtime else set()
+    known = {*(runtime.operators or ()), *runtime.custom} if runtime else set()
     if missing := [name for name in found if name not in known]:
         raise UsageError(
             f"TensorFlow Lite Micro has no kernel for {', '.join(missing)}.",

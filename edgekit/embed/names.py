@@ -9,18 +9,19 @@ import unicodedata
 from edgekit.embed.spec import Names
 from edgekit.errors import UsageError
 
-# Words that are reserved in C++, Kotlin, Swift or TypeScript and that a model may be called.
+# Words that mean something in C++, Kotlin, Swift or TypeScript and that a model may be called.
 # fmt: off
 _RESERVED = frozenset((
-    "abstract", "any", "as", "auto", "bool", "boolean", "break", "case", "catch", "char",
-    "class", "const", "continue", "data", "default", "delete", "do", "double", "else", "enum",
-    "export", "extension", "extern", "false", "final", "float", "for", "func", "function", "if",
-    "import", "in", "init", "inline", "int", "interface", "internal", "is", "let", "long",
-    "module", "namespace", "new", "nil", "null", "object", "open", "operator", "override",
-    "package", "private", "protected", "protocol", "public", "register", "return", "self",
-    "short", "signed", "sizeof", "static", "struct", "super", "switch", "template", "this",
-    "throw", "true", "try", "type", "typedef", "typeof", "union", "unsigned", "using", "val",
-    "var", "virtual", "void", "volatile", "when", "where", "while", "with", "yield",
+    "abstract", "android", "any", "as", "auto", "bool", "boolean", "break", "case", "catch",
+    "char", "class", "const", "continue", "data", "default", "delete", "do", "double", "else",
+    "enum", "export", "extension", "extern", "false", "final", "float", "for", "foundation",
+    "func", "function", "if", "import", "in", "init", "inline", "int", "interface", "internal",
+    "is", "java", "kotlin", "let", "linux", "litert", "long", "main", "module", "namespace",
+    "new", "nil", "null", "object", "open", "operator", "override", "package", "private",
+    "protected", "protocol", "public", "register", "return", "self", "short", "signed",
+    "sizeof", "static", "std", "struct", "super", "swift", "switch", "template", "this",
+    "throw", "true", "try", "type", "typedef", "typeof", "union", "unix", "unsigned", "using",
+    "val", "var", "virtual", "void", "volatile", "when", "where", "while", "with", "yield",
 ))
 # fmt: on
 

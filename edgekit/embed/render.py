@@ -6,6 +6,8 @@
     model = "model"              # folder for the .tflite; none is copied where it is missing
     golden = "tests/golden"      # folder for golden vectors
     wrapper = ["include/x.h.j2"] # templates that count as the wrapper's lines
+    types = ["float32", "uint8"] # what the runtime takes as inputs and outputs; all where missing
+    types_cure = "Convert …"     # what the user does about others
 
     [files]                      # template = path in the module; both may use {{ e.names… }}
     "wrapper.hpp.j2" = "include/{{ e.names.snake }}.hpp"
@@ -52,6 +54,8 @@ class Target:
         only: the tasks that a template is for, where not for all.
         model, golden: folders in the module, ``None`` for none.
         wrapper: templates whose lines count as the wrapper.
+        types: of the inputs and outputs that its runtime takes; empty for all.
+        types_cure: what can be done about a file with others.
     """
 
     name: str
@@ -61,6 +65,8 @@ class Target:
     model: str | None = None
     golden: str | None = None
     wrapper: tuple[str, ...] = ()
+    types: tuple[str, ...] = ()
+    types_cure: str = ""
 
     @property
     def folder(self) -> Path:
@@ -86,8 +92,23 @@ def load_target(name: str) -> Target:
         )
     data = tomllib.loads((TARGETS / name / "target.toml").read_text(encoding="utf-8"))
     only = {template: tuple(tasks) for template, tasks in data.pop("only", {}).items()}
-    wrapper = tuple(data.pop("wrapper", ()))
-    return Target(name=name, only=only, wrapper=wrapper, **data)
+    wrapper, types = (tuple(data.pop(key, ())) for key in ("wrapper", "types"))
+    return Target(name=name, only=only, wrapper=wrapper, types=types, **data)
+
+
+def require_types(target: Target, spec: Embedding) -> None:
+    """Refuse a file whose inputs or outputs the target's runtime does not take.
+
+    Raises:
+        UsageError: with the variant that works.
+    """
+    tensors = (spec.input.tensor, *spec.tensors)
+    refused = [one for one in tensors if target.types and one.dtype not in target.types]
+    if refused:
+        words = ", ".join(f"{one.name} is {one.dtype}" for one in refused)
+        raise UsageError(
+            f"Target {target.name} cannot run this file: {words}.", cure=target.types_cure
+        )
 
 
 def render(target: Target, spec: Embedding, model: Path, **values: Any) -> dict[str, str]:

@@ -15,7 +15,7 @@ from edgekit.embed.describe import describe
 from edgekit.embed.golden import golden_files
 from edgekit.embed.module import write_module
 from edgekit.embed.names import one_line
-from edgekit.embed.render import load_target, render, wrapper_lines
+from edgekit.embed.render import load_target, render, require_types, wrapper_lines
 from edgekit.embed.resize_cost import ResizeCost, resize_costs
 from edgekit.embed.samples import choose, find_folder, read_pictures
 from edgekit.embed.spec import Delegate, Embedding
@@ -100,7 +100,8 @@ def embed(request: EmbedRequest, progress: Progress) -> EmbedResult:
     """Write the module.
 
     Raises:
-        UsageError: the contract lacks something, labels do not match, or the folder is not free.
+        UsageError: the contract lacks something, labels do not match, the target's runtime does not
+            take the file's types, or the folder is not free.
         ModelError: the file is no `.tflite`.
         DataError: the samples are no pictures that the model takes.
         ConversionError: the runtime refuses the file.
@@ -119,6 +120,7 @@ def embed(request: EmbedRequest, progress: Progress) -> EmbedResult:
         threads=request.threads,
         top_k=request.top_k,
     )
+    require_types(target, spec)
     if request.output.is_dir() and any(request.output.iterdir()) and not request.force:
         raise UsageError(
             f"{request.output} exists already and is not empty.",

@@ -15,6 +15,7 @@ from edgekit.errors import ConversionError
 from edgekit.pipeline.plan import Plan
 from edgekit.pipeline.reference import Reference
 from edgekit.pipeline.replay_request import NOT_IN_TABLE, as_command
+from edgekit.provenance import kernels
 from edgekit.provenance.code import (
     ModelCode,
     find_module,
@@ -33,7 +34,6 @@ from edgekit.types import TensorSpec
 
 PREPARED = "prepared"
 """What stands in the place of a scheme for the prepared float model."""
-_AVX512 = ("avx512f", "avx512bw", "avx512_vnni", "avx512_bf16")
 _HOST = ("edgekit-tflite", "numpy", "opencv-python-headless", "litert-quantizer", "ai-edge-litert")
 
 
@@ -96,19 +96,10 @@ def machine() -> dict[str, str]:
         "system": platform.system(),
         "architecture": platform.machine(),
         "processor": cpu_name(),
-        "vectors": " ".join(_vectors()),
+        "vectors": " ".join(kernels.vectors()),
+        "blas": kernels.blas(),
         "cores": str(os.cpu_count() or 0),
     }
-
-
-def _vectors() -> Iterator[str]:
-    """The processor's vector instructions: kernels are chosen by them, and round differently."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return
-    flags = set(text.partition("\nflags")[2].partition("\n")[0].split())
-    yield from (one for one in ("avx", "avx2", "fma", *_AVX512, "amx_int8") if one in flags)
 
 
 def _request(plan: Plan) -> dict[str, Any]:

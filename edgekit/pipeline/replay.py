@@ -14,6 +14,7 @@ from edgekit.pipeline.plan import plan
 from edgekit.pipeline.replay_request import to_request
 from edgekit.pipeline.run import run
 from edgekit.provenance.inputs import Difference, compare
+from edgekit.provenance.kernels import with_blas
 from edgekit.provenance.lock import LOCK_NAME, Lock
 from edgekit.provenance.text import read_lock
 from edgekit.types import Progress, SilentProgress
@@ -122,7 +123,8 @@ def _make(
 ) -> Replay:
     # Targets judge and change nothing; where their profiles lie now, nobody knows.
     planned = plan(to_request(lock, places, output=output, force=request.force, targets=()))
-    run(planned, progress)
+    with with_blas(lock.machine.get("blas", "")):
+        run(planned, progress)
     now = read_lock(output / LOCK_NAME)
     by_scheme = {one.scheme: one for one in now.files}
     files = []

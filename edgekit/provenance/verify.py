@@ -57,7 +57,7 @@ def verify_file(path: Path, lock: Lock) -> Verified:
         return _verified(path, state, entry, sha256, (*wrong, *renamed))
     entry = next((one for one in lock.files if one.name == path.name), None)
     if entry is None:
-        known = ", ".join(one.name for one in lock.files) or "no file"
+        known = ", ".join(one.name for one in lock.files[:4]) or "no file"
         return Verified(
             path=str(path),
             state="unknown",

@@ -83,9 +83,8 @@ def tools(folder: Path) -> Tools:
         for debian in FOLDER.glob("*.deb"):
             _fetch(["dpkg", "-x", str(debian), str(FOLDER / "junit")])
             debian.unlink()
-    (hamcrest,) = share.glob("hamcrest-core-[0-9]*.jar")
-    jars = (package / "lib" / "kotlin-stdlib.jar", share / "junit4.jar", hamcrest)
-    return Tools(package / "bin" / "kotlinc", tuple(jar.resolve() for jar in jars), _jni(folder))
+    jars = (package / "lib" / "kotlin-stdlib.jar", share / "junit4.jar", share / "hamcrest.jar")
+    return Tools(package / "bin" / "kotlinc", jars, _jni(folder))
 
 
 def _fetch(command: list[str]) -> None:

@@ -263,6 +263,27 @@ def test_a_browser_of_the_user(cache, float_model):
     assert json.loads(out)["timings"]["tiny"]["latency"]["samples_ms"]
 
 
+def test_validation_in_the_browser(cache, float_model, tmp_path):
+    """Parity, top-1 and latency by one command, against an interpreter asked directly."""
+    labels = tflite_outputs(float_model, IMAGES).argmax(-1)
+    labels[:5] = (labels[:5] + 1) % 5  # five of twenty are wrong on purpose
+    np.savez(tmp_path / "data.npz", image=IMAGES, labels=labels)
+    shutil.copy(float_model, tmp_path / "candidate.tflite")
+    answer = subprocess.run(
+        [sys.executable, "-m", "edgekit", "validate", "candidate.tflite", "--reference",
+         float_model, "--data", "data.npz", "--device", "web", "--json", "--output", "report"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert answer.returncode == 0, answer
+    report = json.loads(answer.stdout)
+    text = json.dumps(report)
+    assert "@litertjs/core" in text
+    (candidate,) = report["candidates"]
+    figures = {one["name"]: one["value"] for one in candidate["figures"]}
+    assert figures.get("top1") == 0.75, figures.keys()
+    assert candidate["timing"]["latency"]["samples_ms"]
+
+
 def test_webgpu_by_software(cache, tmp_path):
     """Chromium's own software renderer; skipped where this build of it has none."""
     path = tmp_path / "convolutions.tflite"
@@ -277,6 +298,40 @@ def test_webgpu_by_software(cache, tmp_path):
         pytest.skip(error.cause)
     assert "WebGPU" in browser
     np.testing.assert_allclose(outputs, tflite_outputs(path, stack), atol=1e-3)
+
+
+def test_edgekit_is_killed_before_anybody_opens_the_link(cache, float_model):
+    command = [sys.executable, "-m", "edgekit", "benchmark", str(float_model)]
+    with subprocess.Popen([*command, "--device", "web:link"], stderr=subprocess.PIPE) as process:
+        assert any(b"Open this link" in line for line in process.stderr)
+        (bridge,) = psutil.Process(process.pid).children()
+        process.kill()
+        bridge.wait(10)
+
+
+def test_a_wrong_digest(cache, tmp_path, monkeypatch):
+    """npm fetches the package and sees that it is not the one that edgekit knows."""
+    shutil.copytree(package.PAGE, tmp_path / "page")
+    lock = tmp_path / "page" / "package-lock.json"
+    text, count = re.subn(r"sha512-\w{8}", "sha512-AAAAAAAA", lock.read_text())
+    assert count == 2
+    lock.write_text(text)
+    monkeypatch.setattr(package, "PAGE", tmp_path / "page")
+    monkeypatch.setattr(package, "_LOCK", lock)
+    monkeypatch.setenv("npm_config_cache", str(tmp_path / "npm"))
+    with pytest.raises(SetupError, match="locked digest|npm failed") as caught:
+        package.install()
+    if "npm failed" in caught.value.cause:
+        pytest.skip("npm reaches no registry here")
+    assert not package.is_ready()
+
+
+def test_no_npm(cache, monkeypatch, tmp_path):
+    monkeypatch.setenv("EDGEKIT_HOME", str(tmp_path / "other"))
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(SetupError, match="npm, which is not here") as caught:
+        package.install()
+    assert "apt install npm" in caught.value.cure
 
 
 def test_what_is_missing(cache, monkeypatch):

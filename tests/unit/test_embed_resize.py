@@ -1,4 +1,4 @@
-"""The resize that wrappers are written from, against OpenCV and the contract's own preprocessing."""
+"""The resize that wrappers are written from, against OpenCV and the contract's preprocessing."""
 
 from __future__ import annotations
 

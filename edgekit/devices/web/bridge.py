@@ -68,10 +68,12 @@ class WebAgent(Agent):
             self._browser = Browser(self._page.url, folder=self._folder.path, gpu=gpu)
         elif tell is not None:
             os.write(tell, f"Open this link in your browser:\n{self._page.url}\n".encode())
-        facts = None
+        facts, parent = None, os.getppid()
         try:
             while facts is None:
                 facts = self._page.hello(0.2)
+                if os.getppid() != parent:  # edgekit was killed while we waited
+                    raise DeviceUnreachable("Nobody waits for the page any more.")
                 if self._browser and (words := self._browser.ended):
                     raise DeviceUnreachable(
                         f"The browser ended ({words}).",
@@ -99,6 +101,7 @@ class WebAgent(Agent):
             "runtime": package.NAME,
             "runtime_version": package.version(),
             "browser": self._browser_words(),
+            "python": None,  # this process's is of no interest
             **{key: self._facts.get(key) for key in ("machine", "system", "cores")},
             "protocol": PROTOCOL,
         }
