@@ -163,9 +163,7 @@ def _input(own: Contract | None, place: int) -> InputContract | None:
     return own.inputs[place] if own is not None and place < len(own.inputs) else None
 
 
-def _pixels(
-    entry: InputContract, theirs: InputContract | None
-) -> tuple[Normalization | None, int]:
+def _pixels(entry: InputContract, theirs: InputContract | None) -> tuple[Normalization | None, int]:
     """How the reference's values come from the pixels of a file that normalises by itself.
 
     And the axis of the reference's channels, counted from the last.
