@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import zlib
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 _PIECE = 1 << 20
 _CHUNK = 2 << 20
 """So many bytes of inputs travel at once, and at least one sample."""
+_PIECE_SECONDS = 2.0
+"""A piece keeps the device busy for about so long at most: what is lost with it, and what one waits
+for after Ctrl-C."""
 _LEAST_ANSWER = 64 << 20
 _DESCRIPTION = 1 << 16
 
@@ -58,6 +62,7 @@ class DeviceRunner:
         """The device's clock and heat before and after the last benchmark."""
         self.busy_seconds = 0.0
         """What the device has spent on samples so far, by its own clock."""
+        self._done = 0
         self._connect = connect
         self._threads, self._plain = threads, plain
         self._digest = ""
@@ -119,18 +124,23 @@ class DeviceRunner:
     ) -> Iterator[tuple[slice, list[Array]]]:
         session = self._ready()
         sample_shapes([tensor.real_spec for tensor in self._inputs], inputs)
-        slices = self._slices(len(inputs[0]))
-        limit = self._answer_limit(slices[0].stop)
-        requests = (
-            Request(*self._packed("run", inputs, piece, session.compress, store), limit)
-            for piece in slices
-        )
+        limit = self._answer_limit(self._most_samples())
+        waiting: deque[slice] = deque()
+
+        def requests() -> Iterator[Request]:
+            for piece in self._slices(len(inputs[0])):
+                waiting.append(piece)
+                packed = self._packed("run", inputs, piece, session.compress, store)
+                yield Request(*packed, limit)
+
         session.used = True
-        for piece, answer in zip(slices, session.stream(requests), strict=True):
+        for answer in session.stream(requests()):
+            piece = waiting.popleft()
             try:
                 stacks = unpack_arrays(answer.header, answer.payload, limit)
                 self._check(stacks, piece.stop - piece.start)
                 self.busy_seconds += times(answer.header, "seconds")
+                self._done += piece.stop - piece.start
             except BadFrame as error:
                 raise _nonsense(error) from error
             yield piece, stacks
@@ -218,14 +228,22 @@ class DeviceRunner:
         kernels = {"threads": self._threads, "plain": self._plain}
         return {"verb": verb, "digest": self._digest, **kernels}
 
-    def _slices(self, count: int) -> list[slice]:
+    def _slices(self, count: int) -> Iterator[slice]:
+        """The samples that travel together; few where the device takes long for each."""
+        start, most = 0, self._most_samples()
+        while start < count:
+            pace = self.busy_seconds / self._done if self._done else 0.0
+            step = most if not pace else max(1, min(most, int(_PIECE_SECONDS / pace)))
+            yield slice(start, min(start + step, count))
+            start += step
+
+    def _most_samples(self) -> int:
         import numpy as np
 
         given = sum(math.prod(t.shape) * np.dtype(t.dtype).itemsize for t in self._inputs)
         step = max(1, _CHUNK // max(1, given))
         taken = sum(math.prod(t.shape) * np.dtype(t.dtype).itemsize for t in self._outputs)
-        step = max(1, min(step, _LEAST_ANSWER // max(1, taken)))
-        return [slice(start, min(start + step, count)) for start in range(0, count, step)]
+        return max(1, min(step, _LEAST_ANSWER // max(1, taken)))
 
     def _answer_limit(self, samples: int) -> int:
         """Bytes of the outputs of so many samples, with room for shapes that are open."""

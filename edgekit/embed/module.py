@@ -7,7 +7,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from edgekit.errors import SetupError, UsageError
@@ -41,7 +42,7 @@ def write_module(
     """
     earlier = _earlier(output)
     _require_free(output, files, earlier, force=force)
-    with disk_errors(output):
+    with _writable(output), disk_errors(output):
         output.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=output.parent, prefix=".edgekit-embed-") as folder:
             digests = {path: _put(Path(folder) / path, what) for path, what in files.items()}
@@ -50,6 +51,18 @@ def write_module(
             manifest.write_text(json.dumps(listed, indent=2, ensure_ascii=False) + "\n", "utf-8")
             _move(Path(folder), output, [*files, MANIFEST], earlier)
     return output / MANIFEST
+
+
+@contextmanager
+def _writable(output: Path) -> Iterator[None]:
+    """Any other refusal is about the path: one that is too long, for example, or below /proc."""
+    try:
+        yield
+    except OSError as error:
+        raise SetupError(
+            f"The output folder {output} cannot be written: {error.strerror}.",
+            cure="Choose another --output folder.",
+        ) from error
 
 
 def _earlier(output: Path) -> dict[str, str]:

@@ -97,7 +97,7 @@ def machine() -> dict[str, str]:
         "architecture": platform.machine(),
         "processor": cpu_name(),
         "vectors": " ".join(kernels.vectors()),
-        "blas": kernels.blas(),
+        "blas": kernels.in_use(),
         "cores": str(os.cpu_count() or 0),
     }
 

@@ -65,7 +65,7 @@ def fold_preprocess(
         workshop.progress.note(str(done))
     path = folder / floating.path.name
     write(model, path)
-    turned = on_raw_pixels(reference, fed, folder, workshop)
+    turned = _on_raw_pixels(reference, fed, wanted, folder, workshop)
     workshop.progress.update(1.0)
     parity, bindings = candidates.measure(
         path,
@@ -85,26 +85,6 @@ def fold_preprocess(
     )
     others = tuple(attempt if one is floating.attempt else one for one in attempts)
     return folded, others, turned
-
-
-def on_raw_pixels(reference: Reference, fed: Color, folder: Path, workshop: Workshop) -> Reference:
-    """The reference's outputs, with the samples and the contract of files that take raw pixels.
-
-    Args:
-        reference: with the samples as the framework takes them.
-        fed: the colours of the pixels.
-        folder: for the new samples.
-        workshop: told where the samples were not made of whole pixels.
-
-    Raises:
-        UsageError: no input is a picture with a known preprocessing.
-    """
-    wanted = _normalizations(reference.contract, fed)
-    return replace(
-        reference,
-        contract=_raw_contract(reference.contract, fed, wanted),
-        data=_raw_data(reference.data, wanted, folder, workshop),
-    )
 
 
 def takes_raw_pixels(file: Path) -> bool:
@@ -137,6 +117,17 @@ def _normalizations(contract: Contract, fed: Color) -> _Wanted:
             "--fold-preprocess away.",
         )
     return wanted
+
+
+def _on_raw_pixels(
+    reference: Reference, fed: Color, wanted: _Wanted, folder: Path, workshop: Workshop
+) -> Reference:
+    """The reference's outputs, with the samples and the contract of files that take raw pixels."""
+    return replace(
+        reference,
+        contract=_raw_contract(reference.contract, fed, wanted),
+        data=_raw_data(reference.data, wanted, folder, workshop),
+    )
 
 
 def _raw_contract(contract: Contract, fed: Color, wanted: _Wanted) -> Contract:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from edgekit.errors import UsageError
-from edgekit.pipeline.locking import machine
 from edgekit.pipeline.plan import plan
 from edgekit.pipeline.replay_request import to_request
 from edgekit.pipeline.run import run
@@ -158,8 +157,8 @@ def _changed(then: Lock, now: Lock) -> Iterator[str]:
     for name in sorted({*then.environments, *now.environments}):
         before, after = then.environments.get(name, "none"), now.environments.get(name, "none")
         pairs[f"environment {name}"] = before[:12], after[:12]
-    here = machine()
-    pairs |= {name: (value, here.get(name, "none")) for name, value in then.machine.items()}
+    for name, value in then.machine.items():
+        pairs[name] = value, now.machine.get(name, "none")
     yield from (f"{what}: {old} → {new}" for what, (old, new) in pairs.items() if old != new)
 
 

@@ -62,17 +62,20 @@ def lock_data(
         tensors: the digest of what was made of them.
         folder: the lock's.
     """
+    place = written(path, folder)
+    if not path.is_dir():  # its own digest says everything
+        samples = tuple(LockedSample(id=id_) for id_ in ids)
+        return LockedData(
+            role=role, path=place, sha256=digest(path), tensors=tensors, samples=samples
+        )
     source = open_source(path)
     return LockedData(
         role=role,
-        path=written(path, folder),
-        sha256="" if path.is_dir() else digest(path),
+        path=place,
         listing=_listing(source),
         available=len(source.samples),
         tensors=tensors,
-        samples=tuple(
-            LockedSample(id=id_, sha256=digest(path / id_) if path.is_dir() else "") for id_ in ids
-        ),
+        samples=tuple(LockedSample(id=id_, sha256=digest(path / id_)) for id_ in ids),
     )
 
 

@@ -2,8 +2,8 @@
 
 Rounding weights (`edgekit.quantize.rounding`) inverts matrices with NumPy's BLAS. OpenBLAS chooses
 its kernels by the processor, and they add up in another order: a few weights in ten thousand fall
-onto the neighbouring step. The choice can be made for it (``OPENBLAS_CORETYPE``), where the processor
-has the instructions.
+onto the neighbouring step. The choice can be made for it (``OPENBLAS_CORETYPE``), where the
+processor has the instructions.
 """
 
 from __future__ import annotations
@@ -50,6 +50,12 @@ def blas() -> str:
         function.restype = ctypes.c_char_p
         return bytes(function() or b"").decode("ascii", "replace")
     return ""
+
+
+def in_use() -> str:
+    """The kernels of workers that start now: those of `with_blas`, or OpenBLAS' own choice."""
+    choice = os.environ.get(_CHOICE, "")
+    return choice if runs_here(choice) else blas()
 
 
 def runs_here(kernels: str) -> bool:

@@ -41,17 +41,17 @@ class LockedData:
     Attributes:
         path: of the folder or file, as in `LockedInput`.
         sha256: of the file; empty for a folder, whose used files have their own.
-        listing: digest of the names, labels and splits of all that was there: the choice is made
-            from it by the seed.
-        available: how many samples were there.
+        listing: of a folder: digest of the names, labels and splits of all that was there, from
+            which the seed chose.
+        available: of a folder: how many samples were there.
         tensors: digest of what the preprocessing made of the used ones.
     """
 
     role: DataRole
     path: str
     sha256: str = ""
-    listing: str
-    available: int
+    listing: str = ""
+    available: int = 0
     tensors: str
     samples: tuple[LockedSample, ...]
 

@@ -179,7 +179,7 @@ def _data(row: _Table) -> LockedData:
             role=role,  # type: ignore[arg-type]
             path=row.path("path"),
             sha256=row.digest("sha256", empty=True),
-            listing=row.digest("listing"),
+            listing=row.digest("listing", empty=True),
             available=row.number("available"),
             tensors=row.text("tensors"),
             samples=tuple(map(_sample, row.pop("samples", list))),

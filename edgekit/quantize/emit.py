@@ -17,6 +17,7 @@ from edgekit.quantize.grids import (
 )
 from edgekit.quantize.integer_ops.care import Care, take_care
 from edgekit.quantize.integer_ops.emitted import IntegerResult, make_integer
+from edgekit.quantize.integer_ops.graphs import make_outputs_unsigned
 from edgekit.quantize.integer_ops.rewrites import rewrite, tied
 from edgekit.quantize.layers import find_layers
 from edgekit.quantize.observe import Ranges
@@ -130,6 +131,7 @@ def emit(
     quantized = read(output)
     if integer and ranges is not None:
         outcome = make_integer(quantized, _usable(ranges), exceptions.hold, care.reasons)
+    outcome.touched |= scheme == "int8-uint8-io" and make_outputs_unsigned(quantized)
     if asked == NO_EXCEPTIONS and not outcome.touched:
         _refuse_untouched(quantized, scheme)
     if raise_versions(quantized) or outcome.touched:

@@ -55,6 +55,7 @@ REFUSALS: dict[str, tuple[int, list[str], str]] = {
     "missing weights": (2, ["code.py:build", "--weights", "w.pt", "--synthetic"], "w.pt"),
     "no data": (2, ["model.onnx"], "No calibration data"),
     "data and no data": (2, [*SYNTHETIC, "--calibration", "folder"], "contradict"),
+    "colours of no pixels": (2, [*SYNTHETIC, "--feed-color", "BGR"], "--fold-preprocess"),
     "unknown route": (2, [*SYNTHETIC, "--route", "magic"], "magic"),
     "input without a shape": (2, [*SYNTHETIC, "--input", "image"], "image"),
     "input with a wrong shape": (2, [*SYNTHETIC, "--input", "image:1xthree"], "1xthree"),

@@ -271,7 +271,8 @@ def test_validation_in_the_browser(cache, float_model, tmp_path):
     shutil.copy(float_model, tmp_path / "candidate.tflite")
     answer = subprocess.run(
         [sys.executable, "-m", "edgekit", "validate", "candidate.tflite", "--reference",
-         float_model, "--data", "data.npz", "--device", "web", "--json", "--output", "report"],
+         float_model, "--data", "data.npz", "--task", "classification", "--device", "web",
+         "--json", "--output", "report"],
         cwd=tmp_path, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert answer.returncode == 0, answer
@@ -318,7 +319,7 @@ def test_a_wrong_digest(cache, tmp_path, monkeypatch):
     monkeypatch.setattr(package, "PAGE", tmp_path / "page")
     monkeypatch.setattr(package, "_LOCK", lock)
     monkeypatch.setenv("npm_config_cache", str(tmp_path / "npm"))
-    with pytest.raises(SetupError, match="locked digest|npm failed") as caught:
+    with pytest.raises(SetupError, match=r"locked digest|npm failed") as caught:
         package.install()
     if "npm failed" in caught.value.cause:
         pytest.skip("npm reaches no registry here")

@@ -227,8 +227,8 @@ RESOLVER = """
 // As much of tflite::MicroMutableOpResolver as the three models need.
 struct Resolver {
 #define ADD(name) int Add##name() { std::puts(#name); return 0; }
-  ADD(Add) ADD(Concatenation) ADD(Conv2D) ADD(FullyConnected) ADD(Logistic) ADD(Mul) ADD(Pad)
-  ADD(Reshape) ADD(Slice) ADD(Transpose)
+  ADD(Add) ADD(Concatenation) ADD(Conv2D) ADD(Dequantize) ADD(FullyConnected) ADD(Logistic)
+  ADD(Mul) ADD(Pad) ADD(Quantize) ADD(Reshape) ADD(Slice) ADD(Transpose)
 };
 
 int main() {

@@ -114,6 +114,18 @@ def test_an_integer_weight_is_compared_by_what_it_stands_for(tmp_path):
     assert one.max_abs == pytest.approx(kernel.quantization.scales[1])
 
 
+def test_the_same_integers_with_another_scale_are_other_weights(tmp_path):
+    def rescale(model: Model) -> None:
+        kernel = model.main.operators[0].inputs[1]
+        assert kernel is not None
+        quantization = kernel.raw.quantization
+        quantization.scale = np.array(quantization.scale) * np.float32(2)
+
+    (one,) = plant(tmp_path, rescale, quantized()).weights
+    assert one.operator == "CONV_2D"
+    assert one.relative_l2 == pytest.approx(1, rel=1e-6)
+
+
 def test_equal_values_in_another_type(tmp_path):
     def halve(model: Model) -> None:
         dense = tensor(model, "dense")
@@ -370,6 +382,17 @@ def test_without_any_names_order_and_type_decide(tmp_path):
     found = compare(tmp_path, chain([""] * 4, [0, 1, 2, 3]), chain([""] * 3, [0, 2, 3]))
     assert (found.matched, found.equal_constants) == (3, 3)
     assert [one.kind for one in found.operators if one.kind != "changed"] == ["removed"]
+
+
+def test_what_lies_on_the_two_sides_of_a_known_layer_is_not_the_same(tmp_path):
+    before, after = chain(["", "a", "b"], [7, 0, 1]), chain(["a", "b", ""], [0, 1, 8])
+    found = compare(tmp_path, before, after)
+    assert found.matched == 2
+    assert sorted(one.kind for one in found.operators if one.kind != "changed") == [
+        "added",
+        "removed",
+    ]
+    assert not found.weights
 
 
 def test_a_file_against_itself_quantized(tmp_path):

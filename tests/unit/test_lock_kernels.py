@@ -29,7 +29,7 @@ def _no_choice(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_workers_get_the_kernels_and_afterwards_not_any_more():
     own = in_a_new_process()
     with kernels.with_blas("Haswell"):
-        assert in_a_new_process() == "Haswell"
+        assert in_a_new_process() == kernels.in_use() == "Haswell"
     assert in_a_new_process() == own
     assert "OPENBLAS_CORETYPE" not in os.environ
 

@@ -220,6 +220,42 @@ def test_while_files_are_replaced_no_report_claims_to_be_complete(tmp_path, monk
     assert seen == [("net_fp32.tflite", False), ("net_int8.tflite", False), (REPORT_NAME, False)]
 
 
+# ------------------------------------------------------------------------- the lock
+
+
+def run_with_lock(plan: Plan, lock: str) -> None:
+    with work_folder(plan) as work:
+        made = work / "fp32.tflite"
+        made.write_bytes(b"new")
+        publish(plan, [result(made, "fp32")], report_of(plan), lock=lock)
+
+
+def test_the_lock_comes_with_the_files(tmp_path):
+    plan = make_plan(tmp_path, "fp32")
+    run_with_lock(plan, "the lock")
+    assert tree(tmp_path) == {"net_fp32.tflite", "edgekit.lock", REPORT_NAME}
+    assert plan.lock.read_text() == "the lock"
+    with pytest.raises(UsageError, match="exists already"):
+        run_with_lock(make_plan(tmp_path, "fp16"), "another")
+    assert plan.lock.read_text() == "the lock"
+    run_with_lock(make_plan(tmp_path, "fp32", force=True), "another")
+    assert plan.lock.read_text() == "another"
+
+
+def test_while_files_are_replaced_there_is_no_lock_of_others(tmp_path, monkeypatch):
+    run_with_lock(make_plan(tmp_path, "fp32"), "old")
+    seen = []
+    replace = Path.replace
+
+    def spy(self: Path, target: Path) -> Path:
+        seen.append((target.name, (tmp_path / "edgekit.lock").exists()))
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", spy)
+    run_with_lock(make_plan(tmp_path, "fp32", force=True), "new")
+    assert seen == [("net_fp32.tflite", False), ("edgekit.lock", False), (REPORT_NAME, True)]
+
+
 # ------------------------------------------------------------------------- leftovers
 
 

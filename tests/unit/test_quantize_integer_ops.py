@@ -408,15 +408,24 @@ def test_a_fixed_scale_that_would_clip_is_not_used(tmp_path: Path) -> None:
     assert "-15.9" in left.reason
 
 
-def test_an_output_that_a_layer_reads_too_keeps_the_type_of_the_scheme(tmp_path: Path) -> None:
-    """litert-quantizer alone gives such an output int8 where float was asked for."""
+@pytest.mark.parametrize(
+    ("scheme", "dtype"), [("int8-float-io", "float32"), ("int8-uint8-io", "uint8")]
+)
+def test_an_output_that_a_layer_reads_too_keeps_the_type_of_the_scheme(
+    scheme: Scheme, dtype: str, tmp_path: Path
+) -> None:
+    """litert-quantizer alone gives such an output int8 whatever was asked for."""
     net = Net(*SHAPE)
     inside = alone("ELU")(net, net.conv(net.image, "first", 4))
     path = net.save(tmp_path / "float.tflite", inside, net.conv(inside, "last", 3))
-    output, _ = emitted(path)
-    assert [tensor.dtype for tensor in read(output).main.outputs] == ["float32", "float32"]
+    output, _ = emitted(path, scheme=scheme)
+    assert [tensor.dtype for tensor in read(output).main.outputs] == [dtype, dtype]
     runner = Interpreter(str(output)).get_signature_runner("serving_default")
-    assert {detail["dtype"] for detail in runner.get_output_details().values()} == {np.float32}
+    kinds = {np.dtype(detail["dtype"]) for detail in runner.get_output_details().values()}
+    assert kinds == {np.dtype(dtype)}
+    (image,) = (2 * photos(6, *SHAPE[1:]))[2][None, None]
+    for got, wanted in zip(run(output, image, delegate=True), invoke(path, image), strict=True):
+        assert sqnr_db(wanted, got) > 28
 
 
 def test_an_output_that_a_float_operator_reads_too_keeps_the_type_of_the_scheme(

@@ -13,6 +13,7 @@ from edgekit.config import Config
 from edgekit.contract import Contract, OutputContract, OutputPart, Preprocess
 from edgekit.errors import UsageError
 from edgekit.pipeline.validation import ValidationRequest, contracts
+from edgekit.raw_pixels.normalization import raw
 from edgekit.runners.protocol import Described
 from edgekit.tflite.summary import summarize
 from edgekit.types import TensorSpec
@@ -42,6 +43,30 @@ def test_a_difference_in_preprocessing_is_named(field, value):
     assert "one and two" in caught.value.cause
     assert str(value) in caught.value.cause
     assert contracts.agreed({"one": nets.contract(), "two": other}, (field,)) is not None
+
+
+def folded() -> Contract:
+    """What the file says whose preprocessing was folded in."""
+    plain = nets.contract()
+    inputs = tuple(
+        replace(entry, preprocess=raw(nets.PREPROCESS, "BGR"), folded=nets.PREPROCESS)
+        for entry in plain.inputs
+    )
+    return replace(plain, inputs=inputs)
+
+
+def test_a_folded_file_and_a_plain_one_agree_on_the_original_model():
+    assert contracts.agreed({"raw": folded(), "plain": nets.contract()}) == nets.contract()
+    assert contracts.agreed({"raw": folded()}) == nets.contract()
+
+
+def test_a_reference_that_normalises_by_itself_is_given_pixels():
+    agreed = contracts.agreed({"raw": folded()})
+    known = contracts.on_raw_pixels(agreed, folded())
+    assert known is not None
+    assert [entry.preprocess for entry in known.inputs] == [raw(nets.PREPROCESS, "BGR")]
+    assert contracts.on_raw_pixels(agreed, nets.contract()) == agreed
+    assert contracts.on_raw_pixels(agreed, None) == agreed
 
 
 def test_other_tasks_classes_and_pictures():

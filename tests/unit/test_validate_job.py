@@ -8,6 +8,7 @@ import validate_nets as nets
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgekit.contract import Preprocess
 from edgekit.errors import UsageError
 from edgekit.pipeline.validation.job import (
     CandidateJob,
@@ -18,6 +19,7 @@ from edgekit.pipeline.validation.job import (
     turn,
     turn_back,
 )
+from edgekit.raw_pixels.normalization import Normalization
 
 
 def test_a_job_survives_the_disk(tmp_path):
@@ -29,7 +31,16 @@ def test_a_job_survives_the_disk(tmp_path):
         candidates=[
             CandidateJob(
                 path="c.tflite",
-                feeds=[Feed(source=0, permutation=[0, 2, 3, 1], shape=[1, 4, 4, 3])],
+                feeds=[
+                    Feed(source=0, permutation=[0, 2, 3, 1], shape=[1, 4, 4, 3]),
+                    Feed(
+                        source=0,
+                        permutation=[0, 2, 3, 1],
+                        shape=[1, 4, 4, 3],
+                        pixels=Normalization.of(Preprocess(scale=1 / 255, mean=(0.5,)), 3, "BGR"),
+                        channels=-3,
+                    ),
+                ],
                 outputs=[Taken(places=[1, 0], axis=-2, permutation=[0, 1])],
                 spans=[Span(role="input", index=0, name="image", low=-1.0, high=1.0)],
             )
@@ -44,6 +55,22 @@ def test_a_job_survives_the_disk(tmp_path):
     job.write(tmp_path / "job.json")
     assert Job.read(tmp_path / "job.json") == job
     assert job.stated == nets.contract(labels=("a",))
+
+
+def test_a_file_that_normalises_by_itself_is_fed_the_pixels():
+    """RGB values with channels first in the reference, BGR pixels with channels last here."""
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3)).astype(np.float32)
+    values = (pixels[..., ::-1] / 255 - [0.4, 0.5, 0.6]) / [0.2, 0.3, 0.4]
+    preprocess = Preprocess(scale=1 / 255, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
+    feed = Feed(
+        source=0,
+        permutation=[0, 2, 3, 1],
+        shape=[1, 4, 4, 3],
+        pixels=Normalization.of(preprocess, 3, "BGR"),
+        channels=-3,
+    )
+    stack = values.transpose(0, 3, 1, 2).astype(np.float32)
+    np.testing.assert_array_equal(feed.of(stack), pixels)
 
 
 @given(

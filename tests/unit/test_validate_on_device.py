@@ -73,7 +73,11 @@ def test_after_a_loss_only_the_rest_is_asked(chunks, stack, fake):
     assert outputs(chunks, 0) == [0, 2, 4, 6]
     assert chunks.kept() == 0  # of the second candidate nothing is there
     fake.asked.clear()
-    chunks.answer("key", [stack], dropped={})
+    with pytest.raises(KeyboardInterrupt):
+        chunks.answer("other", [stack], dropped={})  # others that wait do not try it again
+    assert not fake.asked
+    resumed = Chunks(fake, chunks._jobs, chunks.folder)
+    resumed.answer("key", [stack], dropped={})
     assert fake.asked == [4, 5, 0, 1, 2, 3, 4, 5]
     assert outputs(chunks, 0) == outputs(chunks, 1) == [0, 2, 4, 6, 8, 10]
 

@@ -79,8 +79,12 @@ class WebAgent(Agent):
                         f"The browser ended ({words}).",
                         cure="Name another one with EDGEKIT_BROWSER, or use web:link",
                     )
-        except (PageGone, BadFrame) as error:
+        except PageGone as error:
             raise DeviceUnreachable("The page was closed before it started.") from error
+        except BadFrame as error:
+            raise DeviceUnreachable(
+                f"The page cannot start: {error}.", cure="Try another browser: web:link"
+            ) from error
         if self._accelerator == "webgpu" and not facts.get("webgpu"):
             raise DeviceUnreachable("This browser has no WebGPU adapter.", cure=_GPU_CURE)
         self._facts = facts

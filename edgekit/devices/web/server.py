@@ -24,6 +24,7 @@ from edgekit.devices.agent.frames import (
     decode_header,
     encode,
 )
+from edgekit.devices.facts import printable
 from edgekit.devices.web.package import PAGE
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class PageServer:
                 raise PageGone from None
             return None
         if not isinstance(header.get("hello"), dict):
-            raise BadFrame("no greeting")
+            raise BadFrame(printable(header.get("cause", "no greeting")))
         return dict(header["hello"])
 
     def ask(self, header: Header, payload: bytes = b"") -> Frame:

@@ -26,6 +26,9 @@ from edgekit.validation.explain.points import Explanation, Match, OpFinding, Sta
 if TYPE_CHECKING:
     from edgekit.devices.runner import DeviceRunner
 
+_RUNTIMES = {"ai-edge-litert", "tflite-runtime"}
+"""Those that have plain C kernels to choose."""
+
 
 def explain_on_device(request: ExplainRequest, target: Target, progress: Progress) -> Explanation:
     """Find the operators that answer otherwise on a device than here, and by which kernels.
@@ -101,7 +104,9 @@ class _Both:
         )
 
     def plain_kernels(self) -> str:
-        """Whether the device's plain C kernels answer as those here."""
+        """Whether the device's plain C kernels answer as those here; empty in a browser."""
+        if not _RUNTIMES & set(self.target.environment()):
+            return ""
         here = self._here("plain", "Running it here with plain C kernels", kernels="reference")
         self.workshop.progress.step(f"Running it on {self.target.name} with plain C kernels")
         runner = self.target.stored_runner(self.path, plain=True)
@@ -132,8 +137,8 @@ class _Both:
 def _words(target: Target) -> str:
     """Where the file ran: architecture, processor, runtime."""
     told = target.environment()
-    names = (name for name in ("ai-edge-litert", "tflite-runtime") if name in told)
-    return ", ".join((told["machine"], told["cpu"], *(f"{name} {told[name]}" for name in names)))
+    runtimes = [f"{name} {told[name]}" for name in sorted(_RUNTIMES & set(told))]
+    return ", ".join((told["machine"], told["cpu"], *runtimes))
 
 
 def _trace(runner: DeviceRunner, path: Path, here: Trace, folder: Path) -> Trace:

@@ -17,7 +17,7 @@ from edgekit.pipeline.explain.request import ExplainRequest
 from edgekit.pipeline.explain.traces import trace_file, trace_model
 from edgekit.pipeline.floats import make_float
 from edgekit.pipeline.plan import plan
-from edgekit.pipeline.raw_pixels import fold_preprocess, on_raw_pixels, takes_raw_pixels
+from edgekit.pipeline.raw_pixels import fold_preprocess, takes_raw_pixels
 from edgekit.pipeline.reference import make_reference, spec_tables
 from edgekit.pipeline.request import ConversionRequest
 from edgekit.tflite.model import read
@@ -103,12 +103,10 @@ def framework_chain(
     if planned.source.kind != "onnx":
         traces += _look(planned.runner, fed, workshop, work / "framework", notes)
     onnx: Path | None = Path(planned.source.location) if planned.source.kind == "onnx" else None
-    if request.floating is not None and (
-        takes_raw_pixels(request.floating) == conversion.fold_preprocess
-    ):
-        floating = request.floating
-        if conversion.fold_preprocess:
-            reference = on_raw_pixels(reference, conversion.feed_color, inner, workshop)
+    # Stages are compared on the values that the framework takes, as a folded file does not.
+    folds, given = conversion.fold_preprocess, request.floating
+    if given is not None and not folds and not takes_raw_pixels(given):
+        floating = given
         _, bindings = candidates.measure(
             floating, reference, workshop, name="the float file", work=inner / "outputs"
         )
@@ -116,8 +114,6 @@ def framework_chain(
         made, tried = make_float(planned, reference, workshop, inner)
         onnx = next(iter(made.path.parent.glob("*.onnx")), onnx)
         told = _correspondence(made.path.parent)
-        if conversion.fold_preprocess:
-            made, _, reference = fold_preprocess(planned, made, tried, reference, workshop, inner)
         floating, bindings = made.path, made.bindings
     # An output is one of the model's outputs, whatever is wrong with it.
     wanted = [spec.name for spec in reference.outputs]
@@ -136,12 +132,19 @@ def framework_chain(
         stage="float TFLite",
         title="Running the float file",
     )
-    return Chain(
-        floating=floating,
-        trace=trace,
-        stages=_stages([*traces, (trace, {})], told),
-        notes=tuple(notes),
-    )
+    stages = _stages([*traces, (trace, {})], told)
+    if folds:
+        made, _, pixels = fold_preprocess(planned, made, tried, reference, workshop, inner)
+        floating = made.path
+        trace = trace_file(
+            floating,
+            candidates.feeds(pixels, made.bindings, "parity"),
+            workshop,
+            work / "raw-pixels",
+            stage="float TFLite on raw pixels",
+            title="Running the float file on raw pixels",
+        )
+    return Chain(floating=floating, trace=trace, stages=stages, notes=tuple(notes))
 
 
 def _look(

@@ -67,12 +67,21 @@ class Chunks:
                 path = answer_path(self.folder, key, number)
                 if number in dropped:
                     Answer(failed=dropped[number]).write(path)
-                else:
+                    continue
+                try:
                     self._run(path, job, stacks, last=last)
+                except DeviceError:
+                    self._stopped.set()  # whoever waits for the device does not try it again
+                    raise
 
     def stop(self) -> None:
         """Let an `answer` that is running end with the piece that it waits for."""
         self._stopped.set()
+
+    def wait(self) -> None:
+        """Until nobody uses the device."""
+        with self._lock:
+            pass
 
     def forget(self, key: str) -> None:
         """Remove the answers of a chunk that is measured."""

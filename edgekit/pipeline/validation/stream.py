@@ -135,6 +135,8 @@ class Stream:
             workers, self._workers = list(self._workers.values()), {}
         for worker in workers:
             worker.close()
+        if self.device is not None:
+            self.device.wait()
 
     def _serve(self, number: int, waiting: Any) -> None:
         """One process's thread: chunk after chunk until there is none."""

@@ -101,6 +101,32 @@ def same_grid(one: Tensor, other: Tensor) -> bool:
     return grids[0][1] == grids[1][1] and abs(grids[0][0] / grids[1][0] - 1) < 1e-5
 
 
+def make_outputs_unsigned(model: Model) -> bool:
+    """Let a QUANTIZE make uint8 of outputs that are still int8; whether there were any.
+
+    litert-quantizer leaves an output of an operator that it does not know so, where an int8
+    operator reads it too.
+    """
+    from ai_edge_litert.schema_py_generated import QuantizationParametersT
+
+    graph, found = model.main, False
+    for place, tensor in enumerate(graph.outputs):
+        grid = grid_of(tensor)
+        if grid is None or tensor.dtype != "int8":
+            continue
+        made = graph.add_tensor(f"{tensor.name}_unsigned", tensor.shape, "uint8")
+        made.raw.shapeSignature = tensor.raw.shapeSignature
+        made.raw.quantization = QuantizationParametersT(scale=[grid[0]], zeroPoint=[grid[1] + 128])
+        graph.insert_operator(len(graph.raw.operators), "QUANTIZE", [tensor], [made], version=2)
+        graph.raw.outputs[place] = made.index
+        for signature in model.raw.signatureDefs or ():
+            for entry in signature.outputs or ():
+                if entry.tensorIndex == tensor.index:
+                    entry.tensorIndex = made.index
+        found = True
+    return found
+
+
 def _redirect(graph: Subgraph, old: int, new: int) -> None:
     """Let every operator read and write ``new`` instead of ``old``."""
     for raw in graph.raw.operators:

@@ -119,6 +119,7 @@ async function load({digest, threads, accelerator, inputs, outputs}, payload) {
   const load_ms = performance.now() - started;
   const given = model.getInputDetails();
   const fed = places(given, inputs);
+  drop({digest});
   models.set(digest, {
     model, compile, inputs: fed,
     shapes: fed.map(place => Array.from(given[place].shape)),
@@ -239,4 +240,5 @@ async function main() {
   }
 }
 
-main().catch(() => {}).finally(() => say('Done. This tab can be closed.'));
+// Before the greeting the server wants to know; later it is the server that has gone.
+main().catch(error => send({cause: String(error)})).catch(() => {}).finally(() => say('Done. This tab can be closed.'));
