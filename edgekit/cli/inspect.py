@@ -124,7 +124,13 @@ def _contract(summary: Summary) -> str:
     if summary.contract is None:
         return "none"
     labels = sum(len(output.labels) for output in summary.contract.outputs)
-    return f"task {summary.contract.task or 'not stated'}, {labels} labels"
+    folded = [
+        entry.preprocess.color
+        for entry in summary.contract.inputs
+        if entry.folded and entry.preprocess
+    ]
+    pixels = f", raw {folded[0]} pixels" if folded else ""
+    return f"task {summary.contract.task or 'not stated'}, {labels} labels{pixels}"
 
 
 def _ports_table(summary: Summary) -> Table:

@@ -79,7 +79,9 @@ def tools(folder: Path) -> Tools:
         archive.unlink()
     share = FOLDER / "junit" / "usr" / "share" / "java"
     if not (share / "junit4.jar").exists():
-        _fetch(["apt-get", "-o", "APT::Sandbox::User=root", "download", "junit4", "libhamcrest-java"])
+        _fetch(
+            ["apt-get", "-o", "APT::Sandbox::User=root", "download", "junit4", "libhamcrest-java"]
+        )
         for debian in FOLDER.glob("*.deb"):
             _fetch(["dpkg", "-x", str(debian), str(FOLDER / "junit")])
             debian.unlink()
@@ -166,17 +168,24 @@ def compiled(kit: Tools, modules: list[Path], folder: Path, *, android: bool) ->
     arguments.write_text("\n".join(f'"{word}"' for word in words), encoding="utf-8")
     done = subprocess.run(
         ["bash", str(kit.compiler), f"@{arguments}"],
-        env={**os.environ, "JAVA_OPTS": "-Xmx1500M"},
+        env={**os.environ, "JAVA_OPTS": "-Xmx1500M -XX:+UseSerialGC -XX:TieredStopAtLevel=1"},
         capture_output=True,
         text=True,
         check=False,
-        timeout=600,
+        timeout=1500,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return classes
 
 
-def java(kit: Tools, classes: Path, main: str, *words: str, path: tuple[Path, ...] = (), **properties: object) -> str:
+def java(
+    kit: Tools,
+    classes: Path,
+    main: str,
+    *words: str,
+    path: tuple[Path, ...] = (),
+    **properties: object,
+) -> str:
     """What a program of those classes prints; properties go by the name ``edgekit.NAME``."""
     options = [f"-Dedgekit.{name}={value}" for name, value in properties.items()]
     where = os.pathsep.join(map(str, (classes, *path, *kit.jars)))

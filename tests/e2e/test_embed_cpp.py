@@ -15,6 +15,7 @@ import pytest
 import edgekit
 from edgekit.contract import Decoder
 from edgekit.embed.golden import read_golden
+from edgekit.tflite.model import read, write
 from edgekit.tflite.summary import summarize
 
 from .conftest import REPOSITORY
@@ -23,6 +24,7 @@ from .embed_models import converted
 sys.path.insert(0, str(REPOSITORY / "tests" / "unit"))
 
 from embed_nets import SIZE, anchors, net_with
+from quantize_nets import Net
 
 pytestmark = [
     pytest.mark.e2e,
@@ -200,6 +202,30 @@ def test_every_resize_smaller_and_larger(tmp_path, interpolation, size):
     preprocess = {"resize": size, "crop": (SIZE, SIZE), "interpolation": interpolation}
     module = module_of(file, tmp_path / "module", preprocess=preprocess)
     code, stages = golden_test(module)
+    assert code == 0, stages
+
+
+def test_a_gray_picture(tmp_path):
+    net = Net(1, 12, 10, 1)
+    file = net.save(tmp_path / "net.tflite", net.dense(net.image, "scores", 3))
+    preprocess = {"resize": (12, 10), "color": "GRAY", "scale": 1 / 255}
+    module = module_of(
+        file, tmp_path / "module", preprocess=preprocess, task="classification", name="gray net"
+    )
+    code, stages = golden_test(module)
+    assert code == 0, stages
+
+
+def test_outputs_in_another_order_in_the_signature(tmp_path):
+    """As TensorFlow's converter writes them: sorted by name, whatever the graph's order."""
+    shapes = {"scores": (1, 5), "also": (1, 5), "more": (1, 7)}
+    file = net_with(tmp_path / "net.tflite", shapes, task="classification")
+    model = read(file)
+    model.raw.signatureDefs[0].outputs.reverse()
+    write(model, file)
+    result = edgekit.make_module(file, target="cpp", output=tmp_path / "module", samples=PHOTOS)
+    assert [tensor.signature_place for tensor in result.spec.tensors] == [2, 1, 0]
+    code, stages = golden_test(result.output)
     assert code == 0, stages
 
 

@@ -162,9 +162,14 @@ def test_detector(name: str, contract: str, tmp_path: Path) -> None:
     kinds = ("fp32", "int8_uint8_io", "int8_float_io")
     files = [out / f"{name}_{kind}.tflite" for kind in kinds]
     for kind, answer in zip(kinds, ask("detector", pictures, tmp_path, *files), strict=True):
+        matched = []
         for place, found in enumerate(answer["found"]):
             wanted = boxes([column[place] for column in outputs])
-            compare(wanted, found, exact=kind == "fp32")
+            assert wanted
+            assert kind != "fp32" or len(found) == len(wanted)
+            matched += [is_among(found, *one, exact=kind == "fp32") for one in wanted]
+        # In 8 bits a class may win that was nearly as likely, or a score fall below the threshold.
+        assert np.mean(matched) >= (1.0 if kind == "fp32" else 0.9)
 
 
 def boxes(outputs: list[np.ndarray]) -> list[tuple[np.ndarray, str, float]]:
@@ -183,23 +188,16 @@ def boxes(outputs: list[np.ndarray]) -> list[tuple[np.ndarray, str, float]]:
     return list(zip(found.boxes, labels, found.scores, strict=True))
 
 
-def compare(
-    wanted: list[tuple[np.ndarray, str, float]], found: list[list[Any]], *, exact: bool
-) -> None:
-    """Every confident box is there; MediaPipe cuts places and sizes to whole pixels."""
-    assert wanted
-    assert not exact or len(found) == len(wanted)
-    for box, label, score in wanted:
-        if not exact and score < 0.4:  # 8 bits may lose what barely counts
-            continue
-        near = [
-            one
-            for one in found
-            if one[4] == label
-            and abs(one[5] - score) < (0.001 if exact else 0.1)
-            and np.abs(one[:4] - placed(box)).max() <= (1.01 if exact else 2.5)
-        ]
-        assert near, (box, label, score, found)
+def is_among(
+    found: list[list[Any]], box: np.ndarray, label: str, score: float, *, exact: bool
+) -> bool:
+    """Whether MediaPipe says so too; it cuts places and sizes to whole pixels."""
+    return any(
+        one[4] == label
+        and abs(one[5] - score) < (0.001 if exact else 0.1)
+        and np.abs(one[:4] - placed(box)).max() <= (1.01 if exact else 2.5)
+        for one in found
+    )
 
 
 def placed(box: np.ndarray) -> np.ndarray:
