@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgekit.contract import Contract, InputContract, image_axes
 from edgekit.embed.meaning import meaning
@@ -58,9 +58,8 @@ def describe(
             something; see the cause.
     """
     names, renamed = safe_names(name or path.stem)
-    places = _signature_places(model)
     tensors = tuple(
-        _tensor(port, place, entry.tensor.name, places[1])
+        _tensor(port, place, entry.tensor.name)
         for place, (port, entry) in enumerate(zip(summary.outputs, contract.outputs, strict=True))
     )
     outputs = _outputs(contract, tensors)
@@ -70,7 +69,7 @@ def describe(
         model_file=f"{names.snake}.tflite",
         sha256=digest(path),
         size_bytes=summary.size_bytes,
-        input=_picture(summary.inputs, contract.inputs, places[0]),
+        input=_picture(summary.inputs, contract.inputs),
         tensors=tensors,
         outputs=tuple(replace(output, name=one_line(output.name)) for output in outputs),
         decode=meaning(model, contract, outputs, top_k=top_k),
@@ -82,26 +81,7 @@ def describe(
     )
 
 
-def _signature_places(model: Model) -> tuple[dict[int, int], dict[int, int]]:
-    """From a tensor's place among the file's inputs and outputs to its place in the signature."""
-    raw = model.main.raw
-    signatures: list[Any] = list(model.raw.signatureDefs or ())
-    found = []
-    for ends, entries in (
-        (raw.inputs, signatures[0].inputs if signatures else None),
-        (raw.outputs, signatures[0].outputs if signatures else None),
-    ):
-        order = [entry.tensorIndex for entry in entries or ()]
-        found.append(
-            {
-                place: order.index(tensor) if tensor in order else place
-                for place, tensor in enumerate(ends if ends is not None else ())
-            }
-        )
-    return found[0], found[1]
-
-
-def _tensor(port: Port, place: int, name: str, places: dict[int, int]) -> FileTensor:
+def _tensor(port: Port, place: int, name: str) -> FileTensor:
     spec = port.tensor
     if spec.dtype not in _TYPES:
         raise UsageError(
@@ -115,16 +95,13 @@ def _tensor(port: Port, place: int, name: str, places: dict[int, int]) -> FileTe
     return FileTensor(
         name=one_line(name),
         place=place,
-        signature_place=places.get(place, place),
         shape=tuple(size or 1 for size in spec.shape),
         dtype=spec.dtype,
         quantization=quantization,
     )
 
 
-def _picture(
-    ports: tuple[Port, ...], entries: tuple[InputContract, ...], places: dict[int, int]
-) -> PictureInput:
+def _picture(ports: tuple[Port, ...], entries: tuple[InputContract, ...]) -> PictureInput:
     if len(entries) != 1 or entries[0].preprocess is None:
         names = ", ".join(f"{entry.tensor.name} {entry.tensor.shape}" for entry in entries)
         raise UsageError(
@@ -133,7 +110,7 @@ def _picture(
             "directly.",
         )
     entry, preprocess = entries[0], entries[0].preprocess
-    tensor = _tensor(ports[0], 0, entry.tensor.name, places)
+    tensor = _tensor(ports[0], 0, entry.tensor.name)
     axes = image_axes(replace(entry.tensor, shape=tensor.shape))
     if axes is None or tensor.shape[0] != 1 or tensor.shape[axes[2]] not in (1, 3):
         raise UsageError(

@@ -50,8 +50,7 @@ class FileTensor:
 
     Attributes:
         name: the contract's.
-        place: its number among the file's inputs or outputs (`Interpreter`).
-        signature_place: its number in the file's first signature (LiteRT's `CompiledModel`).
+        place: its number among the file's inputs or outputs.
         shape: without open dimensions.
         dtype: float32, int8, uint8, int16, int32 or int64.
         quantization: ``None`` where values are stored as they are.
@@ -59,7 +58,6 @@ class FileTensor:
 
     name: str
     place: int
-    signature_place: int
     shape: tuple[int, ...]
     dtype: str
     quantization: Quantization | None
@@ -68,6 +66,14 @@ class FileTensor:
     def size(self) -> int:
         """How many values it has."""
         return prod(self.shape)
+
+    @property
+    def signature_place(self) -> int:
+        """Its number in LiteRT's signatures, which is the file's whatever order they list.
+
+        Measured with LiteRT 2.3.0 (`tests/e2e/test_embed_cpp.py`).
+        """
+        return self.place
 
 
 @dataclass(frozen=True, kw_only=True)

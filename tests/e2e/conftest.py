@@ -164,6 +164,29 @@ def efficientnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def embed_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Files for modules by name: EfficientNet-Lite0 and three small networks, fp32 and int8."""
+    import edgekit
+
+    from .embed_models import converted
+
+    folders = {
+        name: converted(name, tmp_path_factory.mktemp(name))
+        for name in ("classifier", "detector", "segmenter")
+    }
+    folders["efficientnet_lite0"] = tmp_path_factory.mktemp("lite0")
+    edgekit.convert(
+        f"{REPOSITORY}/examples/efficientnet_lite0.py:build",
+        config=REPOSITORY / "examples" / "efficientnet_lite0.toml",
+        schemes=["fp32", "int8"],
+        effort="fast",
+        output=folders["efficientnet_lite0"],
+    )
+    names = ((name, f"{name}_{scheme}") for name in folders for scheme in ("fp32", "int8"))
+    return {file: folders[name] / f"{file}.tflite" for name, file in names}
+
+
 def run_python(code: str, folder: Path, *arguments: str) -> None:
     """Run code in a process of its own: frameworks stay out of the test's process."""
     subprocess.run(

@@ -5,9 +5,11 @@ Their weights are drawn, not learned: what is tested is that the app's code comp
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import edgekit
+from edgekit.types import Scheme
 
 from .conftest import REPOSITORY
 
@@ -74,7 +76,7 @@ PREPROCESS = {
 }
 
 
-def converted(name: str, folder: Path) -> Path:
+def converted(name: str, folder: Path, schemes: Sequence[Scheme] = ("fp32", "int8")) -> Path:
     """The folder with ``NAME_fp32.tflite`` and ``NAME_int8.tflite``, contracts in them."""
     (folder / "nets.py").write_text(NETS, encoding="utf-8")
     config = folder / "edgekit.toml"
@@ -87,7 +89,7 @@ def converted(name: str, folder: Path) -> Path:
         f"{folder / 'nets.py'}:{name}",
         config=config,
         calibration=REPOSITORY / "calibration_data",
-        schemes=["fp32", "int8"],
+        schemes=list(schemes),
         effort="fast",
         output=folder,
     )

@@ -1,7 +1,7 @@
 """The real Kotlin compiler and JUnit, and modules for Android compiled and run by them on the JVM.
 
-The tools lie in ``~/.cache/edgekit-tests/kotlin`` and are fetched once: the compiler from npm, JUnit
-from Debian. Where a tool cannot be had the tests are skipped, with the reason.
+The tools lie in ``~/.cache/edgekit-tests/kotlin`` and are fetched once: the compiler from npm,
+JUnit from Debian. Where a tool cannot be had the tests are skipped, with the reason.
 """
 
 from __future__ import annotations
@@ -136,6 +136,13 @@ def add_native_runner(result: EmbedResult) -> None:
     services = test / "resources" / "META-INF" / "services"
     services.mkdir(parents=True)
     (services / f"{package}.Runner").write_text(f"{package}.NativeRunner\n")
+
+
+def add_check(module: Path, name: str) -> None:
+    """A program of `SOURCES` in the module's own package."""
+    text = (SOURCES / name).read_text(encoding="utf-8")
+    text = text.replace("edgekit.PACKAGE", package_of(module))
+    (module / "src" / "test" / "kotlin" / name).write_text(text, encoding="utf-8")
 
 
 def renamed(module: Path, copy: Path) -> Path:

@@ -1,0 +1,100 @@
+"""The models that modules for apps are tested with: real ones by name, and nets for every case."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from edgekit.contract import Decoder
+
+from .conftest import REPOSITORY
+
+sys.path.insert(0, str(REPOSITORY / "tests" / "unit"))
+
+from embed_nets import SIZE, anchors, net_with
+
+REAL = tuple(
+    f"{name}_{scheme}"
+    for name in ("efficientnet_lite0", "classifier", "detector", "segmenter")
+    for scheme in ("fp32", "int8")
+)
+BOXES = 9
+DECODERS: dict[str, tuple[dict[str, tuple[int, ...]], dict[str, Any]]] = {
+    "yolov5": ({"o": (1, 12, 8)}, {"format": "yolov5", "activation": "sigmoid"}),
+    "yolov8": (
+        {"o": (1, 7, 12)},
+        {"format": "yolov8", "box": "xyxy", "normalized": True, "activation": "softmax"},
+    ),
+    "grid": (
+        {"o": (1, 2, 2, 16), "p": (1, 2, 3, 3, 8)},
+        {"format": "yolo-grid", "grid_anchors": (((4, 5), (9, 6)), ((3, 2), (8, 11)))},
+    ),
+    "ssd": (
+        {"boxes": (1, BOXES, 4), "scores": (1, BOXES, 4)},
+        {"format": "ssd", "scores": "scores", "activation": "softmax", "background": 1},
+    ),
+    "boxes": (
+        {"boxes": (1, 6, 4), "scores": (1, 6), "classes": (1, 6), "count": (1,)},
+        {
+            "format": "boxes",
+            "scores": "scores",
+            "classes": "classes",
+            "count": "count",
+            "normalized": True,
+        },
+    ),
+}
+DECODERS["ssd_anchors"] = DECODERS["ssd"]
+FORMS = {
+    "planes_first": ((1, 4, 8, 6), "NCHW", None),
+    "planes_last": ((1, 8, 6, 4), "NHWC", None),
+    "mask": ((1, 8, 6, 1), "NHWC", None),
+    "mask_logistic": ((1, 8, 6, 1), "NHWC", "LOGISTIC"),
+}
+RESIZES = [
+    (interpolation, size)
+    for interpolation in ("bilinear", "bicubic", "area", "nearest")
+    for size in (SIZE + 5, 300)
+]
+LABELS = ["$x ${1 + 1}", 'a "quoted" \\ label', "two\nlines\tand a tab", "Straßenbahn 猫"]
+
+
+def drawn(folder: Path) -> Iterator[tuple[str, Path, dict[str, Any]]]:
+    """A net for each decoder, form of segmentation and resize, and one with difficult names."""
+    table = str(anchors(folder / "anchors.npy", BOXES))
+    for name, (shapes, decoder) in DECODERS.items():
+        chosen = Decoder(
+            **decoder,
+            score_threshold=0.05,
+            iou_threshold=0.4,
+            anchors=table if name.endswith("anchors") else None,
+        )
+        yield (
+            name,
+            net_with(folder / f"{name}.tflite", shapes, task="detection", decoder=chosen),
+            {},
+        )
+    for name, (shape, layout, last) in FORMS.items():
+        net = net_with(
+            folder / f"{name}.tflite",
+            {"o": shape},
+            task="segmentation",
+            layouts={"o": layout},
+            last=last,
+        )
+        yield name, net, {}
+    net = net_with(folder / "values.tflite", {"o": (1, 5)}, task="regression")
+    for interpolation, size in RESIZES:
+        preprocess = {"resize": size, "crop": (SIZE, SIZE), "interpolation": interpolation}
+        yield f"{interpolation}_{size}", net, {"preprocess": preprocess}
+    net = net_with(folder / "gray.tflite", {"o": (1, 5)}, task="regression")
+    plain = {"resize": None, "crop": (SIZE, SIZE), "scale": 1.0, "mean": (0.0,), "std": (1.0,)}
+    yield "raw_pixels", net, {"preprocess": plain}
+    evil = 'scores\nclass Evil /* "$evil" \\'
+    yield (
+        "labelled",
+        net_with(folder / "labelled.tflite", {evil: (1, 4)}, task="classification", labels=LABELS),
+        {},
+    )
