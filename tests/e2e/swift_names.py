@@ -36,9 +36,8 @@ class Names:
             self._declare_all(node.children[1] if node.type == "for_statement" else node)
         for number, child in enumerate(node.children):
             field = node.field_name_for_child(number)
-            if field == "bound_identifier" or (
-                field in ("name", "external_name") and node.type in NAMED
-            ):
+            names = field in ("name", "external_name") and node.type in NAMED
+            if field == "bound_identifier" or (names and child.type in IDENTIFIERS):
                 self.declared.add(child.text.decode())
             self._walk(child, path)
 

@@ -23,19 +23,19 @@ PARSER = ("tree-sitter==0.26.1", "tree-sitter-swift==0.7.4")
 
 # What the wrappers use of Swift, Foundation, Core Graphics, XCTest, LiteRT and TensorFlowLiteSwift.
 SWIFT = """
-    $0 $1 Array ArraySlice CustomStringConvertible Equatable Error Int32 Self Substring UInt8
-    UnsafeRawBufferPointer abs append ascii bindMemory clamping compactMap contains contentsOf
-    default down dropFirst element enumerated exp filter flatMap hasPrefix indices insert isEmpty
-    isFinite isWhitespace key map max min offset prefix reduce remove repeating rounded self
-    separator sorted split testable toNearestOrEven up whereSeparator withExtendedLifetime
-    withUnsafeBytes
+    $0 $1 Array ArraySlice Bool CustomStringConvertible Double Equatable Error Float Int Int8 Int16
+    Int32 Int64 Self Set String Substring UInt8 UnsafeRawBufferPointer abs append ascii bindMemory
+    clamping compactMap contains contentsOf count default down dropFirst element enumerated exp
+    filter first flatMap hasPrefix in indices insert isEmpty isFinite isWhitespace key map max min
+    offset prefix reduce remove repeating rounded self separator sorted split start testable
+    toNearestOrEven up value whereSeparator withExtendedLifetime withUnsafeBytes
 """
 FOUNDATION = """
     Bundle Data Foundation appendingPathComponent encoding forResource module ofType url
     withExtension
 """
 GRAPHICS = """
-    CGColorSpace CGContext CGImageAlphaInfo CGRect CoreGraphics bitmapInfo bitsPerComponent
+    CGColorSpace CGContext CGImage CGImageAlphaInfo CGRect CoreGraphics bitmapInfo bitsPerComponent
     bytesPerRow draw noneSkipLast rawValue sRGB
 """
 XCTEST = "XCTAssert XCTAssertEqual XCTFail XCTSkip XCTUnwrap XCTest XCTestCase"

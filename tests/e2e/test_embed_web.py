@@ -82,7 +82,8 @@ def web(packages: Path, tmp_path: Path) -> Callable[..., Path]:
 
     def write(file: Path, **options: object) -> Path:
         module = tmp_path / "module"
-        edgekit.make_module(file, target="web", output=module, samples=PHOTOS, **options)
+        result = edgekit.make_module(file, target="web", output=module, samples=PHOTOS, **options)
+        assert result.wrapper_lines < 300
         (module / "node_modules").symlink_to(packages)
         return module
 
