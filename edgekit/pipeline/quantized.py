@@ -18,7 +18,7 @@ from edgekit.pipeline.parts import Mixed, of_reference, told_by
 from edgekit.pipeline.plan import PREPARED_NAME, Plan
 from edgekit.pipeline.reference import Reference
 from edgekit.results import Advice, FileResult, KeptFloat, KeptLayer, Rung
-from edgekit.standard_metadata.embed import embed_standard_metadata
+from edgekit.standard_metadata.embed import embed_standard_metadata, remove_standard_metadata
 from edgekit.targets.check import check, reasons
 from edgekit.tflite.metadata import embed_contract
 from edgekit.tflite.model import read
@@ -240,7 +240,9 @@ class _Making:
             mixed.cut_in(scheme),
         )
         embed_contract(raw, path, contract)
-        if not self.plan.request.no_standard_metadata:
+        if self.plan.request.no_standard_metadata:
+            remove_standard_metadata(path)  # what the source came with
+        else:
             embed_standard_metadata(path, path, contract, name=self.plan.source.name)
         raw.unlink()
         # Measured with the contract inside: what is measured is byte for byte what is delivered.

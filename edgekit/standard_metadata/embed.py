@@ -52,6 +52,20 @@ def embed_standard_metadata(
     return True
 
 
+def remove_standard_metadata(path: Path) -> None:
+    """Take the metadata that a file came with out of it, and the files behind it.
+
+    Raises:
+        ModelError: ``path`` cannot be read as a `.tflite`.
+        SetupError: it cannot be written.
+    """
+    model = read(path)
+    if ENTRY in model.metadata:
+        model.remove_metadata(ENTRY)
+        model.tail = b""
+        write(model, path)
+
+
 def _append(model: Model, files: Mapping[str, bytes]) -> None:
     """Put files behind the flatbuffer, stored as they are: readers map them into memory."""
     model.tail = b""

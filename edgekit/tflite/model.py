@@ -143,6 +143,14 @@ class Model:
         else:
             self.raw.buffers[entry.buffer].data = value
 
+    def remove_metadata(self, name: str) -> None:
+        """Remove the metadata entry of that name, where there is one."""
+        gone = [entry for entry in self.raw.metadata or () if text(entry.name) == name]
+        for entry in gone:
+            self.raw.metadata.remove(entry)
+            if entry.buffer and self.buffer_users(entry.buffer) == 0:
+                self.raw.buffers[entry.buffer].data = None
+
     def packed(self) -> bytes:
         """The bytes of the flatbuffer, without what lies behind it.
 

@@ -36,7 +36,7 @@ FOUNDATION = """
 """
 GRAPHICS = """
     CGColorSpace CGContext CGImage CGImageAlphaInfo CGRect CoreGraphics bitmapInfo bitsPerComponent
-    bytesPerRow draw noneSkipLast rawValue sRGB
+    bytesPerRow draw noneSkipLast rawValue sRGB x y
 """
 XCTEST = "XCTAssert XCTAssertEqual XCTFail XCTSkip XCTUnwrap XCTest XCTestCase"
 LITERT = """

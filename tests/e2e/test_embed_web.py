@@ -196,9 +196,18 @@ def test_another_model_fails_at_inference(models, web):
     assert failing(stages) == ["inference"]
 
 
-def test_webassembly_takes_over_where_there_is_no_gpu(models, web):
+@pytest.mark.parametrize(
+    "without",
+    [
+        "navigator.gpu.requestAdapter = async () => null;",
+        'Object.defineProperty(Navigator.prototype, "gpu", { value: undefined });',
+    ],
+)
+def test_webassembly_takes_over_where_there_is_no_gpu(models, web, without):
     module = web(models("segmenter", "fp32"), delegate="gpu", threads=2)
-    code, _, where = golden_test(module, ACCELERATOR="webgpu", CHROMIUM_FLAGS="--disable-gpu")
+    page = module / "test" / "index.html"
+    page.write_text(page.read_text().replace("<h1>", f"<script>{without}</script><h1>"))
+    code, _, where = golden_test(module, ACCELERATOR="webgpu")
     assert (code, where) == (0, "wasm")
 
 

@@ -119,6 +119,12 @@ def test_quantize_goes_on_from_a_folded_file(torch_file: Path, tmp_path: Path) -
     assert quantization is not None
     assert contract.inputs[0].folded is not None
     assert (quantization.scales, quantization.zero_points) == ((1.0,), (0,))
+    assert "TFLITE_METADATA" in read(file).metadata
+    edgekit(
+        *words, "--no-standard-metadata", "--output", str(tmp_path / "without"), folder=tmp_path
+    )
+    (file,) = (tmp_path / "without").glob("*.tflite")
+    assert "TFLITE_METADATA" not in read(file).metadata
 
 
 @pytest.mark.parametrize("model", ["digits.keras", "digits_nhwc.onnx"])

@@ -271,3 +271,30 @@ def test_8_bits_store_each_pixel_as_it_is(effort: Any, tmp_path: Path) -> None:
     border = next(t for t in read(files["int8"]).main.tensors if t.name.endswith("rows_after"))
     grey = np.rint(np.array([0.485, 0.456, 0.406]) * 255) - 128
     np.testing.assert_array_equal(border.data()[0, 0, 0], grey)
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((1, 16, 16, 3), 3), ((1, 3, 16, 16), 1)])
+def test_operators_in_front_compute_in_integers_too(
+    shape: tuple[int, ...], axis: int, tmp_path: Path
+) -> None:
+    net = Net(*shape)
+    plain = net.save(tmp_path / "plain.tflite", net.dense(net.image, "scores", 5))
+    model, path = read(plain), tmp_path / "folded.tflite"
+    normalization = Normalization.of(IMAGENET, 3, "BGR")
+    assert fold(model, 0, normalization, axis).how == "in front"
+    write(model, path)
+    pixels = np.rint(np.abs(photos(24, *shape[1:])) % 1 * 255).astype(np.float32)
+    np.save(tmp_path / "pixels.npy", pixels)
+    output = tmp_path / "uint8.tflite"
+    outcome = quantize(
+        path, {"int8-uint8-io": output}, feeds=feed(tmp_path / "pixels.npy", pixels),
+        work=tmp_path, progress=quiet,
+    )  # fmt: skip
+    assert not outcome.failures
+    assert outcome.left["int8-uint8-io"] == ()
+    wanted = invoke(plain, normalization.values(pixels[:1], axis))[0]
+    scores = read(output).main.outputs[0].quantization
+    assert scores is not None
+    stored = invoke(output, pixels[:1].astype(np.uint8))[0].astype(float)
+    got = (stored - scores.zero_points[0]) * scores.scales[0]
+    assert 10 * np.log10((wanted**2).sum() / ((wanted - got) ** 2).sum()) > 25

@@ -21,7 +21,7 @@ from edgekit.contract import (
     Task,
 )
 from edgekit.standard_metadata.describe import describe
-from edgekit.standard_metadata.embed import embed_standard_metadata
+from edgekit.standard_metadata.embed import embed_standard_metadata, remove_standard_metadata
 from edgekit.standard_metadata.tables import Number, Numbers, Table, to_bytes
 from edgekit.tflite.metadata import embed_contract, read_contract
 from edgekit.tflite.model import read
@@ -150,6 +150,17 @@ def test_a_contract_embedded_later_leaves_the_archive_readable(file: Path) -> No
         with zipfile.ZipFile(file) as archive:
             assert archive.testzip() is None
             assert archive.read("labels.txt").decode().startswith("Katze\n")
+
+
+def test_removing_leaves_the_file_as_it_was(file: Path) -> None:
+    before = read(file).metadata
+    remove_standard_metadata(file)
+    embed_standard_metadata(file, file, contract(), name="tiny")
+    remove_standard_metadata(file)
+    assert read(file).metadata == before
+    assert read(file).tail == b""
+    assert b"Katze\nd" not in file.read_bytes()
+    assert tiny.invoke(file, tiny.random_image())[0].shape == (1, tiny.CLASSES)
 
 
 def test_nothing_to_say(file: Path) -> None:

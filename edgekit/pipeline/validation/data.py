@@ -155,6 +155,8 @@ def input_size(tensor: TensorSpec) -> tuple[int, int] | None:
 
 def _mask_to_input(mask: Array, entry: InputContract, size: tuple[int, int]) -> Array:
     """A plane of classes, resized and cropped as its picture is, without mixing classes."""
+    import numpy as np
+
     assert entry.preprocess is not None
     plane = InputContract(
         tensor=TensorSpec(name="mask", shape=(1, *size, 1), dtype="uint8", layout="NHWC"),
@@ -167,7 +169,7 @@ def _mask_to_input(mask: Array, entry: InputContract, size: tuple[int, int]) -> 
             interpolation="nearest",
         ),
     )
-    result: Array = preprocess_image(mask, plane)[0, :, :, 0]
+    result: Array = preprocess_image(mask.clip(0, 255).astype(np.uint8), plane)[0, :, :, 0]
     return result
 
 

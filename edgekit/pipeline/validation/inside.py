@@ -17,6 +17,8 @@ from edgekit.validation.explain.points import Explanation
 from edgekit.validation_result import CandidateResult, LayerSqnr, ValidationResult
 
 _SAMPLES = 8
+_PICTURES = 4 * _SAMPLES
+"""`explain` compares on a quarter of what it is given, as a conversion does."""
 _UNSEEN = ("bundle", "http")
 """References that answer, but show nothing of their inside."""
 
@@ -78,7 +80,7 @@ def _some(
     request: ValidationRequest, samples: Samples, chosen: Sequence[int], folder: Path
 ) -> Path:
     """A folder with the first pictures compared on; arrays are taken from their own file."""
-    paths = [samples.get(place).path for place in chosen[:_SAMPLES]]
+    paths = [samples.get(place).path for place in chosen[:_PICTURES]]
     if not paths or any(path is None for path in paths):
         return request.data
     for number, path in enumerate(paths):
