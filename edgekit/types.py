@@ -73,7 +73,7 @@ WEIGHT_SCHEMES: frozenset[Scheme] = INT4_SCHEMES | {"dynamic-int8", "weight-only
 Pass: TypeAlias = Literal[
     "equalization", "input-ranges", "rounding", "bias-correction", "drift-correction"
 ]
-"""What can be left out of the preparation for int8; how ranges are chosen is an option of its own."""
+"""What can be left out of the preparation for int8; ranges have an option of their own."""
 
 Effort: TypeAlias = Literal["none", "fast", "balanced", "thorough"]
 """How much is done for int8 before the quantizer writes the graph.
