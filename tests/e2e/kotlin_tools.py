@@ -6,6 +6,7 @@ JUnit from Debian. Where a tool cannot be had the tests are skipped, with the re
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
@@ -69,6 +70,15 @@ def tools(folder: Path) -> Tools:
         if not shutil.which(program):
             pytest.skip(f"Kotlin modules are tested with {program}, which is not here.")
     FOLDER.mkdir(parents=True, exist_ok=True)
+    with (FOLDER / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        compiler, jars = _compiler(), _junit()
+    return Tools(
+        compiler / "bin" / "kotlinc", (compiler / "lib" / "kotlin-stdlib.jar", *jars), _jni(folder)
+    )
+
+
+def _compiler() -> Path:
     package = FOLDER / "package"
     if not (package / "complete").exists():
         _fetch(["npm", "pack", COMPILER])
@@ -77,16 +87,18 @@ def tools(folder: Path) -> Tools:
             contents.extractall(FOLDER, filter="data")
         (package / "complete").touch()
         archive.unlink()
+    return package
+
+
+def _junit() -> tuple[Path, Path]:
     share = FOLDER / "junit" / "usr" / "share" / "java"
     if not (share / "junit4.jar").exists():
-        _fetch(
-            ["apt-get", "-o", "APT::Sandbox::User=root", "download", "junit4", "libhamcrest-java"]
-        )
+        packages = ["junit4", "libhamcrest-java"]
+        _fetch(["apt-get", "-o", "APT::Sandbox::User=root", "download", *packages])
         for debian in FOLDER.glob("*.deb"):
             _fetch(["dpkg", "-x", str(debian), str(FOLDER / "junit")])
             debian.unlink()
-    jars = (package / "lib" / "kotlin-stdlib.jar", share / "junit4.jar", share / "hamcrest.jar")
-    return Tools(package / "bin" / "kotlinc", jars, _jni(folder))
+    return share / "junit4.jar", share / "hamcrest.jar"
 
 
 def _fetch(command: list[str]) -> None:

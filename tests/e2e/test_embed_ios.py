@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -31,8 +32,8 @@ SWIFT = """
     toNearestOrEven up value whereSeparator withExtendedLifetime withUnsafeBytes
 """
 FOUNDATION = """
-    Bundle Data Foundation appendingPathComponent encoding forResource module ofType url
-    withExtension
+    Bundle Data Foundation SWIFT_PACKAGE appendingPathComponent encoding forResource main module
+    ofType url withExtension
 """
 GRAPHICS = """
     CGColorSpace CGContext CGImage CGImageAlphaInfo CGRect CoreGraphics bitmapInfo bitsPerComponent
@@ -103,6 +104,29 @@ def test_every_name_is_declared_or_a_librarys(modules, parsed) -> None:
     for name, said in parsed.items():
         unknown = set(said["unknown"]) - KNOWN - {modules[name].spec.names.pascal}
         assert unknown == set(), name
+
+
+def numbers(text: str) -> set[float]:
+    """The numbers in code in Kotlin or Swift, without those in comments and strings."""
+    text = re.sub(r"/\*.*?\*/|//[^\n]*", "", text, flags=re.DOTALL)
+    text = re.sub(r'"[^"\n]*"', "", text)
+    return {float(word) for word in re.findall(r"(?<![\w.$])\d+(?:\.\d+)?(?:e-?\d+)?(?!x)", text)}
+
+
+def test_every_number_is_the_one_that_kotlin_has(modules, tmp_path: Path) -> None:
+    """Kotlin's stages are run by its tests; Swift's are the same with the same constants."""
+    for name, file, options in drawn(tmp_path):
+        result = edgekit.make_module(
+            file, target="android", output=tmp_path / name, name=name, samples=PHOTOS, **options
+        )
+        pascal, snake = result.spec.names.pascal, result.spec.names.snake
+        kotlin = result.output / "src" / "main" / "kotlin" / "edgekit" / snake / f"{pascal}.kt"
+        swift = modules[name].output / "Sources" / f"{pascal}.swift"
+        wanted, found = numbers(kotlin.read_text("utf-8")), numbers(swift.read_text("utf-8"))
+        # Kotlin clamps pixels to 255 where Swift clamps to UInt8; a range has its end in place of
+        # its length.
+        ends = {7.0} if name == "yolov8" else set()
+        assert wanted - {255.0} == found - {255.0} - ends, name
 
 
 def test_wrappers_are_short(modules) -> None:
