@@ -165,24 +165,15 @@ def efficientnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def embed_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def embed_files(efficientnet: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Files for modules by name: EfficientNet-Lite0 and three small networks, fp32 and int8."""
-    import edgekit
-
     from .embed_models import converted
 
     folders = {
         name: converted(name, tmp_path_factory.mktemp(name))
         for name in ("classifier", "detector", "segmenter")
     }
-    folders["efficientnet_lite0"] = tmp_path_factory.mktemp("lite0")
-    edgekit.convert(
-        f"{REPOSITORY}/examples/efficientnet_lite0.py:build",
-        config=REPOSITORY / "examples" / "efficientnet_lite0.toml",
-        schemes=["fp32", "int8"],
-        effort="fast",
-        output=folders["efficientnet_lite0"],
-    )
+    folders["efficientnet_lite0"] = efficientnet
     names = ((name, f"{name}_{scheme}") for name in folders for scheme in ("fp32", "int8"))
     return {file: folders[name] / f"{file}.tflite" for name, file in names}
 

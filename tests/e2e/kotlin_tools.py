@@ -21,6 +21,13 @@ import pytest
 from edgekit.embed import EmbedResult
 from edgekit.embed.render import TARGETS
 
+PROGRAMS = {
+    "javac": "openjdk-17-jdk-headless",
+    "npm": "npm",
+    "g++": "g++",
+    "apt-get": "apt",
+    "dpkg": "dpkg",
+}
 COMPILER = "kotlin-compiler@2.4.20"
 FOLDER = Path.home() / ".cache" / "edgekit-tests" / "kotlin"
 SOURCES = Path(__file__).with_name("kotlin")
@@ -66,9 +73,9 @@ def tools(folder: Path) -> Tools:
     Args:
         folder: for what is built from this repository's sources.
     """
-    for program in ("java", "javac", "npm", "apt-get", "dpkg", "g++"):
+    for program, package in PROGRAMS.items():
         if not shutil.which(program):
-            pytest.skip(f"Kotlin modules are tested with {program}, which is not here.")
+            pytest.skip(f"Kotlin modules are tested with {program}: apt-get install {package}")
     FOLDER.mkdir(parents=True, exist_ok=True)
     with (FOLDER / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
