@@ -24,6 +24,7 @@ from edgekit.pipeline.parts import together
 from edgekit.sources import digest
 
 if TYPE_CHECKING:
+    from edgekit.tflite.graph import Subgraph, Tensor
     from edgekit.tflite.model import Model
     from edgekit.tflite.summary import Port, Summary
 
@@ -59,8 +60,10 @@ def describe(
     """
     names, renamed = safe_names(name or path.stem)
     tensors = tuple(
-        _tensor(port, place, entry.tensor.name)
-        for place, (port, entry) in enumerate(zip(summary.outputs, contract.outputs, strict=True))
+        replace(_tensor(port, place, entry.tensor.name), step=step(model.main, tensor))
+        for place, (port, entry, tensor) in enumerate(
+            zip(summary.outputs, contract.outputs, model.main.outputs, strict=True)
+        )
     )
     outputs = _outputs(contract, tensors)
     assumed = tuple(f"Assumed: {text}." for entry in contract.inputs for text in entry.assumed)
@@ -99,6 +102,24 @@ def _tensor(port: Port, place: int, name: str) -> FileTensor:
         dtype=spec.dtype,
         quantization=quantization,
     )
+
+
+def step(graph: Subgraph, tensor: Tensor) -> float:
+    """The largest scale of integers that a float tensor is made of, by operators in float."""
+    waiting, seen, largest = [tensor], set[int](), 0.0
+    while waiting:
+        one = waiting.pop()
+        producer = graph.producer(one)
+        if producer is None or one.index in seen or not one.dtype.startswith("float"):
+            continue
+        seen.add(one.index)
+        for source in filter(None, producer.inputs):
+            if source.is_constant:
+                continue
+            if producer.name == "DEQUANTIZE" and source.quantization is not None:
+                largest = max(largest, *source.quantization.scales)
+            waiting.append(source)
+    return largest
 
 
 def _picture(ports: tuple[Port, ...], entries: tuple[InputContract, ...]) -> PictureInput:

@@ -107,7 +107,8 @@ def _of_tensor(tensor: FileTensor) -> tuple[float, float]:
 
 def _of_output(tensor: FileTensor, values: Array) -> tuple[float, float]:
     if tensor.dtype.startswith("float"):
-        return max(1e-6, 1e-4 * float(abs(values).max(initial=0))), 1e-3
+        rounded = _QUANTA * tensor.step
+        return max(1e-6, rounded, 1e-4 * float(abs(values).max(initial=0))), 1e-3
     return (_QUANTA, 0) if tensor.quantization else (0, 0)
 
 

@@ -54,6 +54,8 @@ class FileTensor:
         shape: without open dimensions.
         dtype: float32, int8, uint8, int16, int32 or int64.
         quantization: ``None`` where values are stored as they are.
+        step: of real values that were integers just before: the largest scale among them. Two
+            processors may round such a value to neighbouring steps. 0 where none were.
     """
 
     name: str
@@ -61,6 +63,7 @@ class FileTensor:
     shape: tuple[int, ...]
     dtype: str
     quantization: Quantization | None
+    step: float = 0.0
 
     @property
     def size(self) -> int:

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 from embed_nets import PREPROCESS, SIZE, net_with
+from target_nets import Chain
 from validate_nets import pictures
 
 import edgekit
 from edgekit.contract import Decoder, Preprocess
+from edgekit.embed.describe import step
 from edgekit.embed.golden import read_golden
 from edgekit.embed.micro import resolver_method
 from edgekit.embed.names import safe_names
@@ -263,3 +265,13 @@ def test_antialiased_is_pillows_bilinear():
     wanted = np.asarray(Image.fromarray(image).resize((50, 40), Image.Resampling.BILINEAR))
     assert abs(antialiased(image, (40, 50)).astype(int) - wanted).max() <= 1
     assert abs(float_bilinear(image, (40, 50)).astype(int) - wanted).max() > 10
+
+
+def test_real_outputs_that_were_integers_may_be_off_by_steps():
+    net = Chain(1, 8, dtype="int8")
+    net.add("DEQUANTIZE", dtype="float32")
+    net.add("RESHAPE", shape=(8, 1))
+    assert step(net.graph, net.last) == pytest.approx(0.1)
+    plain = Chain(1, 8)
+    plain.add("RELU")
+    assert step(plain.graph, plain.last) == 0
