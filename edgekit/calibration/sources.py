@@ -62,7 +62,8 @@ def read_picture(path: Path) -> Picture:
         DataError: it cannot be read or decoded.
     """
     data = read_bytes(path)
-    return Picture(pixels=decode_image(data, str(path)), had_alpha=_has_alpha(data))
+    pixels = decode_image(data, str(path))
+    return Picture(pixels=pixels, had_alpha=_has_alpha(data), encoded=data)
 
 
 def _open_folder(folder: Path) -> Source:

@@ -21,10 +21,14 @@ LABELS = ("labels", "label")
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A decoded picture: uint8, BGR or gray, (height, width, channels)."""
+    """A decoded picture: uint8, BGR or gray, (height, width, channels).
+
+    ``encoded`` are the bytes of its file, empty where it comes from no file of its own.
+    """
 
     pixels: Array
     had_alpha: bool = False
+    encoded: bytes = field(default=b"", repr=False)
 
 
 Content: TypeAlias = Picture | Mapping[str, "Array"]

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 
 from edgekit.calibration.tensors import Content, Picture
-from edgekit.errors import DataError
 
 
-def sample_digest(content: Content, path: Path | None = None) -> str:
+def sample_digest(content: Content) -> str:
     """SHA-256 of what a sample holds, before any preprocessing.
 
     Of a picture file it is the file's bytes: decoders may differ in the last bit from machine to
@@ -17,22 +15,11 @@ def sample_digest(content: Content, path: Path | None = None) -> str:
 
     Args:
         content: the sample as it was read.
-        path: its picture's file, where it is one.
-
-    Raises:
-        DataError: the file cannot be read.
     """
     import numpy as np
 
-    if path is not None:
-        try:
-            with path.open("rb") as stream:
-                return hashlib.file_digest(stream, "sha256").hexdigest()
-        except OSError as error:
-            raise DataError(
-                f"{path} cannot be read: {error.strerror or error}.",
-                cure="Check that the file exists and that you may read it.",
-            ) from error
+    if isinstance(content, Picture) and content.encoded:
+        return hashlib.sha256(content.encoded).hexdigest()
     arrays = {"picture": content.pixels} if isinstance(content, Picture) else content
     result = hashlib.sha256()
     for name in sorted(arrays):

@@ -144,7 +144,7 @@ class Recording:
     def _read(self, sample: LabelledSample) -> _Read | None:
         try:
             content = sample.read()
-            known = sample_digest(content, sample.path)
+            known = sample_digest(content)
             loaded = to_tensors(content, self._contract, sample.id)
         except DataError as error:
             self._skipped.append(error)

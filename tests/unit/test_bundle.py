@@ -9,11 +9,13 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from edgekit.calibration.sources import read_picture
 from edgekit.contract import Contract, InputContract, OutputContract, Preprocess
 from edgekit.datasets.digests import sample_digest
 from edgekit.errors import DataError, EdgekitError, ModelError, UsageError
@@ -450,12 +452,13 @@ def test_chunks_of_large_outputs_are_small(tmp_path):
 
 
 def test_a_picture_is_known_by_the_bytes_of_its_file(tmp_path):
-    path = tmp_path / "a.jpg"
-    path.write_bytes(b"not even a picture")
-    expected = hashlib.sha256(b"not even a picture").hexdigest()
-    assert sample_digest({}, path) == expected
-    with pytest.raises(DataError, match="cannot be read"):
-        sample_digest({}, tmp_path / "none.jpg")
+    path, same = tmp_path / "a.png", tmp_path / "same.bmp"
+    pixels = np.random.default_rng(0).integers(0, 255, (5, 7, 3), np.uint8)
+    cv2.imwrite(str(path), pixels)
+    cv2.imwrite(str(same), pixels)
+    known = sample_digest(read_picture(path))
+    assert known == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert known != sample_digest(read_picture(same))
 
 
 def test_arrays_are_known_by_names_types_shapes_and_values():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 import struct
 from collections.abc import Sequence
@@ -76,7 +77,10 @@ class Engine:
             for number, candidate in enumerate(job.candidates)
             if number not in skip
         }
-        self._marker = os.open(marker, os.O_RDWR | os.O_CREAT, 0o600)
+        # Shared with the kernel, which keeps what is written there when the process dies.
+        marker.write_bytes(MARKER.pack(-1, -1))
+        with marker.open("r+b") as stream:
+            self._marker = mmap.mmap(stream.fileno(), MARKER.size)
         self._chunk: Chunk | None = None
         self._mark(-1, -1)
 
@@ -96,7 +100,7 @@ class Engine:
             try:
                 sample = self._samples.get(place)
                 content = sample.read()
-                digest = sample_digest(content, sample.path)
+                digest = sample_digest(content)
             except DataError:
                 chunk.skipped.append(self._samples.ids[place])
                 continue
@@ -236,7 +240,7 @@ class Engine:
         return taken
 
     def _mark(self, candidate: int, place: int) -> None:
-        os.pwrite(self._marker, MARKER.pack(candidate, place), 0)
+        MARKER.pack_into(self._marker, 0, candidate, place)
 
 
 class Candidate:
@@ -306,9 +310,8 @@ def _drift(values: Sequence[Array], low: float, high: float) -> dict[str, Array]
     found = np.zeros((len(values), 4))
     for row, value in enumerate(values):
         least, most = float(value.min()), float(value.max())
-        outside = 0
-        if least < low or most > high:
-            outside = int(np.count_nonzero((value < low) | (value > high)))
+        below = np.count_nonzero(value < low) if least < low else 0
+        outside = below + (np.count_nonzero(value > high) if most > high else 0)
         found[row] = least, most, outside, value.size
     return dict(zip(("low", "high", "outside", "count"), found.T, strict=True))
 

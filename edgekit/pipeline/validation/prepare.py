@@ -258,7 +258,7 @@ def first_sample(
         for entry in contract.inputs:
             value = loaded.tensors[entry.tensor.name]
             inputs.append(value if entry.tensor.shape[:1] == (1,) else value[None])
-        known = sample_digest(content, sample.path)
+        known = sample_digest(content)
         outputs = reference.ask(inputs, [known], [sample.id])
         return First(
             pictures=frozenset(loaded.pictures),
