@@ -91,7 +91,7 @@ class DeviceEngine(Engine):
     def _opened(self, job: CandidateJob) -> Candidate:
         return _Elsewhere(job)
 
-    def _run(self, chunk: Chunk, inputs: Sequence[Array], place: int) -> None:
+    def _run(self, chunk: Chunk, row: int, place: int) -> None:
         """Nothing yet: the device gets a chunk when all of it is there."""
 
 

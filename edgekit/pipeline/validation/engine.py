@@ -113,7 +113,9 @@ class Engine:
             chunk.digests.append(digest)
             chunk.labels.append(label_for_input(sample, picture, self._contract))
             chunk.inputs.append(inputs)
-            self._run(chunk, inputs, place)
+        # One kind of work after the other: each finds its code and tables in the caches.
+        for row, place in enumerate(chunk.places):
+            self._run(chunk, row, place)
         self._chunk = chunk
         return chunk
 
@@ -184,14 +186,14 @@ class Engine:
     def _opened(self, job: CandidateJob) -> Candidate:
         return Candidate(job)
 
-    def _run(self, chunk: Chunk, inputs: Sequence[Array], place: int) -> None:
+    def _run(self, chunk: Chunk, row: int, place: int) -> None:
         """Every candidate on one sample; one that the runtime refuses is not run again."""
         for one in list(self._runs):
             self._mark(one, place)
             try:
-                chunk.outputs[one].append(self._runs[one].run(inputs))
+                chunk.outputs[one].append(self._runs[one].run(chunk.inputs[row]))
             except (RuntimeError, ValueError) as error:
-                chunk.failed[one] = f"The runtime refuses sample {chunk.ids[-1]}: {error}"
+                chunk.failed[one] = f"The runtime refuses sample {chunk.ids[row]}: {error}"
                 del self._runs[one], chunk.outputs[one]
         self._mark(-1, -1)
 
