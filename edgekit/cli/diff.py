@@ -87,15 +87,13 @@ def command(before: Path, after: Path, **options: Any) -> int:
 
 
 def _write(page: Path, found: Diff) -> None:
-    from edgekit.pipeline.publish import disk_errors
+    from edgekit.pipeline.publish import disk_errors, write_whole
     from edgekit.report.diff import to_html
 
     text = to_html(found)
     with disk_errors(page.parent):
         page.parent.mkdir(parents=True, exist_ok=True)
-        temporary = page.with_name(f".{page.name}.part")
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(page)
+    write_whole(page, text)
 
 
 def _print(found: Diff, page: Path | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -13,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from edgekit.errors import SetupError, UsageError
 from edgekit.pipeline.publish import disk_errors
+from edgekit.sources import digest
 
 MANIFEST = "edgekit-embed.json"
 
@@ -69,13 +69,13 @@ def _earlier(output: Path) -> dict[str, str]:
     """The files of an earlier module that are unchanged since."""
     try:
         listed = json.loads((output / MANIFEST).read_text(encoding="utf-8"))["files"]
-        pairs = [(str(path), str(digest)) for path, digest in listed.items()]
+        pairs = [(str(path), str(was)) for path, was in listed.items()]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
     return {
-        path: digest
-        for path, digest in pairs
-        if _is_inside(path) and (output / path).is_file() and _digest(output / path) == digest
+        path: was
+        for path, was in pairs
+        if _is_inside(path) and (output / path).is_file() and digest(output / path) == was
     }
 
 
@@ -111,7 +111,7 @@ def _put(path: Path, what: bytes | Path) -> str:
         shutil.copyfile(what, path)
     else:
         path.write_bytes(what)
-    return _digest(path)
+    return digest(path)
 
 
 def _move(work: Path, output: Path, files: list[str], earlier: Mapping[str, str]) -> None:
@@ -129,7 +129,3 @@ def _remove_empty(output: Path, folder: Path) -> None:
     while folder != output and not any(folder.iterdir()):
         folder.rmdir()
         folder = folder.parent
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -66,6 +66,7 @@ def _behaviour(request: DiffRequest, data: Path, progress: Progress) -> Behaviou
             preprocess=request.preprocess,
             threads=request.threads,
             worst=0,
+            explain="never",
             limits=request.limits,
         ),
         progress,

@@ -141,6 +141,21 @@ def disk_errors(folder: Path) -> Iterator[None]:
         raise
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file that appears whole or not at all, in a folder that is there.
+
+    Raises:
+        SetupError: the disk is full, or the folder cannot be written.
+    """
+    with (
+        disk_errors(path.parent),
+        tempfile.TemporaryDirectory(dir=path.parent, prefix=".edgekit-") as new,
+    ):
+        waiting = Path(new, path.name)
+        waiting.write_text(text, encoding="utf-8")
+        waiting.replace(path)
+
+
 def _not_writable(folder: Path, error: OSError) -> SetupError:
     return SetupError(
         f"The output folder {folder} cannot be written: {error.strerror}.",

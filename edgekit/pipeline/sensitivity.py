@@ -10,7 +10,7 @@ from typing import Any
 
 from edgekit.errors import SetupError, UsageError
 from edgekit.pipeline.plan import plan
-from edgekit.pipeline.publish import disk_errors
+from edgekit.pipeline.publish import write_whole
 from edgekit.pipeline.quantized import QUANTIZER
 from edgekit.pipeline.reference import Reference, make_reference
 from edgekit.pipeline.request import ConversionRequest
@@ -81,7 +81,7 @@ def analyse(
         notes=tuple(notes.kept),
         seconds=round(time.monotonic() - started, 1),
     )
-    _write(page, to_html(report))
+    write_whole(page, to_html(report))
     return report
 
 
@@ -124,11 +124,3 @@ def _require_free(page: Path, *, force: bool) -> None:
         )
     if not page.parent.is_dir():
         raise SetupError(f"There is no folder {page.parent}.", cure="Make it, or check the path.")
-
-
-def _write(page: Path, text: str) -> None:
-    """The page appears whole or not at all."""
-    with disk_errors(page.parent), TemporaryDirectory(dir=page.parent, prefix=".edgekit-") as new:
-        waiting = Path(new, page.name)
-        waiting.write_text(text, encoding="utf-8")
-        waiting.replace(page)

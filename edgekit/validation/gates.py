@@ -41,6 +41,18 @@ FILE_METRICS = {
     "target_violations": "what keeps the file from fitting the targets, counted over all of them",
 }
 
+COST_METRICS = frozenset(
+    {
+        "latency_p50_ms",
+        "latency_p90_ms",
+        "latency_p99_ms",
+        "size_mb",
+        "integer_share",
+        "target_violations",
+    }
+)
+"""Those that say nothing about what a file computes."""
+
 TASK_METRICS = {
     "top5_accuracy": "share of samples with the labelled class among the first five",
     "top5_drop": "the reference's top-5 accuracy minus the file's",

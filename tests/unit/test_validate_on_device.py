@@ -11,7 +11,7 @@ import pytest
 from edgekit.errors import ConversionError, DeviceLost
 from edgekit.pipeline.validation.device_answers import Answer, answer_path, read_answer
 from edgekit.pipeline.validation.job import CandidateJob, Feed
-from edgekit.pipeline.validation.on_device import Chunks, lost
+from edgekit.pipeline.validation.on_device import Chunks, Stopped, lost
 
 
 class Fake:
@@ -73,7 +73,7 @@ def test_after_a_loss_only_the_rest_is_asked(chunks, stack, fake):
     assert outputs(chunks, 0) == [0, 2, 4, 6]
     assert chunks.kept() == 0  # of the second candidate nothing is there
     fake.asked.clear()
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Stopped):
         chunks.answer("other", [stack], dropped={})  # others that wait do not try it again
     assert not fake.asked
     resumed = Chunks(fake, chunks._jobs, chunks.folder)
@@ -105,10 +105,10 @@ def test_stop_ends_after_the_piece_that_is_waited_for(chunks, stack, fake):
                 yield piece
 
     chunks._target = Stopping()
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Stopped):
         chunks.answer("key", [stack], dropped={})
     assert outputs(chunks, 0) == [0]
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Stopped):
         chunks.answer("other", [stack], dropped={})
     chunks.answer("key", [stack], dropped={}, last=True)  # what is said of the worst samples
     assert outputs(chunks, 1) == [0, 2, 4, 6, 8, 10]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from edgekit.errors import SetupError, UsageError
-from edgekit.pipeline.publish import disk_errors
+from edgekit.pipeline.publish import write_whole
 from edgekit.report.explain import model_explorer, to_html
 from edgekit.validation.explain.points import Explanation
 
@@ -28,9 +27,9 @@ def write_files(explanation: Explanation, page: Path, explorer: Path | None) -> 
     Raises:
         SetupError: the disk is full.
     """
-    _write(page, to_html(explanation))
+    write_whole(page, to_html(explanation))
     if explorer is not None:
-        _write(explorer, model_explorer(explanation))
+        write_whole(explorer, model_explorer(explanation))
 
 
 def _require_free(path: Path, *, force: bool) -> None:
@@ -42,10 +41,3 @@ def _require_free(path: Path, *, force: bool) -> None:
         )
     if not path.parent.is_dir():
         raise SetupError(f"There is no folder {path.parent}.", cure="Make it, or check the path.")
-
-
-def _write(path: Path, text: str) -> None:
-    with disk_errors(path.parent), TemporaryDirectory(dir=path.parent, prefix=".edgekit-") as new:
-        waiting = Path(new, path.name)
-        waiting.write_text(text, encoding="utf-8")
-        waiting.replace(path)

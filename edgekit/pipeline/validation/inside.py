@@ -14,6 +14,7 @@ from edgekit.pipeline.validation.data import Samples
 from edgekit.pipeline.validation.request import ValidationRequest
 from edgekit.types import Progress
 from edgekit.validation.explain.points import Explanation
+from edgekit.validation.gates import COST_METRICS
 from edgekit.validation_result import CandidateResult, LayerSqnr, ValidationResult
 
 _SAMPLES = 8
@@ -32,8 +33,9 @@ def look_inside(
 ) -> ValidationResult:
     """The result, with the layers of candidates and a note that says what explains their figures.
 
-    With ``request.explain`` at ``auto`` these are the candidates that a gate stopped. What cannot
-    be explained is said in a note: the verdict stands without.
+    With ``request.explain`` at ``auto`` these are the candidates that a gate on what they compute
+    stopped; no layer is to blame for a size. What cannot be explained is said in a note: the
+    verdict stands without.
 
     Args:
         request: what was asked for.
@@ -71,7 +73,10 @@ def _wanted(request: ValidationRequest, result: ValidationResult) -> Iterator[Ca
     if request.explain == "never":
         return
     for one in result.candidates:
-        failed = not one.verdict.passed
+        failed = any(
+            result.state == "fail" and result.gate.metric not in COST_METRICS
+            for result in one.verdict.gates
+        )
         if not one.error and (failed or request.explain == "always"):
             yield one
 

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
 
 
+class Stopped(Exception):
+    """The run ends: what a thread was about to ask is not asked any more. No error of its own."""
+
+
 class Chunks:
     """Runs candidates on a device over chunks of samples, one chunk at a time.
 
@@ -56,7 +60,7 @@ class Chunks:
         Raises:
             DeviceError: the device does not do its part; a candidate that the runtime there
                 refuses is an answer.
-            KeyboardInterrupt: after `stop`.
+            Stopped: after `stop`, or after another thread has met an error of the device's.
         """
         import numpy as np
 
@@ -120,7 +124,7 @@ class Chunks:
 
     def _go_on(self, *, last: bool) -> None:
         if self._stopped.is_set() and not last:
-            raise KeyboardInterrupt
+            raise Stopped
 
 
 def lost(error: DeviceError, done: int, total: int) -> DeviceError:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit.errors import UsageError
-from edgekit.pipeline.publish import disk_errors
+from edgekit.pipeline.publish import disk_errors, write_whole
 from edgekit.report import plots, tensorboard
 from edgekit.report.junit import to_junit
 from edgekit.report.markdown import to_markdown
@@ -75,9 +75,7 @@ class Reports:
         for path, text in texts:
             with disk_errors(path.parent):
                 path.parent.mkdir(parents=True, exist_ok=True)
-                temporary = path.with_name(f".{path.name}.part")
-                temporary.write_text(text, encoding="utf-8")
-                temporary.replace(path)
+            write_whole(path, text)
             written.append(path)
         if self.tensorboard is not None:
             tensorboard.write_tensorboard(result, self.tensorboard, pictures=self.pictures)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import DeviceError, StepCrashed, StepOutOfMemory, StepTimeout
 from edgekit.pipeline.validation.engine import read_marker
-from edgekit.pipeline.validation.on_device import Chunks, lost
+from edgekit.pipeline.validation.on_device import Chunks, Stopped, lost
 from edgekit.pipeline.validation.store import ReferenceCache, RunStore, trim, write_table
 from edgekit.toolchain.worker import Worker
 from edgekit.toolchain.workshop import Limits
@@ -150,6 +150,8 @@ class Stream:
                 request = {"chunk": chunk, "places": list(self.chunks[chunk]), "rows": rows}
                 self._ask_worker(number, "measure", request)
                 self._count.add(len(self.chunks[chunk]))
+        except Stopped:
+            return  # whoever stopped the run says why
         except BaseException as error:  # noqa: BLE001  raised again where all threads meet
             if not self._stopped.is_set():
                 self._errors.append(error)
@@ -188,7 +190,7 @@ class Stream:
 
         with self._asking:
             if self._stopped.is_set():
-                raise KeyboardInterrupt
+                raise Stopped
             outputs = self.ask(paths, answer["digests"], answer["ids"])
         columns = {str(place): np.asarray(stack) for place, stack in enumerate(outputs)}
         self.cache.folder.mkdir(parents=True, exist_ok=True)
@@ -211,7 +213,7 @@ class Stream:
     def _start(self, number: int) -> None:
         with self._lock:
             if self._stopped.is_set():
-                raise KeyboardInterrupt
+                raise Stopped
             self._prepared.discard(number)
             self._workers[number] = Worker(
                 _PROGRAM,
