@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import re
 import shlex
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
-from edgekit.devices.adb import FOLDER, last_line, push, shell
+from edgekit.devices.adb import FOLDER, last_line, push, serial_of, shell
 from edgekit.devices.address import AdbAddress, parse_address
 from edgekit.devices.benchmark_model import NativeTiming, parse_benchmark
+from edgekit.devices.session import holder
 from edgekit.errors import (
     ConversionError,
     DataError,
@@ -151,14 +154,15 @@ class NativeRunner:
 
 def benchmark_native(
     runner: NativeRunner, files: dict[str, Path], progress: Progress | None = None
-) -> tuple[dict[str, NativeTiming], dict[str, str]]:
+) -> tuple[dict[str, NativeTiming], dict[str, str], DeviceError | None]:
     """Time files, one after the other.
 
     Returns:
-        Figures by name; for what could not be timed, the reason.
+        Figures by name; for what could not be timed, the reason; and what ended it after some
+        files were timed, which is a failure of the file that had its turn then.
 
     Raises:
-        DeviceError: the device does not do its part.
+        DeviceError: the device does not do its part, before a file is timed.
     """
     told = progress or SilentProgress()
     timings: dict[str, NativeTiming] = {}
@@ -170,7 +174,12 @@ def benchmark_native(
                 timings[name] = runner.benchmark(path)
             except ConversionError as error:
                 failures[name] = error.cause
-    return timings, failures
+            except DeviceError as error:
+                if not timings:
+                    raise
+                failures[name] = f"{error.cause} {error.cure}".strip()
+                return timings, failures, error
+    return timings, failures, None
 
 
 def _reason(text: str) -> str:
@@ -186,9 +195,10 @@ def _one_run(address: AdbAddress, folder: str) -> Iterator[str | None]:
         The folder that the run before left on the device, where it could not clean up.
 
     Raises:
-        DeviceBusy: another one is running.
+        DeviceUnreachable: there is no such device.
+        DeviceBusy: another one is running; the cause names it.
     """
-    name = re.sub(r"[^A-Za-z0-9.-]", "_", address.serial or "only")
+    name = re.sub(r"[^A-Za-z0-9.-]", "_", serial_of(address))
     path = home.home() / "locks" / f"adb-{name}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -202,13 +212,24 @@ def _one_run(address: AdbAddress, folder: str) -> Iterator[str | None]:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            told = _told(stream)
+            who = "{user}, process {pid}, since {time}".format_map(defaultdict(lambda: "?", told))
             raise DeviceBusy(
-                f"Another edgekit on this computer is timing on {address}.",
+                f"Another run on this computer is using {address}: {who}.",
                 cure="Wait until it ends.",
             ) from None
-        stream.seek(0)
-        left = stream.read(200)
+        left = str(_told(stream).get("folder"))
         stream.truncate(0)
-        stream.write(folder)
+        json.dump({**holder(), "folder": folder}, stream)
         stream.flush()
         yield left if _FOLDER.fullmatch(left) else None
+
+
+def _told(stream: TextIO) -> dict[str, Any]:
+    """What the last holder wrote into a lock."""
+    stream.seek(0)
+    with suppress(ValueError):
+        told = json.loads(stream.read(4096))
+        if isinstance(told, dict):
+            return told
+    return {}

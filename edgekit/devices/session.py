@@ -110,8 +110,7 @@ class Session:
         self.used = False
         try:
             self._greet(python)
-            holder = _holder() if hold else None
-            answer = self.call({"verb": "hello", "holder": holder})
+            answer = self.call({"verb": "hello", "holder": holder() if hold else None})
             if answer.header.get("protocol") != PROTOCOL:
                 self._nonsense("another version of the agent answered")
             self.facts = DeviceFacts.parse(answer.header)
@@ -316,10 +315,18 @@ def runtime_cure(words: str) -> str:
     return "Install ai-edge-litert (or tflite-runtime and numpy<2) for that Python."
 
 
-def _holder() -> dict[str, Any]:
+def holder() -> dict[str, Any]:
+    """This run, for whoever finds the device in use."""
     return {
         "host": socket.gethostname(),
-        "user": getpass.getuser(),
+        "user": _user(),
         "pid": os.getpid(),
         "time": time.strftime("%Y-%m-%d %H:%M:%S%z"),
     }
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # in a container, under a number without a name
+        return str(os.getuid())

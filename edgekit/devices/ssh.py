@@ -24,6 +24,7 @@ _OPTIONS = {
     "ForwardAgent": "no",
     "ForwardX11": "no",
     "PermitLocalCommand": "no",
+    "RemoteCommand": "none",  # of the user's configuration: ssh takes one command only
     "RequestTTY": "no",
     "Compression": "no",  # the frames are compressed already where that pays
     "LogLevel": "ERROR",

@@ -251,6 +251,20 @@ def test_the_cable_is_pulled_in_the_middle_of_a_push(phone, tmp_path):
     assert phone.left() == []
 
 
+def test_what_was_timed_before_the_cable_was_pulled_is_told(phone, int8_model, tmp_path):
+    other = tmp_path / "other.tflite"
+    other.write_bytes(int8_model.read_bytes())
+    phone.adbd.drop_after = RUNNER.stat().st_size + int8_model.stat().st_size
+    answer = edgekit(
+        *("benchmark", int8_model, other, "--device", phone.address, "--runner-binary", RUNNER),
+        "--json",
+    )
+    assert answer.returncode == 7, answer
+    document = json.loads(answer.stdout)
+    assert list(document["timings"]) == ["tiny_int8"]
+    assert "vanished while other.tflite was sent" in document["failures"]["other"]
+
+
 def test_the_exit_code_of_a_push_that_was_cut(phone, int8_model):
     phone.adbd.drop_after = 0
     answer = edgekit("benchmark", int8_model, "--device", phone.address, "--runner-binary", RUNNER)
@@ -276,13 +290,20 @@ def test_a_full_device(phone, int8_model):
         push(phone.parsed, int8_model, "/data/local/tmp/x")
 
 
-def test_two_native_runs_at_once(phone):
+@pytest.mark.parametrize("other", ["adb", "the same"])
+def test_two_native_runs_at_once(phone, other):
+    """Also where the second names the only device without its serial."""
     with (
         NativeRunner(phone.address, RUNNER),
-        pytest.raises(DeviceBusy),
-        NativeRunner(phone.address, RUNNER),
+        pytest.raises(DeviceBusy, match=rf"process {os.getpid()}, since 2"),
+        NativeRunner(phone.address if other == "the same" else other, RUNNER),
     ):
         pass
+
+
+def test_a_device_that_writes_without_end(phone):
+    with pytest.raises(DeviceLost, match="more than 8 MB"):
+        shell(phone.parsed, ("cat", "/dev/zero"), seconds=20)
 
 
 def test_words_and_exit_codes_of_commands(phone):

@@ -295,6 +295,30 @@ def test_benchmark_on_a_device(model):
     assert len(document["timings"]["tiny"]["latency"]["samples_ms"]) >= 5
 
 
+def test_what_was_timed_before_the_device_vanished_is_told(model, int8_model, tmp_path):
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(
+        "import os\n"
+        "import ai_edge_litert.interpreter as module\n"
+        "real = module.Interpreter.__init__\n"
+        "def init(self, model_path, **more):\n"
+        f"    if os.path.getsize(model_path) == {int8_model.stat().st_size}: os._exit(1)\n"
+        "    real(self, model_path, **more)\n"
+        "module.Interpreter.__init__ = init\n"
+    )
+    address = f"exec:env PYTHONPATH={site} {shlex.quote(sys.executable)}"
+    command = [sys.executable, "-m", "edgekit", "benchmark", "--device", address, "--json"]
+    answer = subprocess.run(
+        [*command, str(model), str(int8_model)], capture_output=True, text=True, check=False
+    )
+    assert answer.returncode == 7, answer
+    document = json.loads(answer.stdout)
+    assert list(document["timings"]) == ["tiny"]
+    assert "vanished in the middle" in document["failures"]["tiny_int8"]
+    assert "tiny_int8 was not timed" in answer.stderr
+
+
 def wait_until(holds, seconds: float = 20) -> None:
     deadline = time.monotonic() + seconds
     while not holds():

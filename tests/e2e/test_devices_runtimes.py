@@ -79,6 +79,8 @@ def test_a_version_that_is_not_there(tmp_path, monkeypatch):
     monkeypatch.setenv("EDGEKIT_HOME", str(tmp_path / "home"))
     with pytest.raises(EnvironmentNotReady, match="no such version"):
         runtime_device(parse_runtime("tflite-runtime==99.0"))
+    left = [path for path in tmp_path.glob("home/environments/*") if path.is_dir()]
+    assert not left
 
 
 def emulated(runtime: str, cpu: str) -> str:

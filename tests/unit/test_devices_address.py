@@ -139,3 +139,8 @@ def test_what_adb_says_becomes_what_to_type(said, cause, cure):
     assert cause in error.cause
     assert cure in error.cure
     assert "\x1b" not in error.cause
+
+
+def test_a_server_of_adbs_that_is_only_just_started_is_no_failure():
+    said = "* daemon not running; starting now at tcp:5037\n* daemon started successfully\n"
+    assert adb_failure(AdbAddress(), None, said) is None
