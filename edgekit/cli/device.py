@@ -96,7 +96,10 @@ def list_devices(config: Path | None, *, as_json: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("name", "address", "device", "last used (UTC)")
+    table = Table("name")
+    table.add_column("address", overflow="fold")  # whole: it is typed again
+    table.add_column("device")
+    table.add_column("last used (UTC)")
     for row in rows:
         table.add_row(*map(Text, row.values()))
     Console(highlight=False).print(table)

@@ -19,6 +19,8 @@ from edgekit.errors import DeviceError, DeviceLost, DeviceUnreachable
 
 FOLDER = "/data/local/tmp"
 """Where the shell's user may write and run programs."""
+LOCK = f"{FOLDER}/edgekit-agent/lock"
+"""What an agent holds there while it runs; see `AGENT_COMMAND`."""
 TERMUX = "/data/data/com.termux/files/usr/bin/python3"
 """Termux's Python, which only root, or an app that can be debugged, lets the shell use."""
 _AGENT = f"-c '{BOOTSTRAP}'"
@@ -113,7 +115,8 @@ def shell(address: AdbAddress, words: tuple[str, ...] | str, *, seconds: float) 
 
     Args:
         address: of the device.
-        words: the command's words, which are quoted; or a constant for the device's shell.
+        words: the command's words, which are quoted; or a text for the device's shell in which
+            whatever is not a constant is quoted already.
         seconds: after which it is given up.
 
     Returns:

@@ -7,16 +7,17 @@ import hashlib
 import json
 import re
 import shlex
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any, Self, TextIO
+from typing import TYPE_CHECKING, Self
 
-from edgekit.devices.adb import FOLDER, last_line, push, serial_of, shell
+from edgekit.devices.adb import FOLDER, LOCK, last_line, push, serial_of, shell
 from edgekit.devices.address import AdbAddress, parse_address
+from edgekit.devices.agent.work import holder_words
 from edgekit.devices.benchmark_model import NativeTiming, parse_benchmark
+from edgekit.devices.facts import printable
 from edgekit.devices.session import holder
 from edgekit.errors import (
     ConversionError,
@@ -37,6 +38,7 @@ _FOLDER = re.compile(rf"{FOLDER}/edgekit-run-[0-9a-f]{{16}}")
 _OURS = ("graph", "num_threads", "num_runs", "max_secs")
 _PEAK = "--report_peak_memory_footprint=true"
 _SHORT = 20.0
+_HELD = 75
 _CANNOT = (126, 127)
 """What a shell answers for a program that it cannot start."""
 
@@ -117,8 +119,13 @@ class NativeRunner:
             *(f"--num_runs={runs}", f"--max_secs={seconds:g}", _PEAK, *self._arguments),
         )
         limit = 2 * seconds + 120  # warming up, loading and preparing come on top
-        code, text = shell(self._address, command, seconds=limit)
+        code, text = shell(self._address, _held(command), seconds=limit)
         shell(self._address, ("rm", "-f", remote), seconds=_SHORT)
+        if code == _HELD:
+            raise DeviceBusy(
+                f"Another run is using {self._address}: {printable(holder_words(text))}.",
+                cure="Wait until it ends.",
+            )
         timing = parse_benchmark(text)
         if code == 0 and timing is not None:
             return timing
@@ -182,6 +189,20 @@ def benchmark_native(
     return timings, failures, None
 
 
+def _held(command: Sequence[str]) -> str:
+    """A command for the device's shell that runs while it holds the lock of the device's agents.
+
+    The lock, of which the kernel there keeps track, is that of other computers' runs, too. Where
+    no agent has ever run there is none, and a phone without ``flock`` is used as it is.
+    """
+    told, words = shlex.quote(json.dumps(holder())), shlex.join(command)
+    return (
+        f"if [ -f {LOCK} ] && command -v flock >/dev/null; then "
+        f"( flock -n 9 || {{ cat {LOCK}; exit {_HELD}; }}; printf %s {told} >{LOCK}; "
+        f"exec {words} ) 9>>{LOCK}; else {words}; fi"
+    )
+
+
 def _reason(text: str) -> str:
     errors = [line for line in text.splitlines() if "ERROR" in line or "Failed" in line]
     return last_line(errors[0] if errors else text)
@@ -212,24 +233,14 @@ def _one_run(address: AdbAddress, folder: str) -> Iterator[str | None]:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            told = _told(stream)
-            who = "{user}, process {pid}, since {time}".format_map(defaultdict(lambda: "?", told))
+            stream.seek(0)
             raise DeviceBusy(
-                f"Another run on this computer is using {address}: {who}.",
+                f"Another run is using {address}: {holder_words(stream.read(4096))}.",
                 cure="Wait until it ends.",
             ) from None
-        left = str(_told(stream).get("folder"))
+        stream.seek(0)
+        left = _FOLDER.search(stream.read(4096))
         stream.truncate(0)
         json.dump({**holder(), "folder": folder}, stream)
         stream.flush()
-        yield left if _FOLDER.fullmatch(left) else None
-
-
-def _told(stream: TextIO) -> dict[str, Any]:
-    """What the last holder wrote into a lock."""
-    stream.seek(0)
-    with suppress(ValueError):
-        told = json.loads(stream.read(4096))
-        if isinstance(told, dict):
-            return told
-    return {}
+        yield left[0] if left else None

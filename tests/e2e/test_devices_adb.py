@@ -301,6 +301,26 @@ def test_two_native_runs_at_once(phone, other):
         pass
 
 
+def test_the_agent_and_the_native_runner_do_not_share_a_phone(phone, int8_model, tmp_path):
+    slow = tmp_path / "slow.sh"
+    slow.write_text("#!/bin/sh\nsleep 4\n" + RUNNER.read_text())
+    with NativeRunner(phone.address, slow) as runner:
+        with open_device(phone.address) as device:
+            device.session()
+            with pytest.raises(DeviceBusy, match=rf"process {os.getpid()}, since .* \(agent"):
+                runner.benchmark(int8_model)
+        timed: list[int] = []
+        worker = threading.Thread(target=lambda: timed.append(runner.benchmark(int8_model).runs))
+        worker.start()
+        wait_until(lambda: str(os.getpid()) in (phone.adbd.tmp / "edgekit-agent/lock").read_text())
+        with pytest.raises(DeviceBusy, match=rf"process {os.getpid()}, since [^(]*\.$"):
+            open_device(phone.address).session()
+        worker.join(60)
+    assert timed == [50]
+    with open_device(phone.address) as device:
+        assert device.facts.pid
+
+
 def test_a_device_that_writes_without_end(phone):
     with pytest.raises(DeviceLost, match="more than 8 MB"):
         shell(phone.parsed, ("cat", "/dev/zero"), seconds=20)
@@ -331,3 +351,10 @@ def test_no_adb(phone, monkeypatch):
     with pytest.raises(DeviceUnreachable, match="adb") as caught:
         open_device(phone.address).session()
     assert "apt install adb" in caught.value.cure
+
+
+def wait_until(holds, seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
