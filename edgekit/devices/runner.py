@@ -157,13 +157,17 @@ class DeviceRunner:
     ) -> Timing:
         """As `edgekit.runners.protocol.Timed.benchmark`, by the device's own clock.
 
-        In an agent that has run nothing else, so that its peak memory is this model's.
+        In an agent that has run nothing else, so that its peak memory is this model's; but in the
+        same page, where a person would have to open the next one.
 
         Raises:
             ConversionError, DataError, DeviceError: as `run`.
         """
         if self._session is not None and self._session.used:
-            self._session.close()
+            if self._session.by_hand:
+                self._leave()  # loaded anew, so that loading and the first inference are that
+            else:
+                self._session.close()
         session = self._ready()
         sample_shapes([tensor.real_spec for tensor in self._inputs], inputs)
         session.used = True
@@ -200,7 +204,13 @@ class DeviceRunner:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._session is not None and self._session.alive and kind is None:
+        if kind is None:
+            self._leave()
+        self._session = None
+
+    def _leave(self) -> None:
+        """Take the model from the device."""
+        if self._session is not None and self._session.alive:
             self._session.call({"verb": "drop", "digest": self._digest})
         self._session = None
 

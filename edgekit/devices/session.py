@@ -119,6 +119,11 @@ class Session:
             self._end()
             raise
 
+    @property
+    def by_hand(self) -> bool:
+        """Whether a person had to do something for it, and would have to for another one."""
+        return self._link.tells
+
     def call(self, header: Header, payload: bytes = b"", *, limit: int = _SMALL) -> Answer:
         """One request and its answer.
 

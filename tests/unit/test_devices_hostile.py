@@ -39,7 +39,7 @@ IMAGES = [np.zeros((6, 4), np.float32)]
 class Hostile:
     """A session whose answers to a verb have some entries replaced."""
 
-    compress = used = False
+    compress = used = by_hand = False
     alive = True
 
     def __init__(self, **replaced: dict[str, Any]) -> None:
