@@ -23,6 +23,7 @@ from edgekit.devices.target import open_device
 from edgekit.errors import ConversionError, DataError, DeviceBusy, DeviceError, DeviceLost
 from edgekit.runners.protocol import Timed
 from tests.e2e.conftest import tflite_outputs
+from tests.e2e.runtime_envs import environment
 
 pytestmark = pytest.mark.e2e
 
@@ -246,11 +247,29 @@ def test_a_runtime_that_prints_does_not_disturb(model, tmp_path):
             time.sleep(0.1)
 
 
-def test_a_python_3_8_without_anything_answers(cache):
+def python_3_8() -> str:
+    """The oldest Python that the agent is written for."""
     root = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser()
     python = next(map(str, root.glob("versions/3.8.*/bin/python")), "/usr/bin/python3.8")
     if not Path(python).exists():
         pytest.skip("no Python 3.8 here")
+    return python
+
+
+def test_the_oldest_python_with_the_oldest_runtime(int8_model):
+    """NumPy 1.24 and tflite-runtime 2.14: what a board that is never updated has."""
+    programs = environment("tflite-runtime==2.14.0", "numpy<2", python=python_3_8())
+    with open_device(f"exec:{programs}/python") as device, device.runner(int8_model) as runner:
+        assert device.facts.python.startswith("3.8.")
+        assert device.facts.runtime_version == "2.14.0"
+        (outputs,) = runner.run([IMAGES])
+        assert len(runner.benchmark([IMAGES], runs=5).latency.samples_ms) == 5
+        (scale,) = runner.output_scales
+    assert np.abs(outputs - tflite_outputs(int8_model, IMAGES)).max() < 1.5 * scale
+
+
+def test_a_python_3_8_without_anything_answers(cache):
+    python = python_3_8()
     with open_device(f"exec:{python}") as device:
         assert device.facts.python.startswith("3.8.")
         assert device.facts.runtime is None
