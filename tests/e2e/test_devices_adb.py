@@ -56,7 +56,7 @@ class Phone:
 
     def connect(self) -> None:
         """Until the client has it; it comes back by itself after a while, or when told to."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             adb("connect", self.adbd.serial)
             if adb("-s", self.adbd.serial, "get-state").strip() == "device":
@@ -160,7 +160,7 @@ def test_the_cable_is_pulled_while_the_agent_works(phone, int8_model):
             phone.adbd.cut()
             with pytest.raises(DeviceLost):
                 runner.run([IMAGES])
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while list(phone.adbd.tmp.glob("edgekit-agent/work-*")):  # the agent saw it and cleaned up
             assert time.monotonic() < deadline
             time.sleep(0.1)
@@ -353,7 +353,7 @@ def test_no_adb(phone, monkeypatch):
     assert "apt install adb" in caught.value.cure
 
 
-def wait_until(holds, seconds: float = 20) -> None:
+def wait_until(holds, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline

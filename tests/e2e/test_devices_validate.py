@@ -258,7 +258,7 @@ def test_a_killed_agent_ends_the_command_with_exit_code_7(tmp_path, data, refere
         and str(tmp_path / "slow") in one.environ().get("PYTHONPATH", "")
     )
     agent.kill()
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == 7, errors
     assert "vanished in the middle" in errors
     assert "--resume" in errors
@@ -278,9 +278,9 @@ def test_a_device_that_hangs_is_given_up(tmp_path, data, reference, candidate):
         )
     )
     started = time.monotonic()
-    with pytest.raises(DeviceLost, match="finished nothing for 3 s"):
-        edgekit.validate(candidate, **asked, address=address, limits=Limits(seconds=3))
-    assert time.monotonic() - started < 60
+    with pytest.raises(DeviceLost, match="finished nothing for 8 s"):
+        edgekit.validate(candidate, **asked, address=address, limits=Limits(seconds=8))
+    assert time.monotonic() - started < 120
     (tmp_path / "slow" / "sitecustomize.py").write_text("")
     result = edgekit.validate(candidate, **asked, address=address, resume=True)
     assert result.data.samples == 40
@@ -346,7 +346,7 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path, data, reference, candidate):
     )
     wait_until(lambda: inferences(tmp_path) > 60)
     process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=120)
     assert process.returncode == 130, errors
     assert "Interrupted" in output
     before = inferences(tmp_path)
@@ -361,7 +361,7 @@ def inferences(tmp_path: Path) -> int:
     return log.stat().st_size if log.exists() else 0
 
 
-def wait_until(holds, seconds: float = 30) -> None:
+def wait_until(holds, seconds: float = 90) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline

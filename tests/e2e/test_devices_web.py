@@ -58,7 +58,7 @@ def cache(tmp_path, monkeypatch) -> Iterator[Path]:
     (home / "environments" / package.location().name).symlink_to(package.location())
     monkeypatch.setenv("EDGEKIT_HOME", str(home))
     yield home
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while left := browsers(home):
         assert time.monotonic() < deadline, left
         time.sleep(0.1)
@@ -257,7 +257,7 @@ def test_a_browser_of_the_user(cache, float_model, tmp_path):
             stderr=subprocess.DEVNULL,
         )  # fmt: skip
         try:
-            out, _ = process.communicate(timeout=60)
+            out, _ = process.communicate(timeout=120)
         finally:
             user.terminate()
             user.wait(10)
