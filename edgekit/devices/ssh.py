@@ -17,6 +17,7 @@ CONNECT_SECONDS = 10
 _OPTIONS = {
     "BatchMode": "yes",  # never asks: a question would hang
     "StrictHostKeyChecking": "yes",
+    "UpdateHostKeys": "no",  # also none that a known device offers: that is the user's to decide
     "ConnectTimeout": str(CONNECT_SECONDS),
     "ServerAliveInterval": "5",  # a device that vanishes is noticed after 15 s
     "ServerAliveCountMax": "3",

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from tflite_builder import quantized_bytes, random_image
 
+from edgekit.devices.matrix import compare_runtimes
 from edgekit.devices.runtimes import parse_runtime, runtime_device
 from edgekit.devices.target import open_device
-from edgekit.errors import EnvironmentNotReady, UsageError
+from edgekit.errors import EnvironmentNotReady, ModelError, UsageError
+from edgekit.types import SilentProgress
 from tests.devices import aarch64
 from tests.e2e.conftest import tflite_outputs
 
@@ -67,6 +69,12 @@ def test_the_table(int8_model):
     assert older["runtime"] == "tflite-runtime==2.14.0"
     assert older["steps"] < 1.5
     assert "no such version" in none["error"]
+
+
+def test_a_damaged_file_is_no_matter_of_the_runtime(tmp_path):
+    (tmp_path / "x.tflite").write_text("nothing")
+    with pytest.raises(ModelError, match=r"x\.tflite"):
+        compare_runtimes(tmp_path / "x.tflite", [], data=None, progress=SilentProgress())
 
 
 @pytest.mark.parametrize("text", ["tensorflow==2.14", "tflite-runtime", "tflite-runtime==2;x"])

@@ -86,7 +86,8 @@ def test_whatever_is_accepted_reads_the_same_again(text):
 def test_the_client_is_strict(monkeypatch):
     monkeypatch.delenv("EDGEKIT_SSH_CONFIG", raising=False)
     argv = ssh_command(SshAddress(host="board", user="pi", port=22))
-    for option in ("BatchMode=yes", "StrictHostKeyChecking=yes", "ServerAliveInterval=5"):
+    options = ("BatchMode=yes", "StrictHostKeyChecking=yes", "UpdateHostKeys=no")
+    for option in (*options, "RemoteCommand=none", "ServerAliveInterval=5"):
         assert argv[argv.index(option) - 1] == "-o"
     assert "-F" not in argv
     monkeypatch.setenv("EDGEKIT_SSH_CONFIG", "/tmp/config")
