@@ -128,6 +128,13 @@ class Pipe:
         self._move(0, 0)
         return self._process.poll()
 
+    def finish(self) -> None:
+        """Let the process see the end of its input; what has not left yet is dropped."""
+        assert self._process.stdin is not None
+        self._outgoing.clear()
+        self._closed.add(self._sink)
+        self._process.stdin.close()
+
     def close(self) -> None:
         """End the process and all that it started, at once."""
         # Only a process that was not waited for still owns its number.

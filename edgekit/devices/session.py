@@ -9,6 +9,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self
 
@@ -43,6 +44,8 @@ _AHEAD = 2
 _NOISE = 1 << 16
 """A login shell may print so many bytes before the agent speaks."""
 _SMALL = 1 << 16
+_BYE_SECONDS = 5
+_LEAVE_SECONDS = 10
 _PROBE = 1 << 18
 _CLEARLY_SLOW = 0.1
 _SLOW = 40e6
@@ -149,6 +152,9 @@ class Session:
                     yield self._accepted(self._answer(waiting.popleft()))
             while waiting:
                 yield self._accepted(self._answer(waiting.popleft()))
+        except KeyboardInterrupt:
+            self._hang_up()  # nobody waits for what the device is doing, and for what it got
+            raise
         finally:
             while waiting and self.alive:  # answers that nobody waits for any more
                 self._answer(waiting.popleft())
@@ -157,12 +163,9 @@ class Session:
         """Let the agent clean up, and end it."""
         if self.alive:
             self._send(Request({"verb": "bye"}))
-            try:
-                self._frame(_SMALL, time.monotonic() + 10)
-                self._pipe.wait(10)
-            except (Vanished, Silent, BadFrame):
-                pass
-        self._end()
+            with suppress(Vanished, Silent, BadFrame):
+                self._frame(_SMALL, time.monotonic() + _BYE_SECONDS)
+            self._hang_up()
 
     def __enter__(self) -> Self:
         return self
@@ -303,6 +306,12 @@ class Session:
             f"{self._link.words} sent something that no agent of edgekit sends: {printable(what)}.",
             cure="Is its command the right one? edgekit device check says what is there.",
         )
+
+    def _hang_up(self) -> None:
+        """Let the agent see the end of its input, at which also a busy one cleans up."""
+        self._pipe.finish()
+        self._pipe.wait(_LEAVE_SECONDS)
+        self._end()
 
     def _end(self) -> None:
         if self.alive:

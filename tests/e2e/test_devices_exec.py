@@ -199,6 +199,39 @@ def test_the_host_is_killed_and_the_device_is_clean(model, cache, tmp_path):
     wait_until(lambda: not psutil.pid_exists(agent))
 
 
+def test_ctrl_c_does_not_wait_for_a_busy_agent_which_cleans_up(model, cache, tmp_path):
+    site = tmp_path / "slow"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(
+        "import time\n"
+        "import ai_edge_litert.interpreter as module\n"
+        "module.Interpreter.invoke = lambda self: time.sleep(300)\n"
+    )
+    address = f"exec:env PYTHONPATH={site} {shlex.quote(sys.executable)}"
+
+    agents = []
+
+    def work() -> None:
+        with open_device(address) as device, device.runner(model) as runner:
+            runner.describe()
+            agents.append(device.facts.pid)
+            signal.alarm(1)
+            runner.run([IMAGES])
+
+    def interrupt(*_) -> None:
+        raise KeyboardInterrupt
+
+    before, started = signal.signal(signal.SIGALRM, interrupt), time.monotonic()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            work()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert time.monotonic() - started < 100
+    assert not leftovers(cache)
+    assert not psutil.pid_exists(agents[0])
+
+
 def test_a_limit_on_files_is_told_as_no_room(tmp_path, cache):
     """RLIMIT_FSIZE: what the disk of a device that is full does."""
     if not shutil.which("prlimit"):
