@@ -15,11 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tflite_builder import quantized_bytes, random_image
+from tflite_builder import quantized_bytes, random_image, tiny_bytes
 
+from edgekit import validate
 from edgekit.devices.adb import push, shell
 from edgekit.devices.address import AdbAddress
 from edgekit.devices.native import NativeRunner
+from edgekit.devices.runner import DeviceRunner
 from edgekit.devices.session import DeviceLimits
 from edgekit.devices.target import open_device
 from edgekit.errors import (
@@ -167,6 +169,34 @@ def test_the_cable_is_pulled_while_the_agent_works(phone, int8_model):
         phone.connect()
         with device.runner(int8_model) as runner:
             assert runner.run([IMAGES])[0].shape == (20, 5)
+
+
+def test_a_validation_goes_on_after_the_cable_was_pulled(phone, int8_model, tmp_path, monkeypatch):
+    (tmp_path / "float.tflite").write_bytes(tiny_bytes())
+    np.save(tmp_path / "images.npy", IMAGES)
+    asked = {"reference": tmp_path / "float.tflite", "data": tmp_path / "images.npy"}
+    asked |= {"latency": False, "worst": 0, "explain": "never"}
+    sent: list[str] = []
+    packed = DeviceRunner._packed
+
+    def pulled(self, verb, *rest):
+        sent.append(verb)
+        if len(sent) == 10:
+            phone.adbd.cut()
+        return packed(self, verb, *rest)
+
+    monkeypatch.setattr(DeviceRunner, "_packed", pulled)
+    monkeypatch.setattr("edgekit.devices.runner._CHUNK", 1)  # samples travel one by one
+    with pytest.raises(DeviceLost, match=r"\d of 20 samples are done, and kept") as caught:
+        validate(int8_model, **asked, address=phone.address)
+    assert "--resume" in caught.value.cure
+    phone.connect()
+    wait_until(lambda: not list(phone.adbd.tmp.glob("edgekit-agent/work-*")))
+    before = len(sent)
+    there = validate(int8_model, **asked, address=phone.address, resume=True)
+    assert 10 < len(sent) - before < 20
+    here = validate(int8_model, **asked)
+    assert there.candidates[0].metrics == here.candidates[0].metrics
 
 
 def test_a_phone_without_python(phone, tmp_path, int8_model):
