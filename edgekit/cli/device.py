@@ -36,8 +36,8 @@ def check(
 ) -> int:
     """Whether a device can run models: what is there, and what to type if something is missing.
 
-    ADDRESS is local, ssh://user@host[:port], adb[:SERIAL], web[:link][:webgpu], exec:COMMAND, or a
-    name from [devices] of edgekit.toml. Exit code 7 if something is missing.
+    ADDRESS is local, ssh://user@host[:port][/python], adb[:SERIAL], web[:link][:webgpu],
+    exec:COMMAND, or a name from [devices] of edgekit.toml. Exit code 7 if something is missing.
     """
     from edgekit.devices.check import examine
     from edgekit.errors import DeviceError

@@ -112,7 +112,7 @@ class Session:
         self.compress = False
         self.used = False
         try:
-            self._greet(python)
+            self._greet(python or link.python)
             answer = self.call({"verb": "hello", "holder": holder() if hold else None})
             if answer.header.get("protocol") != PROTOCOL:
                 self._nonsense("another version of the agent answered")
@@ -213,9 +213,11 @@ class Session:
             "nopython": f"cannot start {python or 'the agent’s own Python'}",
         }
         words = f"has Python {printable(word[4:], 8)}; the agent needs 3.8 or later"
+        over_ssh = self._link.words.startswith("ssh:")
+        another = "ssh://user@host/path/to/python" if over_ssh else "exec:/path/to/python"
         raise DeviceUnreachable(
             f"{self._link.words} {words if word.startswith('old ') else told.get(word, 'fails')}.",
-            cure="Free some space there, or name a Python with --python.",
+            cure=f"Free some space there, or name another Python: {another}",
         )
 
     def _is_slow(self) -> bool:

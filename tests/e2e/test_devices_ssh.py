@@ -104,6 +104,21 @@ def test_a_python_that_is_not_there(server):
         open_device(server.address, python="/no/such; touch /tmp/x").session()
 
 
+def test_a_python_in_the_address(server, int8_model):
+    """Every command that takes an address can be told which one."""
+    command = [sys.executable, "-m", "edgekit", "benchmark", str(int8_model), "--json"]
+    answer = subprocess.run(
+        [*command, "--device", f"{server.address}{sys.executable}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert answer.returncode == 0, answer
+    with pytest.raises(DeviceUnreachable, match="cannot start /no/such") as caught:
+        open_device(f"{server.address}/no/such/$(touch%20x);python").session()
+    assert "ssh://user@host/path" in caught.value.cure
+
+
 def test_two_runs_at_once(server):
     with reach(server) as one:
         one.session()

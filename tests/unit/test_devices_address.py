@@ -31,6 +31,12 @@ def test_the_forms():
     assert parse_address("ssh://pi@[fe80::1%eth0]:22") == SshAddress(
         user="pi", host="fe80::1%eth0", port=22
     )
+    assert parse_address("ssh://board:22/opt/venv/bin/python") == SshAddress(
+        host="board", port=22, python="/opt/venv/bin/python"
+    )
+    home = parse_address("ssh://board/~/venv/bin/python")
+    assert home == SshAddress(host="board", python="~/venv/bin/python")
+    assert str(home) == "ssh://board/~/venv/bin/python"
     assert parse_address("exec:qemu-aarch64 -L '/a b' python3") == ExecAddress(
         argv=("qemu-aarch64", "-L", "/a b", "python3")
     )
@@ -40,7 +46,7 @@ def test_the_forms():
     "text",
     [
         "", "pi@board", "ssh://", "ssh://-oProxyCommand=x", "ssh://pi@-board", "ssh://a b",
-        "ssh://pi:secret@board", "ssh://board/path", "ssh://board:0", "ssh://board:65536",
+        "ssh://pi:secret@board", "ssh://board/", "ssh://board/a b", "ssh://board:0", "ssh://board:65536",
         "ssh://board:22;reboot", "ssh://$(reboot)", "ssh://-l@board", "ssh://board\n", "exec:",
         "exec:'", "LOCAL", "ssh:board", "adb:", "adb:-s", "adb:a b", "adb:a;b", "adbx",
         "web:", "web:gpu", "web:webgpu:link", "webx",
