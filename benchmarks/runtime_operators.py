@@ -9,10 +9,10 @@ reads the graph. The table that is printed is ``[runtime]`` of ``edgekit/targets
 
 from __future__ import annotations
 
+import argparse
 import base64
 import json
 import subprocess
-import sys
 from typing import Any
 
 _HIGHEST = 24
@@ -133,6 +133,8 @@ def table(measured: list[tuple[str, int, str, bool]]) -> str:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        raise SystemExit(__doc__)
-    print(table(measure(sys.argv[1])))
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("python", help="the interpreter that has the runtime")
+    print(table(measure(parser.parse_args().python)))

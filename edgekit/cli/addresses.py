@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DEVICE_HELP = (
-    "local, ssh://user@host[:port], adb[:SERIAL], web[:link][:webgpu], exec:COMMAND, or a name "
-    "from [devices] [local]."
+    "local, ssh://user@host[:port][/python], adb[:SERIAL], web[:link][:webgpu], exec:COMMAND, or a "
+    "name from [devices] [local]."
 )
 
 

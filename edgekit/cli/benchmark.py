@@ -47,7 +47,7 @@ class BenchmarkCommand(ConversionCommand):
 def command(files: tuple[Path, ...], **options: Any) -> int:
     """Time .tflite FILES in turn: latency, first inference, loading, memory, operators."""
     from edgekit.cli.progress import Display
-    from edgekit.errors import ConversionError, UsageError
+    from edgekit.errors import ConversionError, DeviceError, UsageError
     from edgekit.pipeline.target import open_target
     from edgekit.pipeline.validation.result import environment
     from edgekit.pipeline.validation.timing import benchmark, benchmark_on
@@ -58,6 +58,7 @@ def command(files: tuple[Path, ...], **options: Any) -> int:
     if options["runner_arg"]:
         raise UsageError("--runner-arg goes with --runner-binary.")
     silent = options["quiet"] or options["as_json"]
+    lost: DeviceError | None = None
     with Display(quiet=silent, verbose=options["verbose"]) as display:
         target = open_target(
             address,
@@ -68,8 +69,8 @@ def command(files: tuple[Path, ...], **options: Any) -> int:
         )
         if target is not None:
             with target:
-                timings, failures = benchmark_on(target, files, progress=display)
                 ran_on = target.environment()
+                timings, failures, lost = benchmark_on(target, files, progress=display)
         else:
             ran_on = environment()
             timings, failures = benchmark(
@@ -85,7 +86,7 @@ def command(files: tuple[Path, ...], **options: Any) -> int:
         _print(timings)
     for name, why in failures.items():
         click.echo(f"{name} was not timed: {why}", err=True)
-    return ConversionError.exit_code if failures else 0
+    return (lost or ConversionError).exit_code if failures else 0
 
 
 def _print_json(

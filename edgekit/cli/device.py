@@ -36,8 +36,8 @@ def check(
 ) -> int:
     """Whether a device can run models: what is there, and what to type if something is missing.
 
-    ADDRESS is local, ssh://user@host[:port], adb[:SERIAL], web[:link][:webgpu], exec:COMMAND, or a
-    name from [devices] of edgekit.toml. Exit code 7 if something is missing.
+    ADDRESS is local, ssh://user@host[:port][/python], adb[:SERIAL], web[:link][:webgpu],
+    exec:COMMAND, or a name from [devices] of edgekit.toml. Exit code 7 if something is missing.
     """
     from edgekit.devices.check import examine
     from edgekit.errors import DeviceError
@@ -96,7 +96,10 @@ def list_devices(config: Path | None, *, as_json: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("name", "address", "device", "last used (UTC)")
+    table = Table("name")
+    table.add_column("address", overflow="fold")  # whole: it is typed again
+    table.add_column("device")
+    table.add_column("last used (UTC)")
     for row in rows:
         table.add_row(*map(Text, row.values()))
     Console(highlight=False).print(table)

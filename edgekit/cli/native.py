@@ -35,14 +35,14 @@ def benchmark(files: Sequence[Path], address: str, options: dict[str, Any]) -> i
         read(path)
     silent = options["quiet"] or options["as_json"]
     with Display(quiet=silent, verbose=options["verbose"]) as display:
-        timings, failures = benchmark_native(runner, named, display)
+        timings, failures, lost = benchmark_native(runner, named, display)
     if options["as_json"]:
         _print_json(files, timings, failures, address, options)
     elif timings and not options["quiet"]:
         _print(timings, options["threads"])
     for name, why in failures.items():
         click.echo(f"{name} was not timed: {why}", err=True)
-    return ConversionError.exit_code if failures else 0
+    return (lost or ConversionError).exit_code if failures else 0
 
 
 def _print_json(

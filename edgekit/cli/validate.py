@@ -141,7 +141,7 @@ def _print(result: ValidationResult, written: Sequence[Path]) -> None:
 
 def _device(environment: Mapping[str, str]) -> str:
     """Where the candidates ran: ``ssh://pi@board (aarch64, Cortex-A72, ai-edge-litert 2.1.6)``."""
-    runtimes = ("ai-edge-litert", "tflite-runtime")
+    runtimes = ("ai-edge-litert", "tflite-runtime", "@litertjs/core")
     found = [environment["machine"], environment["cpu"]]
     found += [f"{name} {environment[name]}" for name in runtimes if name in environment]
     return f"{environment['device']} ({', '.join(found)})"

@@ -14,10 +14,13 @@ from pathlib import Path
 from edgekit.devices.address import AdbAddress
 from edgekit.devices.facts import printable
 from edgekit.devices.parcel import BOOTSTRAP
+from edgekit.devices.pipe import Chatter, Silent, captured
 from edgekit.errors import DeviceError, DeviceLost, DeviceUnreachable
 
 FOLDER = "/data/local/tmp"
 """Where the shell's user may write and run programs."""
+LOCK = f"{FOLDER}/edgekit-agent/lock"
+"""What an agent holds there while it runs; see `AGENT_COMMAND`."""
 TERMUX = "/data/data/com.termux/files/usr/bin/python3"
 """Termux's Python, which only root, or an app that can be debugged, lets the shell use."""
 _AGENT = f"-c '{BOOTSTRAP}'"
@@ -33,7 +36,10 @@ PYTHON_CURE = (
     "--runner-binary benchmark_model. Outputs need a Python with NumPy and a runtime, for example "
     "in a Debian under Termux; with an sshd there it is ssh://user@host:port"
 )
+_SERIAL_SECONDS = 20
 _PUSH_SECONDS = 30
+_MOST_SAID = 8 << 20
+"""Bytes that a command may write; benchmark_model writes some kilobytes."""
 _SLOWEST = 500_000
 """Bytes per second; a device that takes less hangs."""
 _LOST_CURE = "Check the cable or the network, then run it again."
@@ -68,7 +74,8 @@ def adb_failure(address: AdbAddress, code: int | None, text: str) -> DeviceError
         ),
         (r"offline", "is offline.", "Reconnect the cable, or: adb reconnect"),
         (
-            r"cannot connect to daemon|failed to start daemon|daemon not running",
+            # Not "daemon not running": that is said before it is started, which is no failure.
+            r"cannot connect to daemon|failed to start daemon",
             "cannot be asked: adb's own server does not start.",
             "adb kill-server, then: adb devices -l",
         ),
@@ -85,12 +92,31 @@ def adb_failure(address: AdbAddress, code: int | None, text: str) -> DeviceError
     )
 
 
+def serial_of(address: AdbAddress) -> str:
+    """The device's serial number, also where the address says only that there is one.
+
+    Raises:
+        DeviceUnreachable: there is none, or more than one.
+        DeviceLost: adb does not answer.
+    """
+    if address.serial:
+        return address.serial
+    answer = _adb(address, ("get-serialno",), seconds=_SERIAL_SECONDS)
+    if answer.returncode == 0 and (told := answer.stdout.decode("utf-8", "replace").strip()):
+        return told
+    said = answer.stderr.decode("utf-8", "replace")
+    raise adb_failure(address, answer.returncode, said) or DeviceUnreachable(
+        f"{address} has no serial number."
+    )
+
+
 def shell(address: AdbAddress, words: tuple[str, ...] | str, *, seconds: float) -> tuple[int, str]:
     """Run a command on the device.
 
     Args:
         address: of the device.
-        words: the command's words, which are quoted; or a constant for the device's shell.
+        words: the command's words, which are quoted; or a text for the device's shell in which
+            whatever is not a constant is quoted already.
         seconds: after which it is given up.
 
     Returns:
@@ -146,23 +172,28 @@ def push(address: AdbAddress, path: Path, remote: str) -> None:
 def _adb(
     address: AdbAddress, words: tuple[str, ...], *, seconds: float
 ) -> subprocess.CompletedProcess[bytes]:
+    argv = adb_command(address, *words)
     try:
-        return subprocess.run(
-            adb_command(address, *words),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=seconds,
-            check=False,
+        process = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
-    except FileNotFoundError as error:
+    except OSError as error:
         raise DeviceUnreachable(
             f"{address}: there is no adb here.",
             cure="Install it (Debian: apt install adb), or put Android's platform-tools on PATH.",
         ) from error
-    except subprocess.TimeoutExpired as error:
-        raise DeviceLost(
-            f"{address} has not finished within {seconds:.0f} s: adb {words[0]}.", cure=_LOST_CURE
-        ) from error
+    with process:
+        try:
+            said, complained = captured(process, seconds=seconds, limit=_MOST_SAID)
+        except Silent:
+            words_ = f"has not finished within {seconds:.0f} s"
+        except Chatter:
+            words_ = f"has written more than {_MOST_SAID / 1e6:.0f} MB"
+        else:
+            return subprocess.CompletedProcess(argv, process.wait(), said, complained)
+        finally:
+            process.kill()
+    raise DeviceLost(f"{address} {words_}: adb {words[0]}.", cure=_LOST_CURE)
 
 
 def last_line(text: str) -> str:

@@ -8,7 +8,6 @@ from edgekit.devices.adb import FOLDER, TERMUX, shell
 from edgekit.devices.address import AdbAddress
 from edgekit.devices.facts import DeviceFacts
 
-_SECONDS = 20.0
 _CPU = "/sys/devices/system/cpu/cpu0/cpufreq"
 _QUESTIONS = {
     "machine": "uname -m",
@@ -29,22 +28,22 @@ _PYTHON = (
 )
 
 
-def has_python(address: AdbAddress) -> bool:
-    """Whether the agent could run there.
+def has_python(address: AdbAddress, *, seconds: float) -> bool:
+    """Whether the agent could run there; an answer takes at most so many seconds.
 
     Raises:
         DeviceError: the device cannot be reached.
     """
-    return shell(address, _PYTHON, seconds=_SECONDS)[0] == 0
+    return shell(address, _PYTHON, seconds=seconds)[0] == 0
 
 
-def android_facts(address: AdbAddress) -> DeviceFacts:
-    """What the shell tells; gaps where it does not.
+def android_facts(address: AdbAddress, *, seconds: float) -> DeviceFacts:
+    """What the shell tells within some seconds; gaps where it does not.
 
     Raises:
         DeviceError: the device cannot be reached.
     """
-    _, text = shell(address, _ASK, seconds=_SECONDS)
+    _, text = shell(address, _ASK, seconds=seconds)
     told = {name: value.strip() for name, _, value in (s.partition("=") for s in text.splitlines())}
     clock, most, heat = (_whole(told.get(key, "")) for key in ("clock", "most", "heat"))
     memory = _whole((told.get("memory", "").split() or [""])[-2:][0])

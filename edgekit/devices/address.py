@@ -1,4 +1,4 @@
-"""Where a device is: `local`, `ssh://user@host[:port]`, `adb:SERIAL`, `web` or `exec:COMMAND`."""
+"""Where a device is: `local`, `ssh://user@host[:port][/python]`, `adb:SERIAL`, `web`, `exec:…`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from edgekit.errors import UsageError
 _WORKING = "local, ssh://user@host[:port], adb[:SERIAL], web[:link][:webgpu] and exec:COMMAND"
 _HOST = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9]+)?\]"
 _SSH = re.compile(
-    rf"ssh://(?:(?P<user>[A-Za-z_][A-Za-z0-9._-]*)@)?(?P<host>{_HOST})(?::(?P<port>[0-9]{{1,5}}))?",
+    rf"ssh://(?:(?P<user>[A-Za-z_][A-Za-z0-9._-]*)@)?(?P<host>{_HOST})(?::(?P<port>[0-9]{{1,5}}))?"
+    r"(?P<python>/[!-~]+)?",
     re.ASCII,
 )
 _SERIAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}", re.ASCII)
@@ -29,16 +30,22 @@ class LocalAddress:
 
 @dataclass(frozen=True, kw_only=True)
 class SshAddress:
-    """A computer that OpenSSH reaches; user and port may also come from its configuration."""
+    """A computer that OpenSSH reaches; user and port may also come from its configuration.
+
+    ``python`` is the path of the Python to use there, from ``/`` or ``~/``; it never meets a shell.
+    """
 
     host: str
     user: str | None = None
     port: int | None = None
+    python: str | None = None
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         user = f"{self.user}@" if self.user else ""
-        return f"ssh://{user}{host}" + (f":{self.port}" if self.port else "")
+        port = f":{self.port}" if self.port else ""
+        path = self.python or ""
+        return f"ssh://{user}{host}{port}" + (f"/{path}" if path.startswith("~") else path)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,12 +110,16 @@ def _parse_ssh(text: str) -> SshAddress:
     if match is None:
         raise UsageError(
             f"{text!r} is not ssh://user@host[:port].",
-            cure="Letters, digits, dots and dashes; no password and no path. Log in with a key.",
+            cure="Letters, digits, dots and dashes; no password: log in with a key. Behind it may "
+            "come the path of a Python on the device.",
         )
     port = int(match["port"]) if match["port"] else None
     if port is not None and not 1 <= port <= 65535:
         raise UsageError(f"{text!r}: a port is a number from 1 to 65535.")
-    return SshAddress(host=match["host"].strip("[]"), user=match["user"], port=port)
+    python = match["python"]
+    if python and python.startswith("/~/"):
+        python = python[1:]
+    return SshAddress(host=match["host"].strip("[]"), user=match["user"], port=port, python=python)
 
 
 def _parse_adb(text: str) -> AdbAddress:

@@ -7,19 +7,18 @@ percentiles that came later. It tells no raw samples, so these are the tool's ow
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 
-_NUMBER = r"([0-9.]+(?:e[+-]?[0-9]+)?)"
-_RUNS = re.compile(rf"\bcount=([0-9]+)((?: [a-z0-9]+={_NUMBER})+)")
+_NUMBER = r"([0-9]{1,15}(?:\.[0-9]{0,9})?(?:e[+-]?[0-9]{1,2})?)(?![0-9.])"
+_RUNS = re.compile(rf"\bcount=([0-9]{{1,9}})((?: [a-z0-9]+={_NUMBER})+)")
 _ENTRY = re.compile(rf" ([a-z0-9]+)={_NUMBER}")
 _INIT = re.compile(rf"Inference timings in us: Init: {_NUMBER}, First inference: {_NUMBER}")
 _DELTA = re.compile(rf"[Mm]emory footprint[^:\n]*\(MB\): init={_NUMBER} overall={_NUMBER}")
 _PEAK = re.compile(rf"Overall peak memory footprint \(MB\) via periodic monitoring: {_NUMBER}")
 _REPLACED = re.compile(
-    r"Replacing ([0-9]+) out of ([0-9]+) node\(s\) with delegate \(([^)\n]{1,80})\) node, "
-    r"yielding ([0-9]+) partitions"
+    r"Replacing ([0-9]{1,9}) out of ([0-9]{1,9}) node\(s\) with delegate \(([^)\n]{1,80})\) node, "
+    r"yielding ([0-9]{1,9}) partitions"
 )
 _APPLIED = re.compile(
     r"Explicitly applied (\S{1,40}) delegate, and the model graph will be "
@@ -84,8 +83,10 @@ def parse_benchmark(text: str) -> NativeTiming | None:
         return None
     count, entries = rounds[-1][:2]  # the rounds before are the warm-up
     told = {name: _ms(value) for name, value in _ENTRY.findall(entries)}
-    if "avg" not in told:  # a single run has nothing else
-        told |= dict.fromkeys(("avg", "min", "max"), told.get("curr", math.nan)) | {"std": 0.0}
+    if "avg" not in told and "curr" in told:  # a single run has nothing else
+        told |= dict.fromkeys(("avg", "min", "max"), told["curr"]) | {"std": 0.0}
+    if not told.keys() >= {"avg", "std", "min", "max"}:
+        return None
     delta, peak = _DELTA.search(text), _PEAK.search(text)
     return NativeTiming(
         runs=int(count),

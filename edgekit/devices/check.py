@@ -36,8 +36,8 @@ def examine(address: str, *, python: str | None = None, timeout: float = 30) -> 
         DeviceError: the device cannot be reached; the cure says what to type.
     """
     parsed = parse_address(address)
-    if isinstance(parsed, AdbAddress) and not has_python(parsed):
-        facts = android_facts(parsed)
+    if isinstance(parsed, AdbAddress) and not has_python(parsed, seconds=timeout):
+        facts = android_facts(parsed, seconds=timeout)
         remember(address, facts)
         return list(_findings(facts, address))
     link = link_to(parsed)

@@ -13,6 +13,8 @@ from edgekit.devices.facts import DeviceFacts, printable
 from edgekit.toolchain import home
 
 _MOST = 20
+_LONG = 4096
+"""An emulator's command may be long."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +31,7 @@ def known_devices() -> list[KnownDevice]:
     try:
         rows = json.loads(_file().read_text(encoding="utf-8"))
         return [
-            KnownDevice(**{key: printable(row[key]) for key in ("address", "words", "seen")})
+            KnownDevice(**{key: printable(row[key], _LONG) for key in ("address", "words", "seen")})
             for row in rows
         ]
     except (OSError, ValueError, KeyError, TypeError):

@@ -36,6 +36,7 @@ class Link:
         argv: the program to start; its standard streams lead to the agent.
         failure: from the end of its standard error to what went wrong before the agent answered;
             ``None`` where it does not tell.
+        python: the one to use on the device, where the address names it.
         search: whether the agent's own virtual environment on the device is preferred.
         tells: whether the program has something to say to the user: it gets, as its last argument,
             a file descriptor that leads to edgekit's own standard error.
@@ -45,6 +46,7 @@ class Link:
     words: str
     argv: tuple[str, ...]
     failure: Callable[[int | None, str], DeviceError | None]
+    python: str | None = None
     search: bool = False
     tells: bool = False
     patience: float = 0
@@ -58,6 +60,7 @@ def link_to(address: Address) -> Link:
             words=words,
             argv=ssh_command(address),
             failure=lambda code, text: ssh_failure(address, code, text),
+            python=address.python,
             search=True,
         )
     if isinstance(address, AdbAddress):

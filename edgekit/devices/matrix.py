@@ -17,6 +17,7 @@ from edgekit.devices.target import open_device
 from edgekit.errors import ConversionError, DataError, DeviceError, EnvironmentNotReady
 from edgekit.runners.protocol import Described
 from edgekit.tflite.metadata import read_contract
+from edgekit.tflite.model import read
 from edgekit.types import OutputParity, Progress
 from edgekit.validation.parity import is_vector_of_scores, summarize, sums
 
@@ -73,9 +74,11 @@ def compare_runtimes(
         progress: told what happens.
 
     Raises:
-        ConversionError: edgekit's own runtime does not run the file.
+        UsageError: there is no such file.
+        ConversionError: it is damaged, or edgekit's own runtime does not run it.
         DataError: the data does not fit the model.
     """
+    read(path)
     progress.step(f"Running {path.name} in edgekit's own runtime")
     with open_device("local", hold=False) as device, device.runner(path) as runner:
         described = runner.describe()

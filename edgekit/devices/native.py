@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import re
 import shlex
 from collections.abc import Iterator, Sequence
@@ -12,9 +13,12 @@ from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Self
 
-from edgekit.devices.adb import FOLDER, last_line, push, shell
+from edgekit.devices.adb import FOLDER, LOCK, last_line, push, serial_of, shell
 from edgekit.devices.address import AdbAddress, parse_address
+from edgekit.devices.agent.work import holder_words
 from edgekit.devices.benchmark_model import NativeTiming, parse_benchmark
+from edgekit.devices.facts import printable
+from edgekit.devices.session import holder
 from edgekit.errors import (
     ConversionError,
     DataError,
@@ -34,6 +38,7 @@ _FOLDER = re.compile(rf"{FOLDER}/edgekit-run-[0-9a-f]{{16}}")
 _OURS = ("graph", "num_threads", "num_runs", "max_secs")
 _PEAK = "--report_peak_memory_footprint=true"
 _SHORT = 20.0
+_HELD = 75
 _CANNOT = (126, 127)
 """What a shell answers for a program that it cannot start."""
 
@@ -114,8 +119,13 @@ class NativeRunner:
             *(f"--num_runs={runs}", f"--max_secs={seconds:g}", _PEAK, *self._arguments),
         )
         limit = 2 * seconds + 120  # warming up, loading and preparing come on top
-        code, text = shell(self._address, command, seconds=limit)
+        code, text = shell(self._address, _held(command), seconds=limit)
         shell(self._address, ("rm", "-f", remote), seconds=_SHORT)
+        if code == _HELD:
+            raise DeviceBusy(
+                f"Another run is using {self._address}: {printable(holder_words(text))}.",
+                cure="Wait until it ends.",
+            )
         timing = parse_benchmark(text)
         if code == 0 and timing is not None:
             return timing
@@ -151,14 +161,15 @@ class NativeRunner:
 
 def benchmark_native(
     runner: NativeRunner, files: dict[str, Path], progress: Progress | None = None
-) -> tuple[dict[str, NativeTiming], dict[str, str]]:
+) -> tuple[dict[str, NativeTiming], dict[str, str], DeviceError | None]:
     """Time files, one after the other.
 
     Returns:
-        Figures by name; for what could not be timed, the reason.
+        Figures by name; for what could not be timed, the reason; and what ended it after some
+        files were timed, which is a failure of the file that had its turn then.
 
     Raises:
-        DeviceError: the device does not do its part.
+        DeviceError: the device does not do its part, before a file is timed.
     """
     told = progress or SilentProgress()
     timings: dict[str, NativeTiming] = {}
@@ -170,7 +181,26 @@ def benchmark_native(
                 timings[name] = runner.benchmark(path)
             except ConversionError as error:
                 failures[name] = error.cause
-    return timings, failures
+            except DeviceError as error:
+                if not timings:
+                    raise
+                failures[name] = f"{error.cause} {error.cure}".strip()
+                return timings, failures, error
+    return timings, failures, None
+
+
+def _held(command: Sequence[str]) -> str:
+    """A command for the device's shell that runs while it holds the lock of the device's agents.
+
+    The lock, of which the kernel there keeps track, is that of other computers' runs, too. Where
+    no agent has ever run there is none, and a phone without ``flock`` is used as it is.
+    """
+    told, words = shlex.quote(json.dumps(holder())), shlex.join(command)
+    return (
+        f"if [ -f {LOCK} ] && command -v flock >/dev/null; then "
+        f"( flock -n 9 || {{ cat {LOCK}; exit {_HELD}; }}; printf %s {told} >{LOCK}; "
+        f"exec {words} ) 9>>{LOCK}; else {words}; fi"
+    )
 
 
 def _reason(text: str) -> str:
@@ -186,9 +216,10 @@ def _one_run(address: AdbAddress, folder: str) -> Iterator[str | None]:
         The folder that the run before left on the device, where it could not clean up.
 
     Raises:
-        DeviceBusy: another one is running.
+        DeviceUnreachable: there is no such device.
+        DeviceBusy: another one is running; the cause names it.
     """
-    name = re.sub(r"[^A-Za-z0-9.-]", "_", address.serial or "only")
+    name = re.sub(r"[^A-Za-z0-9.-]", "_", serial_of(address))
     path = home.home() / "locks" / f"adb-{name}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -202,13 +233,14 @@ def _one_run(address: AdbAddress, folder: str) -> Iterator[str | None]:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            stream.seek(0)
             raise DeviceBusy(
-                f"Another edgekit on this computer is timing on {address}.",
+                f"Another run is using {address}: {holder_words(stream.read(4096))}.",
                 cure="Wait until it ends.",
             ) from None
         stream.seek(0)
-        left = stream.read(200)
+        left = _FOLDER.search(stream.read(4096))
         stream.truncate(0)
-        stream.write(folder)
+        json.dump({**holder(), "folder": folder}, stream)
         stream.flush()
-        yield left if _FOLDER.fullmatch(left) else None
+        yield left[0] if left else None

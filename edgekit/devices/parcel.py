@@ -41,7 +41,8 @@ def folders():
 def usable(folder):
     try:
         os.makedirs(folder, 0o700, exist_ok=True)
-        return os.stat(folder).st_uid == os.getuid() and os.access(folder, os.W_OK)
+        owners = {os.lstat(folder).st_uid, os.stat(folder).st_uid}  # of a link, and of its end
+        return owners == {os.getuid()} and os.access(folder, os.W_OK)
     except OSError:
         return False
 base = next(filter(usable, folders()), None)

@@ -25,6 +25,40 @@ class Silent(Exception):
     """Nothing was read or written for too long."""
 
 
+class Chatter(Exception):
+    """More was written than anybody asked for."""
+
+
+def captured(
+    process: subprocess.Popen[bytes], *, seconds: float, limit: int
+) -> tuple[bytes, bytes]:
+    """All that a process writes to its standard output and error, ``limit`` bytes at most of each.
+
+    Raises:
+        Silent: both are not closed after so many seconds.
+        Chatter: it writes more than the limit.
+    """
+    deadline = time.monotonic() + seconds
+    streams = (process.stdout, process.stderr)
+    kept = {stream.fileno(): bytearray() for stream in streams if stream is not None}
+    with selectors.DefaultSelector() as ready:
+        for number in kept:
+            ready.register(number, selectors.EVENT_READ)
+        while ready.get_map():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise Silent
+            for key, _ in ready.select(left):
+                data = os.read(key.fd, _PIECE)
+                kept[key.fd] += data
+                if not data:
+                    ready.unregister(key.fd)
+                if len(kept[key.fd]) > limit:
+                    raise Chatter
+    out, errors = kept.values()
+    return bytes(out), bytes(errors)
+
+
 class Pipe:
     """Bytes to and from a process. Reading goes on while there is something to write, and back.
 
@@ -93,6 +127,13 @@ class Pipe:
             self._move(0.05, 0)
         self._move(0, 0)
         return self._process.poll()
+
+    def finish(self) -> None:
+        """Let the process see the end of its input; what has not left yet is dropped."""
+        assert self._process.stdin is not None
+        self._outgoing.clear()
+        self._closed.add(self._sink)
+        self._process.stdin.close()
 
     def close(self) -> None:
         """End the process and all that it started, at once."""

@@ -10,11 +10,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from edgekit.devices.agent.frames import MAX_PAYLOAD, BadFrame, pack_arrays, unpack_arrays
+from edgekit.devices.agent.frames import (
+    CHANGING_SHAPE,
+    MAX_PAYLOAD,
+    BadFrame,
+    pack_arrays,
+    unpack_arrays,
+)
 from edgekit.devices.facts import Clock
 from edgekit.devices.session import Request, Session
 from edgekit.devices.tensors import DeviceTensor, parse_tensors, times
-from edgekit.errors import DataError, DeviceError
+from edgekit.errors import ConversionError, DataError, DeviceError
 from edgekit.runners.protocol import Described, Timing
 from edgekit.runners.stacks import sample_shapes
 from edgekit.types import LatencyReport
@@ -69,6 +75,7 @@ class DeviceRunner:
         self._session: Session | None = None
         self._inputs: tuple[DeviceTensor, ...] = ()
         self._outputs: tuple[DeviceTensor, ...] = ()
+        self._shapes: tuple[tuple[int, ...], ...] = ()
 
     def describe(self) -> Described:
         """As `edgekit.runners.protocol.Runner.describe`; quantized tensors are told as float32."""
@@ -150,13 +157,17 @@ class DeviceRunner:
     ) -> Timing:
         """As `edgekit.runners.protocol.Timed.benchmark`, by the device's own clock.
 
-        In an agent that has run nothing else, so that its peak memory is this model's.
+        In an agent that has run nothing else, so that its peak memory is this model's; but in the
+        same page, where a person would have to open the next one.
 
         Raises:
             ConversionError, DataError, DeviceError: as `run`.
         """
         if self._session is not None and self._session.used:
-            self._session.close()
+            if self._session.by_hand:
+                self._leave()  # loaded anew, so that loading and the first inference are that
+            else:
+                self._session.close()
         session = self._ready()
         sample_shapes([tensor.real_spec for tensor in self._inputs], inputs)
         session.used = True
@@ -179,7 +190,7 @@ class DeviceRunner:
                     first_ms=times(answer, "first_ms"),
                     warmup=warmup,
                 ),
-                peak_memory_mb=round(peak / 1e6, 1) if type(peak) is int else None,
+                peak_memory_mb=round(peak / 1e6, 1) if type(peak) is int and peak > 0 else None,
             )
         except BadFrame as error:
             raise _nonsense(error) from error
@@ -193,7 +204,13 @@ class DeviceRunner:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._session is not None and self._session.alive and kind is None:
+        if kind is None:
+            self._leave()
+        self._session = None
+
+    def _leave(self) -> None:
+        """Take the model from the device."""
+        if self._session is not None and self._session.alive:
             self._session.call({"verb": "drop", "digest": self._digest})
         self._session = None
 
@@ -267,12 +284,21 @@ class DeviceRunner:
         return {**self._asked(verb), "compress": compress, **arrays}, payload
 
     def _check(self, stacks: Sequence[Array], count: int) -> None:
-        """Refuse outputs that are not as the model's were described (`BadFrame`)."""
+        """Refuse outputs that are not as the model's were described, or change their shape.
+
+        Raises:
+            BadFrame: no agent answers so.
+            ConversionError: their shape depends on the inputs.
+        """
         if len(stacks) != len(self._outputs):
             raise BadFrame("another number of outputs")
         for tensor, stack in zip(self._outputs, stacks, strict=True):
-            if len(stack) != count or stack.dtype.name != tensor.dtype:
+            if stack.shape[:1] != (count,) or stack.dtype.name != tensor.dtype:
                 raise BadFrame("outputs of another number or type")
+        shapes = tuple(stack.shape[1:] for stack in stacks)
+        if shapes != (self._shapes or shapes):
+            raise ConversionError(f"{self.path.name}: {CHANGING_SHAPE}")
+        self._shapes = shapes
 
     def _real(self, stacks: Sequence[Array]) -> list[Array]:
         """Outputs as real values; a batch of one, (N, 1, …) there, is (N, …) here."""

@@ -92,7 +92,7 @@ def ensure_runtime(runtime: Runtime, progress: Progress | None = None) -> str:
     if not (folder / _MARKER).is_file():
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            with folder.with_suffix(".lock").open("w", encoding="utf-8") as lock:
+            with folder.with_name(f"{folder.name}.lock").open("w", encoding="utf-8") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 if not (folder / _MARKER).is_file():  # another builder may have been quicker
                     _build(runtime, folder, progress)
@@ -108,10 +108,15 @@ def _build(runtime: Runtime, folder: Path, progress: Progress) -> None:
     progress.step(f"Installing {runtime} (once)")
     with suppress(FileNotFoundError):
         shutil.rmtree(folder)
-    log = Path(f"{folder}.log")
-    _run_uv(["venv", "--no-config", "--python", find_python(_PYTHON), str(folder)], runtime, log)
-    target = ["--no-config", "--python", str(folder / "bin" / "python")]
-    _run_uv(["pip", "install", *target, *runtime.requirements], runtime, log)
+    log = folder.with_name(f"{folder.name}.log")
+    try:
+        venv = ["venv", "--no-config", "--python", find_python(_PYTHON), str(folder)]
+        _run_uv(venv, runtime, log)
+        target = ["--no-config", "--python", str(folder / "bin" / "python")]
+        _run_uv(["pip", "install", *target, *runtime.requirements], runtime, log)
+    except EnvironmentNotReady:
+        shutil.rmtree(folder, ignore_errors=True)  # a version that is not there leaves nothing
+        raise
     marker = {"runtime": str(runtime), "requirements": runtime.requirements}
     (folder / _MARKER).write_text(json.dumps(marker), encoding="utf-8")
 

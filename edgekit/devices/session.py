@@ -9,6 +9,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self
 
@@ -43,6 +44,8 @@ _AHEAD = 2
 _NOISE = 1 << 16
 """A login shell may print so many bytes before the agent speaks."""
 _SMALL = 1 << 16
+_BYE_SECONDS = 5
+_LEAVE_SECONDS = 10
 _PROBE = 1 << 18
 _CLEARLY_SLOW = 0.1
 _SLOW = 40e6
@@ -109,9 +112,8 @@ class Session:
         self.compress = False
         self.used = False
         try:
-            self._greet(python)
-            holder = _holder() if hold else None
-            answer = self.call({"verb": "hello", "holder": holder})
+            self._greet(python or link.python)
+            answer = self.call({"verb": "hello", "holder": holder() if hold else None})
             if answer.header.get("protocol") != PROTOCOL:
                 self._nonsense("another version of the agent answered")
             self.facts = DeviceFacts.parse(answer.header)
@@ -119,6 +121,11 @@ class Session:
         except BaseException:
             self._end()
             raise
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether a person had to do something for it, and would have to for another one."""
+        return self._link.tells
 
     def call(self, header: Header, payload: bytes = b"", *, limit: int = _SMALL) -> Answer:
         """One request and its answer.
@@ -145,6 +152,9 @@ class Session:
                     yield self._accepted(self._answer(waiting.popleft()))
             while waiting:
                 yield self._accepted(self._answer(waiting.popleft()))
+        except KeyboardInterrupt:
+            self._hang_up()  # nobody waits for what the device is doing, and for what it got
+            raise
         finally:
             while waiting and self.alive:  # answers that nobody waits for any more
                 self._answer(waiting.popleft())
@@ -153,12 +163,9 @@ class Session:
         """Let the agent clean up, and end it."""
         if self.alive:
             self._send(Request({"verb": "bye"}))
-            try:
-                self._frame(_SMALL, time.monotonic() + 10)
-                self._pipe.wait(10)
-            except (Vanished, Silent, BadFrame):
-                pass
-        self._end()
+            with suppress(Vanished, Silent, BadFrame):
+                self._frame(_SMALL, time.monotonic() + _BYE_SECONDS)
+            self._hang_up()
 
     def __enter__(self) -> Self:
         return self
@@ -206,9 +213,11 @@ class Session:
             "nopython": f"cannot start {python or 'the agent’s own Python'}",
         }
         words = f"has Python {printable(word[4:], 8)}; the agent needs 3.8 or later"
+        over_ssh = self._link.words.startswith("ssh:")
+        another = "ssh://user@host/path/to/python" if over_ssh else "exec:/path/to/python"
         raise DeviceUnreachable(
             f"{self._link.words} {words if word.startswith('old ') else told.get(word, 'fails')}.",
-            cure="Free some space there, or name a Python with --python.",
+            cure=f"Free some space there, or name another Python: {another}",
         )
 
     def _is_slow(self) -> bool:
@@ -300,6 +309,12 @@ class Session:
             cure="Is its command the right one? edgekit device check says what is there.",
         )
 
+    def _hang_up(self) -> None:
+        """Let the agent see the end of its input, at which also a busy one cleans up."""
+        self._pipe.finish()
+        self._pipe.wait(_LEAVE_SECONDS)
+        self._end()
+
     def _end(self) -> None:
         if self.alive:
             self.alive = False
@@ -316,10 +331,18 @@ def runtime_cure(words: str) -> str:
     return "Install ai-edge-litert (or tflite-runtime and numpy<2) for that Python."
 
 
-def _holder() -> dict[str, Any]:
+def holder() -> dict[str, Any]:
+    """This run, for whoever finds the device in use."""
     return {
         "host": socket.gethostname(),
-        "user": getpass.getuser(),
+        "user": _user(),
         "pid": os.getpid(),
         "time": time.strftime("%Y-%m-%d %H:%M:%S%z"),
     }
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # in a container, under a number without a name
+        return str(os.getuid())

@@ -17,6 +17,7 @@ CONNECT_SECONDS = 10
 _OPTIONS = {
     "BatchMode": "yes",  # never asks: a question would hang
     "StrictHostKeyChecking": "yes",
+    "UpdateHostKeys": "no",  # also none that a known device offers: that is the user's to decide
     "ConnectTimeout": str(CONNECT_SECONDS),
     "ServerAliveInterval": "5",  # a device that vanishes is noticed after 15 s
     "ServerAliveCountMax": "3",
@@ -24,6 +25,7 @@ _OPTIONS = {
     "ForwardAgent": "no",
     "ForwardX11": "no",
     "PermitLocalCommand": "no",
+    "RemoteCommand": "none",  # of the user's configuration: ssh takes one command only
     "RequestTTY": "no",
     "Compression": "no",  # the frames are compressed already where that pays
     "LogLevel": "ERROR",

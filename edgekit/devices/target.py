@@ -26,7 +26,7 @@ def open_device(
     """A device to run models on; nothing is started before its first use.
 
     Args:
-        address: ``local``, ``ssh://user@host[:port]`` or ``exec:COMMAND``.
+        address: as `edgekit.devices.address.parse_address` takes it.
         limits: when to give it up.
         python: the Python on an ssh device, where it is not the one that is found there.
         hold: refuse to share the device with another run.

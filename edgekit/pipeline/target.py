@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 
 from edgekit import __version__
 from edgekit.calibration.samples import stack_shape
-from edgekit.devices.runner import DeviceRunner
 from edgekit.devices.runtimes import parse_runtime, runtime_device
 from edgekit.devices.session import DeviceLimits
 from edgekit.devices.target import open_device
 from edgekit.errors import ConversionError, UsageError
-from edgekit.runners.protocol import Runner, Timed, Timing
+from edgekit.runners.protocol import Timing
 from edgekit.toolchain.workshop import Limits
 from edgekit.types import Progress
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from edgekit.devices.runner import DeviceRunner
     from edgekit.devices.target import Device
 
 _RUNS = 60
@@ -79,31 +79,16 @@ class Target:
         self.name = name
         self._device = device
         self._threads = threads
-        self._runners: dict[tuple[Path, bool], Runner] = {}
+        self._runners: dict[tuple[Path, bool], DeviceRunner] = {}
         self._open = ExitStack()
 
-    def runner(self, path: Path) -> Runner:
-        """The runner of a file; the same one when it is asked for again."""
-        return self._runner(path, plain=False)
+    def runner(self, path: Path, *, plain: bool = False) -> DeviceRunner:
+        """The runner of a file; the same one when it is asked for again.
 
-    def stored_runner(self, path: Path, *, plain: bool = False) -> DeviceRunner:
-        """One that gives values as a file stores them, perhaps by plain C kernels.
-
-        Raises:
-            UsageError: a device of this kind has no such runners.
+        With ``plain`` it runs with the runtime's plain C kernels and without delegates.
         """
-        runner = self._runner(path, plain=plain)
-        if not isinstance(runner, DeviceRunner):
-            raise UsageError(
-                f"{self.name} does not show what is inside a model.",
-                cure="explain works with ssh and exec devices, and with --runtime.",
-            )
-        return runner
-
-    def _runner(self, path: Path, *, plain: bool) -> Runner:
         if (path, plain) not in self._runners:
-            more = {"plain": True} if plain else {}  # only the agent's runners know it
-            runner = self._device.runner(path, threads=self._threads, **more)
+            runner = self._device.runner(path, threads=self._threads, plain=plain)
             self._runners[path, plain] = self._open.enter_context(runner)
         return self._runners[path, plain]
 
@@ -138,9 +123,6 @@ class Target:
                 runner = self.runner(path)
                 specs = runner.describe().inputs
                 zeros = [np.zeros(stack_shape(one, 1), np.dtype(one.dtype)) for one in specs]
-                if not isinstance(runner, Timed):
-                    times.failures[name] = "Such a device has no clock beside the model."
-                    continue
                 times.timings[name] = runner.benchmark(
                     zeros, runs=_RUNS, warmup=_WARMUP, seconds=_SECONDS
                 )

@@ -68,17 +68,18 @@ np.savez(sys.argv[1], **found)
 
 
 @cache
-def environment(*packages: str) -> Path:
+def environment(*packages: str, python: str = sys.executable) -> Path:
     """The folder with the programs of an environment; the test is skipped where it cannot be built.
 
     It is kept between runs: these are pinned packages.
     """
-    name = "-".join(packages).translate({ord(sign): "_" for sign in "<>=."})
+    other = [] if python == sys.executable else [python.replace("/", "_")]
+    name = "-".join((*packages, *other)).translate({ord(sign): "_" for sign in "<>=."})
     folder = Path(gettempdir()) / "edgekit-test-runtimes" / name
     ready = folder / "ready"
     if not ready.exists():
         for words in (
-            ["venv", "--clear", "--python", sys.executable, str(folder)],
+            ["venv", "--clear", "--python", python, str(folder)],
             ["pip", "install", "--python", str(folder / "bin" / "python"), *packages],
         ):
             done = subprocess.run([uv(), *words], capture_output=True, text=True)

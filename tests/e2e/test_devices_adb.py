@@ -15,11 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tflite_builder import quantized_bytes, random_image
+from tflite_builder import quantized_bytes, random_image, tiny_bytes
 
+from edgekit import validate
 from edgekit.devices.adb import push, shell
 from edgekit.devices.address import AdbAddress
 from edgekit.devices.native import NativeRunner
+from edgekit.devices.runner import DeviceRunner
 from edgekit.devices.session import DeviceLimits
 from edgekit.devices.target import open_device
 from edgekit.errors import (
@@ -56,7 +58,7 @@ class Phone:
 
     def connect(self) -> None:
         """Until the client has it; it comes back by itself after a while, or when told to."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             adb("connect", self.adbd.serial)
             if adb("-s", self.adbd.serial, "get-state").strip() == "device":
@@ -160,13 +162,41 @@ def test_the_cable_is_pulled_while_the_agent_works(phone, int8_model):
             phone.adbd.cut()
             with pytest.raises(DeviceLost):
                 runner.run([IMAGES])
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while list(phone.adbd.tmp.glob("edgekit-agent/work-*")):  # the agent saw it and cleaned up
             assert time.monotonic() < deadline
             time.sleep(0.1)
         phone.connect()
         with device.runner(int8_model) as runner:
             assert runner.run([IMAGES])[0].shape == (20, 5)
+
+
+def test_a_validation_goes_on_after_the_cable_was_pulled(phone, int8_model, tmp_path, monkeypatch):
+    (tmp_path / "float.tflite").write_bytes(tiny_bytes())
+    np.save(tmp_path / "images.npy", IMAGES)
+    asked = {"reference": tmp_path / "float.tflite", "data": tmp_path / "images.npy"}
+    asked |= {"latency": False, "worst": 0, "explain": "never"}
+    sent: list[str] = []
+    packed = DeviceRunner._packed
+
+    def pulled(self, verb, *rest):
+        sent.append(verb)
+        if len(sent) == 10:
+            phone.adbd.cut()
+        return packed(self, verb, *rest)
+
+    monkeypatch.setattr(DeviceRunner, "_packed", pulled)
+    monkeypatch.setattr("edgekit.devices.runner._CHUNK", 1)  # samples travel one by one
+    with pytest.raises(DeviceLost, match=r"\d of 20 samples are done, and kept") as caught:
+        validate(int8_model, **asked, address=phone.address)
+    assert "--resume" in caught.value.cure
+    phone.connect()
+    wait_until(lambda: not list(phone.adbd.tmp.glob("edgekit-agent/work-*")))
+    before = len(sent)
+    there = validate(int8_model, **asked, address=phone.address, resume=True)
+    assert 10 < len(sent) - before < 20
+    here = validate(int8_model, **asked)
+    assert there.candidates[0].metrics == here.candidates[0].metrics
 
 
 def test_a_phone_without_python(phone, tmp_path, int8_model):
@@ -251,6 +281,20 @@ def test_the_cable_is_pulled_in_the_middle_of_a_push(phone, tmp_path):
     assert phone.left() == []
 
 
+def test_what_was_timed_before_the_cable_was_pulled_is_told(phone, int8_model, tmp_path):
+    other = tmp_path / "other.tflite"
+    other.write_bytes(int8_model.read_bytes())
+    phone.adbd.drop_after = RUNNER.stat().st_size + int8_model.stat().st_size
+    answer = edgekit(
+        *("benchmark", int8_model, other, "--device", phone.address, "--runner-binary", RUNNER),
+        "--json",
+    )
+    assert answer.returncode == 7, answer
+    document = json.loads(answer.stdout)
+    assert list(document["timings"]) == ["tiny_int8"]
+    assert "vanished while other.tflite was sent" in document["failures"]["other"]
+
+
 def test_the_exit_code_of_a_push_that_was_cut(phone, int8_model):
     phone.adbd.drop_after = 0
     answer = edgekit("benchmark", int8_model, "--device", phone.address, "--runner-binary", RUNNER)
@@ -276,13 +320,40 @@ def test_a_full_device(phone, int8_model):
         push(phone.parsed, int8_model, "/data/local/tmp/x")
 
 
-def test_two_native_runs_at_once(phone):
+@pytest.mark.parametrize("other", ["adb", "the same"])
+def test_two_native_runs_at_once(phone, other):
+    """Also where the second names the only device without its serial."""
     with (
         NativeRunner(phone.address, RUNNER),
-        pytest.raises(DeviceBusy),
-        NativeRunner(phone.address, RUNNER),
+        pytest.raises(DeviceBusy, match=rf"process {os.getpid()}, since 2"),
+        NativeRunner(phone.address if other == "the same" else other, RUNNER),
     ):
         pass
+
+
+def test_the_agent_and_the_native_runner_do_not_share_a_phone(phone, int8_model, tmp_path):
+    slow = tmp_path / "slow.sh"
+    slow.write_text("#!/bin/sh\nsleep 4\n" + RUNNER.read_text())
+    with NativeRunner(phone.address, slow) as runner:
+        with open_device(phone.address) as device:
+            device.session()
+            with pytest.raises(DeviceBusy, match=rf"process {os.getpid()}, since .* \(agent"):
+                runner.benchmark(int8_model)
+        timed: list[int] = []
+        worker = threading.Thread(target=lambda: timed.append(runner.benchmark(int8_model).runs))
+        worker.start()
+        wait_until(lambda: str(os.getpid()) in (phone.adbd.tmp / "edgekit-agent/lock").read_text())
+        with pytest.raises(DeviceBusy, match=rf"process {os.getpid()}, since [^(]*\.$"):
+            open_device(phone.address).session()
+        worker.join(60)
+    assert timed == [50]
+    with open_device(phone.address) as device:
+        assert device.facts.pid
+
+
+def test_a_device_that_writes_without_end(phone):
+    with pytest.raises(DeviceLost, match="more than 8 MB"):
+        shell(phone.parsed, ("cat", "/dev/zero"), seconds=20)
 
 
 def test_words_and_exit_codes_of_commands(phone):
@@ -310,3 +381,10 @@ def test_no_adb(phone, monkeypatch):
     with pytest.raises(DeviceUnreachable, match="adb") as caught:
         open_device(phone.address).session()
     assert "apt install adb" in caught.value.cure
+
+
+def wait_until(holds, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

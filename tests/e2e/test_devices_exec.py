@@ -23,6 +23,7 @@ from edgekit.devices.target import open_device
 from edgekit.errors import ConversionError, DataError, DeviceBusy, DeviceError, DeviceLost
 from edgekit.runners.protocol import Timed
 from tests.e2e.conftest import tflite_outputs
+from tests.e2e.runtime_envs import environment
 
 pytestmark = pytest.mark.e2e
 
@@ -174,11 +175,11 @@ def test_what_came_before_the_device_vanished_is_kept(int8_model, monkeypatch):
 
 
 def test_a_stopped_agent_is_a_hang(model, cache):
-    limits = DeviceLimits(silence=2)
+    limits = DeviceLimits(silence=6)  # a beat comes every 2 s
     with open_device(HERE, limits=limits) as device, device.runner(model) as runner:
         runner.run([IMAGES])
         os.kill(device.facts.pid, signal.SIGSTOP)
-        with pytest.raises(DeviceLost, match="silent for 2 s"):
+        with pytest.raises(DeviceLost, match="silent for 6 s"):
             runner.run([IMAGES])
 
 
@@ -196,6 +197,39 @@ def test_the_host_is_killed_and_the_device_is_clean(model, cache, tmp_path):
         host.kill()
     wait_until(lambda: not leftovers(cache))
     wait_until(lambda: not psutil.pid_exists(agent))
+
+
+def test_ctrl_c_does_not_wait_for_a_busy_agent_which_cleans_up(model, cache, tmp_path):
+    site = tmp_path / "slow"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(
+        "import time\n"
+        "import ai_edge_litert.interpreter as module\n"
+        "module.Interpreter.invoke = lambda self: time.sleep(300)\n"
+    )
+    address = f"exec:env PYTHONPATH={site} {shlex.quote(sys.executable)}"
+
+    agents = []
+
+    def work() -> None:
+        with open_device(address) as device, device.runner(model) as runner:
+            runner.describe()
+            agents.append(device.facts.pid)
+            signal.alarm(1)
+            runner.run([IMAGES])
+
+    def interrupt(*_) -> None:
+        raise KeyboardInterrupt
+
+    before, started = signal.signal(signal.SIGALRM, interrupt), time.monotonic()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            work()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert time.monotonic() - started < 100
+    assert not leftovers(cache)
+    assert not psutil.pid_exists(agents[0])
 
 
 def test_a_limit_on_files_is_told_as_no_room(tmp_path, cache):
@@ -246,11 +280,29 @@ def test_a_runtime_that_prints_does_not_disturb(model, tmp_path):
             time.sleep(0.1)
 
 
-def test_a_python_3_8_without_anything_answers(cache):
+def python_3_8() -> str:
+    """The oldest Python that the agent is written for."""
     root = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser()
     python = next(map(str, root.glob("versions/3.8.*/bin/python")), "/usr/bin/python3.8")
     if not Path(python).exists():
         pytest.skip("no Python 3.8 here")
+    return python
+
+
+def test_the_oldest_python_with_the_oldest_runtime(int8_model):
+    """NumPy 1.24 and tflite-runtime 2.14: what a board that is never updated has."""
+    programs = environment("tflite-runtime==2.14.0", "numpy<2", python=python_3_8())
+    with open_device(f"exec:{programs}/python") as device, device.runner(int8_model) as runner:
+        assert device.facts.python.startswith("3.8.")
+        assert device.facts.runtime_version == "2.14.0"
+        (outputs,) = runner.run([IMAGES])
+        assert len(runner.benchmark([IMAGES], runs=5).latency.samples_ms) == 5
+        (scale,) = runner.output_scales
+    assert np.abs(outputs - tflite_outputs(int8_model, IMAGES)).max() < 1.5 * scale
+
+
+def test_a_python_3_8_without_anything_answers(cache):
+    python = python_3_8()
     with open_device(f"exec:{python}") as device:
         assert device.facts.python.startswith("3.8.")
         assert device.facts.runtime is None
@@ -295,7 +347,31 @@ def test_benchmark_on_a_device(model):
     assert len(document["timings"]["tiny"]["latency"]["samples_ms"]) >= 5
 
 
-def wait_until(holds, seconds: float = 20) -> None:
+def test_what_was_timed_before_the_device_vanished_is_told(model, int8_model, tmp_path):
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(
+        "import os\n"
+        "import ai_edge_litert.interpreter as module\n"
+        "real = module.Interpreter.__init__\n"
+        "def init(self, model_path, **more):\n"
+        f"    if os.path.getsize(model_path) == {int8_model.stat().st_size}: os._exit(1)\n"
+        "    real(self, model_path, **more)\n"
+        "module.Interpreter.__init__ = init\n"
+    )
+    address = f"exec:env PYTHONPATH={site} {shlex.quote(sys.executable)}"
+    command = [sys.executable, "-m", "edgekit", "benchmark", "--device", address, "--json"]
+    answer = subprocess.run(
+        [*command, str(model), str(int8_model)], capture_output=True, text=True, check=False
+    )
+    assert answer.returncode == 7, answer
+    document = json.loads(answer.stdout)
+    assert list(document["timings"]) == ["tiny"]
+    assert "vanished in the middle" in document["failures"]["tiny_int8"]
+    assert "tiny_int8 was not timed" in answer.stderr
+
+
+def wait_until(holds, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline

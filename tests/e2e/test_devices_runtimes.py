@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from tflite_builder import quantized_bytes, random_image
 
+from edgekit.devices.matrix import compare_runtimes
 from edgekit.devices.runtimes import parse_runtime, runtime_device
 from edgekit.devices.target import open_device
-from edgekit.errors import EnvironmentNotReady, UsageError
+from edgekit.errors import EnvironmentNotReady, ModelError, UsageError
+from edgekit.types import SilentProgress
 from tests.devices import aarch64
 from tests.e2e.conftest import tflite_outputs
 
@@ -69,6 +71,12 @@ def test_the_table(int8_model):
     assert "no such version" in none["error"]
 
 
+def test_a_damaged_file_is_no_matter_of_the_runtime(tmp_path):
+    (tmp_path / "x.tflite").write_text("nothing")
+    with pytest.raises(ModelError, match=r"x\.tflite"):
+        compare_runtimes(tmp_path / "x.tflite", [], data=None, progress=SilentProgress())
+
+
 @pytest.mark.parametrize("text", ["tensorflow==2.14", "tflite-runtime", "tflite-runtime==2;x"])
 def test_no_runtime(text):
     with pytest.raises(UsageError):
@@ -79,6 +87,8 @@ def test_a_version_that_is_not_there(tmp_path, monkeypatch):
     monkeypatch.setenv("EDGEKIT_HOME", str(tmp_path / "home"))
     with pytest.raises(EnvironmentNotReady, match="no such version"):
         runtime_device(parse_runtime("tflite-runtime==99.0"))
+    left = [path for path in tmp_path.glob("home/environments/*") if path.is_dir()]
+    assert not left
 
 
 def emulated(runtime: str, cpu: str) -> str:

@@ -258,7 +258,7 @@ def test_a_killed_agent_ends_the_command_with_exit_code_7(tmp_path, data, refere
         and str(tmp_path / "slow") in one.environ().get("PYTHONPATH", "")
     )
     agent.kill()
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == 7, errors
     assert "vanished in the middle" in errors
     assert "--resume" in errors
@@ -278,9 +278,9 @@ def test_a_device_that_hangs_is_given_up(tmp_path, data, reference, candidate):
         )
     )
     started = time.monotonic()
-    with pytest.raises(DeviceLost, match="finished nothing for 3 s"):
-        edgekit.validate(candidate, **asked, address=address, limits=Limits(seconds=3))
-    assert time.monotonic() - started < 60
+    with pytest.raises(DeviceLost, match="finished nothing for 8 s"):
+        edgekit.validate(candidate, **asked, address=address, limits=Limits(seconds=8))
+    assert time.monotonic() - started < 120
     (tmp_path / "slow" / "sitecustomize.py").write_text("")
     result = edgekit.validate(candidate, **asked, address=address, resume=True)
     assert result.data.samples == 40
@@ -333,7 +333,7 @@ def test_a_runtime_that_crashes_is_the_candidates_failure(tmp_path, data, refere
 
 def test_ctrl_c_keeps_what_was_measured(tmp_path, data, reference, candidate):
     address = slow(tmp_path, 0.1, tmp_path / "log")
-    nets.pictures(tmp_path / "more", 80, CLASSES)
+    nets.pictures(tmp_path / "more", 120, CLASSES)
     command = ["validate", candidate, "--reference", reference, "--data", tmp_path / "more"]
     command += ["--device", address, "--no-latency", "--worst", "0", "--explain", "never"]
     process = subprocess.Popen(
@@ -341,17 +341,19 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path, data, reference, candidate):
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        # Whoever starts the tests in the background may have it ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     wait_until(lambda: inferences(tmp_path) > 60)
     process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=120)
     assert process.returncode == 130, errors
     assert "Interrupted" in output
     before = inferences(tmp_path)
     finished = cli(*command, "--resume")
     assert finished.returncode in (0, 4), finished.stderr
     # One each time to find out which tensor is which, and two pieces that were on their way.
-    assert before < inferences(tmp_path) <= 1 + 80 + 1 + 2 * 20
+    assert before < inferences(tmp_path) <= 1 + 120 + 1 + 2 * 20
 
 
 def inferences(tmp_path: Path) -> int:
@@ -359,7 +361,7 @@ def inferences(tmp_path: Path) -> int:
     return log.stat().st_size if log.exists() else 0
 
 
-def wait_until(holds, seconds: float = 30) -> None:
+def wait_until(holds, seconds: float = 90) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline

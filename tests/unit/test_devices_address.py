@@ -31,6 +31,12 @@ def test_the_forms():
     assert parse_address("ssh://pi@[fe80::1%eth0]:22") == SshAddress(
         user="pi", host="fe80::1%eth0", port=22
     )
+    assert parse_address("ssh://board:22/opt/venv/bin/python") == SshAddress(
+        host="board", port=22, python="/opt/venv/bin/python"
+    )
+    home = parse_address("ssh://board/~/venv/bin/python")
+    assert home == SshAddress(host="board", python="~/venv/bin/python")
+    assert str(home) == "ssh://board/~/venv/bin/python"
     assert parse_address("exec:qemu-aarch64 -L '/a b' python3") == ExecAddress(
         argv=("qemu-aarch64", "-L", "/a b", "python3")
     )
@@ -40,7 +46,7 @@ def test_the_forms():
     "text",
     [
         "", "pi@board", "ssh://", "ssh://-oProxyCommand=x", "ssh://pi@-board", "ssh://a b",
-        "ssh://pi:secret@board", "ssh://board/path", "ssh://board:0", "ssh://board:65536",
+        "ssh://pi:secret@board", "ssh://board/", "ssh://board/a b", "ssh://board:0", "ssh://board:65536",
         "ssh://board:22;reboot", "ssh://$(reboot)", "ssh://-l@board", "ssh://board\n", "exec:",
         "exec:'", "LOCAL", "ssh:board", "adb:", "adb:-s", "adb:a b", "adb:a;b", "adbx",
         "web:", "web:gpu", "web:webgpu:link", "webx",
@@ -86,7 +92,8 @@ def test_whatever_is_accepted_reads_the_same_again(text):
 def test_the_client_is_strict(monkeypatch):
     monkeypatch.delenv("EDGEKIT_SSH_CONFIG", raising=False)
     argv = ssh_command(SshAddress(host="board", user="pi", port=22))
-    for option in ("BatchMode=yes", "StrictHostKeyChecking=yes", "ServerAliveInterval=5"):
+    options = ("BatchMode=yes", "StrictHostKeyChecking=yes", "UpdateHostKeys=no")
+    for option in (*options, "RemoteCommand=none", "ServerAliveInterval=5"):
         assert argv[argv.index(option) - 1] == "-o"
     assert "-F" not in argv
     monkeypatch.setenv("EDGEKIT_SSH_CONFIG", "/tmp/config")
@@ -139,3 +146,8 @@ def test_what_adb_says_becomes_what_to_type(said, cause, cure):
     assert cause in error.cause
     assert cure in error.cure
     assert "\x1b" not in error.cause
+
+
+def test_a_server_of_adbs_that_is_only_just_started_is_no_failure():
+    said = "* daemon not running; starting now at tcp:5037\n* daemon started successfully\n"
+    assert adb_failure(AdbAddress(), None, said) is None

@@ -50,7 +50,7 @@ def hello():
     for _ in range(2):
         request(); answer({{"ok": True}})
 """
-LIMITS = DeviceLimits(connect=20, silence=2, step=3)
+LIMITS = DeviceLimits(connect=30, silence=3, step=4)
 
 
 @pytest.fixture(autouse=True)
@@ -99,15 +99,17 @@ def test_a_polite_device(device):
     ],
 )
 def test_no_session(device, code, error, words):
+    # A short limit only for what never answers: Python itself may start slowly.
+    connect = 1.5 if "sleep" in code else 30
     with pytest.raises(error, match=words):
-        Session(device(code), limits=DeviceLimits(connect=1.5, silence=1, step=1))
+        Session(device(code), limits=DeviceLimits(connect=connect, silence=10, step=10))
 
 
 @pytest.mark.parametrize(
     ("code", "error", "words"),
     [
         ("sys.exit(0)", DeviceLost, "vanished"),
-        ("request(); time.sleep(30)", DeviceLost, "silent for 2 s"),
+        ("request(); time.sleep(30)", DeviceLost, "silent for 3 s"),
         (
             """
             request()
@@ -115,7 +117,7 @@ def test_no_session(device, code, error, words):
                 answer({"beat": 3}); time.sleep(0.2)
             """,
             DeviceLost,
-            "has finished nothing for 3 s",
+            "has finished nothing for 4 s",
         ),
         (
             "request(); sys.stderr.write('Fatal Python error: Segmentation fault'); sys.exit(1)",
@@ -141,7 +143,7 @@ def test_a_session_that_breaks(device, code, error, words):
 def test_slow_work_is_no_hang(device):
     code = """
     hello(); request()
-    for done in range(8):
+    for done in range(10):
         answer({"beat": done}); time.sleep(0.5)
     answer({"ok": True})
     """
@@ -155,7 +157,7 @@ def test_a_device_that_talks_without_end_fills_no_memory(device):
         started = time.monotonic()
         with pytest.raises(DeviceLost):
             session.call({"verb": "x"})
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < 30
         assert len(session._pipe._incoming) < 20_000_000
 
 

@@ -23,6 +23,8 @@ PROTOCOL = 1
 LENGTHS = struct.Struct(">II")
 MAX_HEADER = 1 << 20
 MAX_PAYLOAD = 1 << 30
+_DIGITS = 20
+CHANGING_SHAPE = "its outputs change their shape from one sample to the next."
 DTYPES = (
     *("float16", "float32", "float64", "int8", "int16", "int32", "int64"),
     *("uint8", "uint16", "uint32", "uint64", "bool"),
@@ -56,12 +58,19 @@ def decode_header(data: bytes) -> Header:
         BadFrame: it is none.
     """
     try:
-        header = json.loads(data.decode("utf-8"))
+        header = json.loads(data.decode("utf-8"), parse_int=_whole)
     except (ValueError, RecursionError) as error:
         raise BadFrame("a header that is no JSON") from error
     if not isinstance(header, dict):
         raise BadFrame("a header that is no object")
     return header
+
+
+def _whole(text: str) -> int:
+    """A number that 64 bits hold: a longer one is no size and no time, and overflows a float."""
+    if len(text) > _DIGITS:
+        raise ValueError("a number that is too long")
+    return int(text)
 
 
 class _ArrayTable(NamedTuple):

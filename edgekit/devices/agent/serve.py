@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from .facts import clock_state, facts, peak_bytes
 from .frames import (
+    CHANGING_SHAPE,
     LENGTHS,
     MAX_HEADER,
     MAX_PAYLOAD,
@@ -197,6 +198,8 @@ class Agent:
             kept.append(loaded.outputs())
             self._done = number + 1
         busy = time.perf_counter() - started
+        if len({tuple(value.shape for value in row) for row in kept}) > 1:
+            raise Refusal("model", f"The model cannot be compared: {CHANGING_SHAPE}")
         columns = [np.stack([row[place] for row in kept]) for place in range(len(kept[0]))]
         answer, data = pack_arrays(columns, bool(header.get("compress")))
         return dict(answer, seconds=busy), data

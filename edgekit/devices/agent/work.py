@@ -73,7 +73,7 @@ class DeviceLock:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             stream.seek(0)
-            told = _holder_words(stream.read(4096))
+            told = holder_words(stream.read(4096))
             stream.close()
             if error.errno not in (errno.EAGAIN, errno.EACCES):
                 raise
@@ -96,10 +96,11 @@ class DeviceLock:
             self._stream = None
 
 
-def _holder_words(text: str) -> str:
+def holder_words(text: str) -> str:
+    """Who holds a device, from what is in its lock."""
     try:
         holder = json.loads(text)
-        words = "{user} on {host}, process {pid}, since {time} (agent process {agent} there)"
-        return words.format(**holder)
-    except (ValueError, KeyError, TypeError):
+        agent = " (agent process {agent} there)" if "agent" in holder else ""
+        return ("{user} on {host}, process {pid}, since {time}" + agent).format(**holder)
+    except (ValueError, LookupError, TypeError):
         return "by whom is not known"

@@ -34,7 +34,6 @@ def explain_on_device(request: ExplainRequest, target: Target, progress: Progres
     """Find the operators that answer otherwise on a device than here, and by which kernels.
 
     Raises:
-        UsageError: the device does not show what is inside a file.
         DataError, ConversionError: see `edgekit.pipeline.explain.run.explain`.
         DeviceError: the device does not do its part.
     """
@@ -86,7 +85,7 @@ class _Both:
         here = self._here("here", "Running it here")
         self.workshop.progress.step(f"Running it on {self.target.name}")
         exposed = self.work / "here" / "exposed.tflite"
-        runner = self.target.stored_runner(exposed)
+        runner = self.target.runner(exposed)
         return here, _trace(runner, exposed, here, self.work / "there")
 
     def steps(self, there: Trace) -> Trace:
@@ -109,7 +108,7 @@ class _Both:
             return ""
         here = self._here("plain", "Running it here with plain C kernels", kernels="reference")
         self.workshop.progress.step(f"Running it on {self.target.name} with plain C kernels")
-        runner = self.target.stored_runner(self.path, plain=True)
+        runner = self.target.runner(self.path, plain=True)
         there = _trace(runner, self.path, here, self.work / "plain-there")
         worst = min(
             (_difference(here, there, tensor.name) for tensor in read(self.path).main.outputs),

@@ -17,10 +17,11 @@ from edgekit.errors import ConversionError, DeviceError
 from edgekit.pipeline.target import Target
 from edgekit.pipeline.validation.device_answers import Answer, answer_path, read_answer
 from edgekit.pipeline.validation.job import CandidateJob
-from edgekit.runners.protocol import InPieces, Runner
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from edgekit.runners.protocol import InPieces
 
     Array = NDArray[Any]
 
@@ -113,7 +114,7 @@ class Chunks:
         failed = ""
         try:
             # Closed at once, so that the session is in step whoever uses it next.
-            with closing(_in_pieces(self._target.runner(Path(job.path)), turned)) as outputs:
+            with closing(_pieces(self._target.runner(Path(job.path)), turned)) as outputs:
                 for piece in outputs:
                     pieces.append(piece)
                     self._go_on(last=last)
@@ -137,10 +138,7 @@ def lost(error: DeviceError, done: int, total: int) -> DeviceError:
     )
 
 
-def _in_pieces(runner: Runner, stacks: Sequence[Array]) -> Generator[list[Array]]:
-    """Outputs as they come, where the runner can; else all at once."""
-    if isinstance(runner, InPieces):
-        for _, outputs in runner.run_chunks(stacks):
-            yield outputs
-    else:
-        yield runner.run(stacks)
+def _pieces(runner: InPieces, stacks: Sequence[Array]) -> Generator[list[Array]]:
+    """Outputs as they come."""
+    for _, outputs in runner.run_chunks(stacks):
+        yield outputs

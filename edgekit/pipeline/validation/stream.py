@@ -159,18 +159,25 @@ class Stream:
 
     def _ask_worker(self, number: int, verb: str, request: dict[str, Any]) -> dict[str, Any]:
         """A verb's answer, with the reference asked in between where it is needed."""
+        last = verb == "words"  # what is asked after the run, also after one that was stopped
         while True:
             try:
-                worker = self._worker(number)
+                worker = self._worker(number, last=last)
                 answer = worker.call(verb, request).result
                 self._leave_out({int(one): why for one, why in answer["failed"].items()})
                 if answer["done"]:
                     if self.device is not None:
                         self.device.forget(answer["key"])
                     return answer
-                self._complete(answer, last=verb == "words")
+                self._complete(answer, last=last)
             except (StepCrashed, StepTimeout, StepOutOfMemory) as error:
+                self._go_on(last=last)  # it was ended, and no candidate's fault
                 self._drop(number, error)
+
+    def _go_on(self, *, last: bool) -> None:
+        """Raise where the run was stopped: also a thread that comes late does nothing more."""
+        if self._stopped.is_set() and not last:
+            raise Stopped
 
     def _complete(self, answer: dict[str, Any], *, last: bool) -> None:
         """Ask the reference and the device about a chunk, where what they say is missing."""
@@ -179,18 +186,17 @@ class Stream:
             if answer["device"] and self.device is not None:
                 self.device.answer(answer["key"], paths, dropped=self.dropped, last=last)
             if answer["reference"]:
-                self._make_reference(answer, paths)
+                self._make_reference(answer, paths, last=last)
         finally:
             for path in paths:
                 path.unlink(missing_ok=True)
 
-    def _make_reference(self, answer: dict[str, Any], paths: Sequence[Path]) -> None:
+    def _make_reference(self, answer: dict[str, Any], paths: Sequence[Path], *, last: bool) -> None:
         """Ask the reference about a chunk and keep what it says."""
         import numpy as np
 
         with self._asking:
-            if self._stopped.is_set():
-                raise Stopped
+            self._go_on(last=last)
             outputs = self.ask(paths, answer["digests"], answer["ids"])
         columns = {str(place): np.asarray(stack) for place, stack in enumerate(outputs)}
         self.cache.folder.mkdir(parents=True, exist_ok=True)
@@ -199,10 +205,10 @@ class Stream:
         if self._asked % _TRIMMED_EVERY == 0:
             trim(self.cache.folder.parent, self.most_bytes)
 
-    def _worker(self, number: int) -> Worker:
+    def _worker(self, number: int, *, last: bool) -> Worker:
         """A process that has taken the job; it is started where there is none."""
         if number not in self._workers:
-            self._start(number)
+            self._start(number, last=last)
         if number not in self._prepared:
             marker, skip = self._marker(number), list(self.dropped)
             request = {"job": str(self.job), "marker": str(marker), "skip": skip}
@@ -210,10 +216,9 @@ class Stream:
             self._prepared.add(number)
         return self._workers[number]
 
-    def _start(self, number: int) -> None:
+    def _start(self, number: int, *, last: bool = False) -> None:
         with self._lock:
-            if self._stopped.is_set():
-                raise Stopped
+            self._go_on(last=last)
             self._prepared.discard(number)
             self._workers[number] = Worker(
                 _PROGRAM,
@@ -232,8 +237,6 @@ class Stream:
         Raises:
             StepCrashed, StepTimeout, StepOutOfMemory: no candidate was running.
         """
-        if self._stopped.is_set():
-            raise error
         candidate, place = read_marker(self._marker(number))
         with self._lock:
             if worker := self._workers.pop(number, None):
@@ -263,7 +266,6 @@ class Stream:
         with contextlib.suppress(KeyboardInterrupt):
             for thread in threads:
                 thread.join(timeout=5)
-        self._stopped.clear()
 
 
 class _Count:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.errors import ConversionError
+from edgekit.errors import ConversionError, DeviceError
 from edgekit.pipeline.target import Target
 from edgekit.pipeline.validation.contracts import name_of
 from edgekit.runners.litert_runner import LitertRunner, footprint, interleaved, operators
@@ -119,22 +119,33 @@ def benchmark(
 
 def benchmark_on(
     target: Target, files: Sequence[Path], *, progress: Progress | None = None
-) -> tuple[dict[str, Timing], dict[str, str]]:
+) -> tuple[dict[str, Timing], dict[str, str], DeviceError | None]:
     """Time files on a device, one after the other, by its own clock; inputs of zeros.
 
     Returns:
-        As `benchmark`, without operators.
+        As `benchmark`, without operators; and what ended it after some files were timed, which
+        is a failure of the file that had its turn then.
 
     Raises:
         UsageError: there is no such file.
         ModelError: a file is no `.tflite`, or is damaged.
-        DeviceError: the device does not do its part.
+        DeviceError: the device does not do its part, before a file is timed.
     """
     for path in files:
         read(path)
-    named = {name_of(path, files): path for path in files}
-    found = target.time(named, progress or SilentProgress())
-    return found.timings, found.failures
+    timings: dict[str, Timing] = {}
+    failures: dict[str, str] = {}
+    for name, path in {name_of(path, files): path for path in files}.items():
+        try:
+            found = target.time({name: path}, progress or SilentProgress())
+        except DeviceError as error:
+            if not timings:
+                raise
+            failures[name] = f"{error.cause} {error.cure}".strip()
+            return timings, failures, error
+        timings |= found.timings
+        failures |= found.failures
+    return timings, failures, None
 
 
 def _alone(
