@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import NoReturn
 
@@ -13,6 +14,9 @@ from edgekit.toolchain import environments
 # No deadline: on a busy machine a slow example says nothing about the code.
 settings.register_profile("edgekit", deadline=None)
 settings.load_profile("edgekit")
+
+# A shell starts background jobs with Ctrl-C ignored, and what tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

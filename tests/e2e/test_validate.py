@@ -355,8 +355,6 @@ def test_ctrl_c_keeps_what_was_done_and_resume_does_the_rest(tmp_path, home, ref
         command,
         stdout=subprocess.PIPE,
         text=True,
-        # A shell's background job ignores Ctrl-C, and so would what it starts.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         deadline = time.monotonic() + 60
         while not list((home / "validations").glob("*/chunk-0000003.rows")):
