@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edgekit.errors import UsageError
 from edgekit.pipeline.publish import disk_errors, write_whole
-from edgekit.report import plots, tensorboard
+from edgekit.report import plots, tensorboard, words
 from edgekit.report.junit import to_junit
 from edgekit.report.markdown import to_markdown
 from edgekit.report.validation import to_html
@@ -100,6 +100,7 @@ def markdown(result: ValidationResult) -> str:
         "Reference": f"{result.reference.name} on {result.reference.device}",
         "Data": f"{data.path}, {data.samples:,} samples, {data.labelled:,} with a label",
     }
+    said = {"strict": result.strict, "complete": result.complete}
     if not result.complete:
         facts["Incomplete"] = "the run was interrupted"
     return to_markdown(
@@ -108,4 +109,11 @@ def markdown(result: ValidationResult) -> str:
         strict=result.strict,
         title=f"edgekit validate: {result.title}",
         facts=facts,
+        remarks={
+            one.name: [
+                words.heading(words.sentence(one, **said)) + ".",
+                *words.diagnosis(one),
+            ]
+            for one in result.candidates
+        },
     )
