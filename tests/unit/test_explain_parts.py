@@ -22,6 +22,7 @@ from edgekit.validation.explain.points import (
     StageFinding,
     Trace,
 )
+from edgekit.validation.explain.scaled import _of_mixing
 from edgekit.validation.explain.split import SOURCES, Split
 
 RNG = np.random.default_rng(0)
@@ -230,3 +231,14 @@ def test_node_data_for_model_explorer() -> None:
     }
     assert [step["stop"] for step in graph["gradient"]] == [0, 0.5, 1]
     assert set(graph["results"]["<second>"]) == {"value", "bgColor", "textColor"}
+
+
+def test_the_very_same_weights_undo_no_factors() -> None:
+    """Spoiled tensors may look scaled; where a reader's weights were not changed, they are not."""
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        weights = rng.normal(0, 0.3, (24, 1, 1, 40)).astype(np.float32)
+        seen = np.exp(rng.normal(0, 0.3, 40))
+        assert _of_mixing(weights, weights.copy(), seen) is None
+        undone = _of_mixing(weights, weights / seen.astype(np.float32), seen)
+        np.testing.assert_allclose(undone, seen, rtol=1e-3)
