@@ -120,6 +120,20 @@ def test_names_decide_and_values_find_the_rest(tmp_path: Path) -> None:
     assert found == {"a": ("a", (0, 2, 3, 1), "name"), "other": ("c", (0, 2, 3, 1), "measured")}
 
 
+def test_by_values_an_activation_is_not_its_convolution(tmp_path: Path) -> None:
+    """Nine tenths of the convolution's energy are in what its activation keeps."""
+    plain = RNG.normal(1.0, 0.7, size=(2, 1, 4, 4, 8))
+    kept = np.maximum(plain, 0)
+    before = trace(tmp_path, "before", layer=kept, flat=kept.reshape(2, 1, 128))
+    after = trace(tmp_path, "after", conv=plain, relu=kept + 1e-6, flat_=kept.reshape(2, 1, 128))
+    found = match(before, after)
+    assert [(one.reference, one.candidate) for one in found] == [
+        ("layer", "relu"),
+        ("flat", "flat_"),
+    ]
+    assert departure(before, after, found).departs is None
+
+
 def test_of_several_told_names_the_closest_counts(tmp_path: Path) -> None:
     plain = RNG.normal(size=(2, 1, 6))
     before = trace(tmp_path, "before", conv=plain, relu=np.maximum(plain, 0))
