@@ -151,6 +151,8 @@ def _judge(
                 values,
                 intervals,
                 no_labels=findings.samples.why,
+                untimed=findings.timings.failures.get(candidate.name, "")
+                or ("" if request.latency else "--no-latency"),
             ),
             notes=tuple(notes),
         ),
