@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -231,6 +232,19 @@ def test_json_names_the_first_bad_operator() -> None:
     document = json.loads(to_json(explanation()))
     assert (document["schema"], document["first"]) == ("edgekit-explain", "<second>")
     assert document["ops"][2]["sources"]["weights"] == 0.9
+
+
+def test_a_stage_before_the_candidate_that_departs_is_the_answer() -> None:
+    found = explanation()
+    assert (found.why, found.advice) == ("Because <b>.", "Try.")
+    (last,) = found.stages
+    earlier = replace(last, candidate="ONNX", departs="conv")
+    found = replace(found, stages=(earlier, last))
+    assert found.why == ""
+    assert "before quantization" in found.advice
+    page = to_html(found)
+    assert "before quantization" in page
+    assert "What to try: Try." not in page
 
 
 def test_node_data_for_model_explorer() -> None:

@@ -20,7 +20,6 @@ from edgekit.validation_result import CandidateResult, Diagnosis, LayerSqnr, Val
 _SAMPLES = 8
 _PICTURES = 4 * _SAMPLES
 """`explain` compares on a quarter of what it is given, as a conversion does."""
-_EARLIER = "It is the conversion before quantization: try another --route."
 _SPREAD = (
     "The error is spread over the layers: convert with --effort thorough, or state a budget with "
     "--max-drop or --min-sqnr, which keeps the costliest layers out of 8 bits."
@@ -71,13 +70,9 @@ def look_inside(
 
 
 def _diagnosis(one: CandidateResult, found: Explanation) -> Diagnosis:
-    if any(stage.departs for stage in found.stages[:-1]):
-        return Diagnosis(finding=found.verdict, advice=_EARLIER)  # no fault of the candidate's own
-    first = found.first
-    if first is not None:
-        return Diagnosis(finding=found.verdict, why=first.why, advice=first.advice)
     much = not one.verdict.passed and one.scheme not in (None, "fp32", "fp16")
-    return Diagnosis(finding=found.verdict, advice=_SPREAD if much else "")
+    advice = found.advice or (_SPREAD if much else "")
+    return Diagnosis(finding=found.verdict, why=found.why, advice=advice)
 
 
 def _wanted(request: ValidationRequest, result: ValidationResult) -> Iterator[CandidateResult]:
