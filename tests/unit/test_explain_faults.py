@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from explain_nets import (
+    SIZE,
     contract,
     edited,
     explained,
@@ -182,6 +183,18 @@ def test_an_operator_whose_result_nobody_reads(tmp_path: Path, reference: Path, 
     faults, _ = explained(candidate, reference, data, tmp_path / "work")
     assert [(op.name, op.cause) for op in faults] == [("scores", "different-operator")]
     assert "reads small and does not read joined" in faults[0].why
+
+
+def test_a_candidate_that_ends_in_another_output(
+    tmp_path: Path, reference: Path, data: Path
+) -> None:
+    one = Net(1, SIZE, SIZE, 3)
+    one.dense(one.conv(one.image, "first", 8, activation="RELU"), "else", 7)
+    candidate = one.save(tmp_path / "candidate.tflite", tensor(one.model, "else"))
+    embed_contract(candidate, candidate, contract())
+    faults, verdict = explained(candidate, reference, data, tmp_path / "work")
+    assert faults == []
+    assert "No output corresponds" in verdict
 
 
 def test_nan(tmp_path: Path, reference: Path, data: Path) -> None:

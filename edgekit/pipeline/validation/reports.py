@@ -40,7 +40,7 @@ class Reports:
         """Refuse before the work what would fail after it.
 
         Raises:
-            UsageError: there is a report already.
+            UsageError: there is a report already, or a file where a folder is needed.
             SetupError: what draws or writes a report is not installed.
         """
         if self.output is not None:
@@ -51,8 +51,14 @@ class Reports:
                     f"There is a {there[0]} in {self.output} already.",
                     cure="Replace it with --force, or name another --output.",
                 )
+        for option, path in (("--junit", self.junit), ("--markdown", self.markdown)):
+            if path is not None:
+                _require_free(option, path, force=self.force)
         if self.tensorboard is not None:
             tensorboard.require()
+        for folder in (self.output, self.tensorboard):
+            if folder is not None:
+                _require_folder(folder)
 
     def write(self, result: ValidationResult) -> list[Path]:
         """Write all that was asked for.
@@ -81,6 +87,25 @@ class Reports:
             tensorboard.write_tensorboard(result, self.tensorboard, pictures=self.pictures)
             written.append(self.tensorboard)
         return written
+
+
+def _require_free(option: str, path: Path, *, force: bool) -> None:
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder.", cure=f"Give {option} the name of a file.")
+    if path.exists() and not force:
+        raise UsageError(
+            f"{path} exists already.", cure=f"Replace it with --force, or name another {option}."
+        )
+    _require_folder(path.parent)
+
+
+def _require_folder(folder: Path) -> None:
+    nearest = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+    if not nearest.is_dir():
+        raise UsageError(
+            f"{nearest} is a file, and so nothing can be written to {folder}.",
+            cure="Name another folder.",
+        )
 
 
 def junit(result: ValidationResult) -> str:
