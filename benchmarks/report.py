@@ -55,7 +55,13 @@ def main() -> int:
         names = [f"candidate {number}" for number in range(options.candidates)]
         result = made_up(names, options.samples, pictures)
         layers = tuple(
-            LayerSqnr(candidate=name, name=f"layer {at}", operator="CONV_2D", sqnr_db=60 - at / 4)
+            LayerSqnr(
+                candidate=name,
+                name=f"layer {at}",
+                operator="CONV_2D",
+                sqnr_db=60 - at / 4,
+                added_db=65 - at / 4,
+            )
             for name in names
             for at in range(LAYERS)
         )

@@ -61,6 +61,21 @@ class TensorDrift:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Diagnosis:
+    """What `edgekit explain` says of a candidate, in sentences.
+
+    Attributes:
+        finding: the operator where it departs from the reference, or that there is none.
+        why: what is wrong there; empty where nothing is.
+        advice: what to try; empty where there is nothing to advise.
+    """
+
+    finding: str
+    why: str = ""
+    advice: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class CandidateResult:
     """One `.tflite` with its proof. Where ``error`` is not empty, nothing else is known."""
 
@@ -80,6 +95,7 @@ class CandidateResult:
     metrics: dict[str, float] = field(default_factory=dict)
     verdict: Verdict = field(default_factory=lambda: Verdict(gates=()))
     notes: tuple[str, ...] = ()
+    diagnosis: Diagnosis | None = None
     error: str = ""
 
 
@@ -87,13 +103,15 @@ class CandidateResult:
 class LayerSqnr:
     """How close one tensor inside a candidate is to the reference's, in the order of the network.
 
-    ``cause`` says in words what went wrong there; empty where nothing did.
+    ``added_db`` is its SQNR if the error of this operator alone were in it. ``cause`` says in words
+    what went wrong there; empty where nothing did.
     """
 
     candidate: str
     name: str
     operator: str
     sqnr_db: float
+    added_db: float
     cause: str = ""
 
 

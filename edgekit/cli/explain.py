@@ -114,8 +114,10 @@ def _print(explanation: Explanation, page: Path) -> None:
     console.print(_table(explanation))
     _print_stages(console, explanation)
     lines = [f"Verdict  {explanation.verdict}"]
-    if first := explanation.first:
-        lines += [f"Why      {first.why}", f"Try      {first.advice}"]
+    if explanation.why:
+        lines.append(f"Why      {explanation.why}")
+    if explanation.advice:
+        lines.append(f"Try      {explanation.advice}")
     lines += [f"Note     {note}" for note in explanation.notes]
     lines.append(f"Page     {page}")
     for line in lines:

@@ -181,7 +181,7 @@ def _lines(result: ValidationResult, written: Sequence[Path]) -> list[str]:
         lines.append(
             f"[{colours[state]}]{state.upper():7}[/] {escape(one.name)}: {escape(sentence)}"
         )
-        lines += [f"        {escape(note)}" for note in one.notes]
+        lines += [f"        {escape(line)}" for line in (*words.diagnosis(one), *one.notes)]
     reference, data = result.reference, result.data
     lines.append(f"Against {escape(reference.name)} ({escape(reference.device)})")
     if "device" in result.environment:

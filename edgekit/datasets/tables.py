@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from edgekit.calibration.arrays import open_npz
+from edgekit.calibration.samples import Sample
 from edgekit.calibration.tensors import LABELS
 from edgekit.datasets.classes import class_numbers
 from edgekit.datasets.samples import (
@@ -47,6 +48,7 @@ def open_csv(
         DataError: a line without a label, a path that is missing or leads out of the folder, a
             class that is none of the model's.
     """
+    _is_file(path)
     rows = [row for row in csv.reader(read_text(path).splitlines()) if any(row)]
     if rows and not (path.parent / rows[0][0].strip()).is_file():
         rows = rows[1:]
@@ -75,25 +77,29 @@ def open_labelled_npz(path: Path, *, outputs: int | None = None) -> LabelledData
         DataError: the file is damaged, has no labels, or a class that the model has no score for.
     """
     samples = open_npz(path).samples
+    labels = [_label(_labels(sample, path), sample.id, outputs) for sample in samples]
 
     def get(index: int) -> LabelledSample:
         sample = samples[index]
-        arrays = sample.read()
-        label = (
-            next((arrays[key] for key in LABELS if key in arrays), None)
-            if isinstance(arrays, dict)
-            else None
-        )
-        if label is None:
-            raise DataError(
-                f"{path} has no array named labels.", cure="np.savez(file, x=x, labels=labels)"
-            )
-        return LabelledSample(
-            id=sample.id, read=sample.read, label=_label(label, sample.id, outputs)
-        )
+        return LabelledSample(id=sample.id, read=sample.read, label=labels[index])
 
-    get(0)
     return LabelledData(layout="npz", ids=tuple(sample.id for sample in samples), get=get)
+
+
+def _is_file(path: Path) -> None:
+    if path.is_dir():
+        raise DataError(f"{path} is a folder.", cure="Give the path of the file in it.")
+
+
+def _labels(sample: Sample, path: Path) -> Array:
+    """What belongs to a sample of the array of labels, which stays in the file until it is used."""
+    arrays = sample.read()
+    if isinstance(arrays, dict):
+        for key in LABELS:
+            if key in arrays:
+                label: Array = arrays[key]
+                return label
+    raise DataError(f"{path} has no array named labels.", cure="np.savez(file, x=x, labels=labels)")
 
 
 def _label(value: Array, name: str, outputs: int | None) -> Label:

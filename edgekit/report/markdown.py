@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from edgekit.types import GateResult, Verdict
 
@@ -17,6 +17,7 @@ def to_markdown(
     strict: bool = False,
     title: str = "edgekit",
     facts: Mapping[str, str] | None = None,
+    remarks: Mapping[str, Sequence[str]] | None = None,
 ) -> str:
     """The verdict in a sentence, then a table per candidate.
 
@@ -26,6 +27,7 @@ def to_markdown(
         strict: what was not measured counts as failed.
         title: the heading.
         facts: lines for the end, such as the reference and the data, by what they are.
+        remarks: sentences about a candidate, by its name, which come before its table.
     """
     lines = [f"## {_cell(title)}", "", _sentence(verdicts, errors or {}, strict)]
     for candidate, verdict in verdicts.items():
@@ -34,6 +36,7 @@ def to_markdown(
             "",
             f"### {sign} {_cell(candidate)}",
             "",
+            *(f"{_cell(one)}\n" for one in (remarks or {}).get(candidate, ())),
             "| gate | measured | result |",
             "|---|---|---|",
             *(_row(result) for result in verdict.gates),

@@ -71,6 +71,7 @@ class _Verdict:
     name: str
     state: State
     sentence: str
+    diagnosis: list[str]
 
 
 def summary(result: ValidationResult) -> str:
@@ -96,6 +97,7 @@ def _verdicts(result: ValidationResult) -> Iterator[_Verdict]:
             name=one.name,
             state=words.state(one, strict=result.strict),
             sentence=words.sentence(one, strict=result.strict, complete=result.complete),
+            diagnosis=words.diagnosis(one),
         )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 from edgekit.report import words
@@ -21,8 +20,8 @@ EQUAL_DB = 60.0
 _WORST_EACH = 8
 _ROWS = 12
 _FEW_ROWS = 8
-_A_STEP_DB = -1.0
-"""A layer that costs less than this is not worth a row."""
+_EXACT_DB = 120.0
+"""A layer that adds less error than this rounds 32-bit floats."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,19 +158,16 @@ def _by_class(values: Any) -> dict[int, float]:
 
 
 def steps(result: ValidationResult) -> Iterator[Section]:
-    """The layers with a known cause, and those after which the SQNR is well below what it was."""
+    """The layers with a fault, then those that add most error; ``text`` has the first's cause."""
     for place, one in enumerate(result.candidates):
-        mine = [layer for layer in result.layers if layer.candidate == one.name]
-        falls = [
-            (after.sqnr_db - before.sqnr_db, after)
-            for before, after in pairwise(mine)
-            if math.isfinite(after.sqnr_db - before.sqnr_db)
+        mine = [
+            layer
+            for layer in result.layers
+            if layer.candidate == one.name and (layer.cause or layer.added_db < _EXACT_DB)
         ]
-        causes = {id(layer) for layer in mine if layer.cause}
-        falls.sort(key=lambda fall: (id(fall[1]) not in causes, fall[0]))
-        rows = [(layer, fall) for fall, layer in falls if fall <= _A_STEP_DB or layer.cause][:_ROWS]
-        if rows:
-            yield Section(place=place, name=one.name, rows=rows)
+        mine.sort(key=lambda layer: (not layer.cause, layer.added_db))
+        if mine:
+            yield Section(place=place, name=one.name, rows=mine[:_ROWS], text=mine[0].cause)
 
 
 @dataclass(frozen=True, kw_only=True)

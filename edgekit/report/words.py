@@ -99,7 +99,8 @@ def _digits(value: float, sign: str, limit: bool) -> str:
     if limit:
         text = f"{value:.6g}"
     elif sign in ("%", "dB"):
-        text = f"{value:.1f}" if abs(value) >= 0.095 or value == 0 else f"{value:.2g}"
+        small = 5e-7 < abs(value) < 0.095  # below it is what rounding left over
+        text = f"{value:.2g}" if small else f"{value:.1f}"
     elif sign:
         text = f"{value:.0f}" if abs(value) >= 99.95 else f"{value:.3g}"
     else:
@@ -205,6 +206,16 @@ def sentence(one: CandidateResult, *, strict: bool = False, complete: bool = Tru
     held = headline([gate for gate in gates if gate.state == "pass"])
     may = "may ship" if complete else "may ship, as far as the run got"
     return f"{may}: {clause(held[0])}{_more(len(gaps), 'gate', 'not measured')}"
+
+
+def diagnosis(one: CandidateResult) -> list[str]:
+    """Why a candidate is as it is, and what to try, a sentence or two each; perhaps nothing."""
+    found = one.diagnosis
+    if found is None:
+        return []
+    start = "Inside" if one.verdict.passed else "Why"
+    reason = f"{start}: {found.finding} {found.why}".strip()
+    return [reason, f"Try: {found.advice}"] if found.advice else [reason]
 
 
 def _more(count: int, what: str, done: str) -> str:

@@ -78,6 +78,27 @@ def test_a_report_that_is_there_is_not_replaced_by_chance(tmp_path, net, capsys)
     assert (tmp_path / "report.json").read_text() == "mine"
 
 
+@pytest.mark.parametrize(
+    ("option", "place", "words"),
+    [
+        ("--junit", "there.xml", "--force"),
+        ("--markdown", "there.xml", "--force"),
+        ("--junit", ".", "is a folder"),
+        ("--junit", "there.xml/new.xml", "there.xml is a file"),
+        ("-o", "there.xml", "there.xml is a file"),
+        ("--tensorboard", "there.xml/board", "there.xml is a file"),
+    ],
+)
+def test_where_nothing_can_be_written_is_said_before_the_work(
+    tmp_path, net, capsys, option, place, words
+):
+    (tmp_path / "there.xml").write_text("mine")
+    given = ["validate", str(net), "--reference", str(net), "--data", "."]
+    assert run(group, [*given, option, str(tmp_path / place)]) == 2
+    assert words in capsys.readouterr().err
+    assert (tmp_path / "there.xml").read_text() == "mine"
+
+
 def test_a_server_that_does_not_answer_is_given_the_time_that_was_asked_for(net, tmp_path, capsys):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/v2/models/net"

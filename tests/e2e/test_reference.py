@@ -181,7 +181,7 @@ def test_an_interrupted_recording_leaves_nothing(digits_nchw, tmp_path):
             break
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=30) == 130
+    assert process.wait(timeout=120) == 130
     process.stderr.close()
     assert {path.name for path in tmp_path.iterdir()} - {"__pycache__"} == {"slow.py"}
 

@@ -49,7 +49,11 @@ def test_the_layer_is_named_where_a_gate_failed_and_nowhere_else(tmp_path: Path)
     assert by_name["features"].sqnr_db < 10
     first, second = result.candidates
     assert not first.notes
-    assert "The first bad operator is features (CONV_2D)" in second.notes[-1]
+    assert first.diagnosis is None
+    assert second.diagnosis is not None
+    assert "The first bad operator is features (CONV_2D)" in second.diagnosis.finding
+    assert "weights" in second.diagnosis.why
+    assert "Convert again" in second.diagnosis.advice
 
     everything = edgekit.validate(
         good, reference=reference, data=tmp_path / "data", latency=False, jobs=1, explain="always"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from explain_nets import (
+    SIZE,
     contract,
     edited,
     explained,
@@ -155,6 +156,45 @@ def test_a_missing_activation(tmp_path: Path, reference: Path, data: Path) -> No
     faults, _ = explained(candidate, reference, data, tmp_path / "work")
     assert [(op.name, op.cause) for op in faults] == [("small", "different-operator")]
     assert "RELU is missing" in faults[0].why
+
+
+def test_an_operator_that_is_missing(tmp_path: Path, reference: Path, data: Path) -> None:
+    """The sum at the end of a residual is gone: what reads it reads one of its summands."""
+
+    def bypass(one: Net) -> None:
+        dense, joined = maker(one.model, "scores"), maker(one.model, "joined")
+        dense.raw.inputs = [joined.inputs[0].index, *dense.raw.inputs[1:]]
+        del one.graph.raw.operators[joined.index]
+
+    candidate = net(tmp_path / "candidate.tflite", bypass)
+    embed_contract(candidate, candidate, contract())
+    faults, _ = explained(candidate, reference, data, tmp_path / "work")
+    assert [(op.name, op.cause) for op in faults] == [("scores", "different-operator")]
+    assert "no ADD" in faults[0].why
+
+
+def test_an_operator_whose_result_nobody_reads(tmp_path: Path, reference: Path, data: Path) -> None:
+    def bypass(one: Net) -> None:
+        dense = maker(one.model, "scores")
+        dense.raw.inputs = [tensor(one.model, "small").index, *dense.raw.inputs[1:]]
+
+    candidate = net(tmp_path / "candidate.tflite", bypass)
+    embed_contract(candidate, candidate, contract())
+    faults, _ = explained(candidate, reference, data, tmp_path / "work")
+    assert [(op.name, op.cause) for op in faults] == [("scores", "different-operator")]
+    assert "reads small and does not read joined" in faults[0].why
+
+
+def test_a_candidate_that_ends_in_another_output(
+    tmp_path: Path, reference: Path, data: Path
+) -> None:
+    one = Net(1, SIZE, SIZE, 3)
+    one.dense(one.conv(one.image, "first", 8, activation="RELU"), "else", 7)
+    candidate = one.save(tmp_path / "candidate.tflite", tensor(one.model, "else"))
+    embed_contract(candidate, candidate, contract())
+    faults, verdict = explained(candidate, reference, data, tmp_path / "work")
+    assert faults == []
+    assert "No output corresponds" in verdict
 
 
 def test_nan(tmp_path: Path, reference: Path, data: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from edgekit.validation.explain.points import (
     StageFinding,
     Trace,
 )
+from edgekit.validation.explain.scaled import _of_mixing
 from edgekit.validation.explain.split import SOURCES, Split
 
 RNG = np.random.default_rng(0)
@@ -117,6 +119,20 @@ def test_names_decide_and_values_find_the_rest(tmp_path: Path) -> None:
     )
     found = {m.candidate: (m.reference, m.permutation, m.how) for m in match(before, after)}
     assert found == {"a": ("a", (0, 2, 3, 1), "name"), "other": ("c", (0, 2, 3, 1), "measured")}
+
+
+def test_by_values_an_activation_is_not_its_convolution(tmp_path: Path) -> None:
+    """Nine tenths of the convolution's energy are in what its activation keeps."""
+    plain = RNG.normal(1.0, 0.7, size=(2, 1, 4, 4, 8))
+    kept = np.maximum(plain, 0)
+    before = trace(tmp_path, "before", layer=kept, flat=kept.reshape(2, 1, 128))
+    after = trace(tmp_path, "after", conv=plain, relu=kept + 1e-6, flat_=kept.reshape(2, 1, 128))
+    found = match(before, after)
+    assert [(one.reference, one.candidate) for one in found] == [
+        ("layer", "relu"),
+        ("flat", "flat_"),
+    ]
+    assert departure(before, after, found).departs is None
 
 
 def test_of_several_told_names_the_closest_counts(tmp_path: Path) -> None:
@@ -218,6 +234,19 @@ def test_json_names_the_first_bad_operator() -> None:
     assert document["ops"][2]["sources"]["weights"] == 0.9
 
 
+def test_a_stage_before_the_candidate_that_departs_is_the_answer() -> None:
+    found = explanation()
+    assert (found.why, found.advice) == ("Because <b>.", "Try.")
+    (last,) = found.stages
+    earlier = replace(last, candidate="ONNX", departs="conv")
+    found = replace(found, stages=(earlier, last))
+    assert found.why == ""
+    assert "before quantization" in found.advice
+    page = to_html(found)
+    assert "before quantization" in page
+    assert "What to try: Try." not in page
+
+
 def test_node_data_for_model_explorer() -> None:
     # As in node_data_builder.py of ai-edge-model-explorer 0.1.34: graph → results by tensor name.
     data = json.loads(model_explorer(explanation()))
@@ -230,3 +259,14 @@ def test_node_data_for_model_explorer() -> None:
     }
     assert [step["stop"] for step in graph["gradient"]] == [0, 0.5, 1]
     assert set(graph["results"]["<second>"]) == {"value", "bgColor", "textColor"}
+
+
+def test_the_very_same_weights_undo_no_factors() -> None:
+    """Spoiled tensors may look scaled; where a reader's weights were not changed, they are not."""
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        weights = rng.normal(0, 0.3, (24, 1, 1, 40)).astype(np.float32)
+        seen = np.exp(rng.normal(0, 0.3, 40))
+        assert _of_mixing(weights, weights.copy(), seen) is None
+        undone = _of_mixing(weights, weights / seen.astype(np.float32), seen)
+        np.testing.assert_allclose(undone, seen, rtol=1e-3)

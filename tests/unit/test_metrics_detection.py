@@ -363,6 +363,25 @@ def test_nan_boxes_are_no_detections():
     assert len(decode({"y": output}, "y", Decoder(format="yolov8"), SIZE).scores) == 1
 
 
+def test_boxes_without_area_are_no_detections():
+    """Such a box overlaps nothing, so a detector would not even agree with itself."""
+    boxes = from_corners(TWO, "cxcywh")
+    boxes[0, 2] = -1
+    output = np.concatenate([boxes, scored()], axis=1).T
+    assert len(decode({"y": output}, "y", Decoder(format="yolov8"), SIZE).scores) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "left"), [("b", (0, 0), 2), ("c", 0, 2), ("s", 0, 2), ("n", 0, 0)]
+)
+def test_ready_boxes_with_nan(name, place, left):
+    decoder = Decoder(format="boxes", scores="s", classes="c", count="n", box="xyxy")
+    made = {"b": np.concatenate([TWO, TWO[:1]]), "c": np.array([0, 2, 1.0])}
+    made |= {"s": np.array([0.7, 0.9, 0.99]), "n": np.array([3.0])}
+    made[name][place] = np.nan
+    assert len(decode(made, "b", decoder, (400, 400)).scores) == left
+
+
 def test_outputs_of_another_shape_are_refused():
     with pytest.raises(DataError, match="yolov8 wants"):
         decode({"y": np.zeros((3, 3))}, "y", Decoder(format="yolov8"), SIZE)

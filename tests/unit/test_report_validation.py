@@ -16,6 +16,7 @@ import pytest
 import validation_results as made
 
 from edgekit.errors import SetupError
+from edgekit.pipeline.validation.reports import markdown
 from edgekit.report import validation_details
 from edgekit.report.thumbnails import thumbnail
 from edgekit.report.validation import to_html
@@ -94,6 +95,20 @@ def test_the_verdict_is_the_first_thing(read: Reader) -> None:
     assert start < 250
     assert "int8 may ship: top-1 drops 0.4 % ± 0.3 %, within the 1 % asked for" in read.text
     assert "int8, no preparation must not ship: top-1 drops 3.1 % ± 0.3 %" in read.text
+
+
+def test_the_reason_and_the_advice_stand_beside_the_verdict(result: ValidationResult) -> None:
+    told = made.diagnosed(result)
+    name = told.candidates[-1].name
+    text = Reader(to_html(told)).text
+    begin = text.index(f"{name} m")
+    found = text[begin : text.index("Compared with", begin)]
+    assert "Why: The first bad operator is features.30.conv (CONV_2D)" in found
+    assert "3 of 240 channels fill it." in found
+    assert "Try: Take outliers out of the calibration data." in found
+    summary = markdown(told)
+    assert f"{name}\n\nMust not ship: " in summary
+    assert "Try: Take outliers out" in summary[summary.index(f"{name}\n") :]
 
 
 def test_everything_that_was_found_is_there(read: Reader) -> None:
@@ -249,7 +264,7 @@ def test_figures_that_are_not_finite_break_nothing(result: ValidationResult, val
         drift=(replace(one.drift[0], seen=(-value, value), clipped=value),),
         worst=(replace(one.worst[0], sqnr_db=value),),
     )
-    layers = tuple(replace(layer, sqnr_db=value) for layer in made.layers(one.name))
+    layers = tuple(replace(layer, sqnr_db=value, added_db=value) for layer in made.layers(one.name))
     read = Reader(to_html(replace(result, candidates=(broken, one), layers=layers)))
     assert "NaN" in read.text or "∞" in read.text
 

@@ -115,6 +115,7 @@ def test_state_agrees_with_the_result() -> None:
         ("top1_accuracy", 0.75123, "75.1 %"),
         ("top1_drop", 0.00004, "0.004 %"),
         ("top1_drop", -0.0, "0.0 %"),
+        ("map_50", 2.2e-16, "0.0 %"),  # what sums leave over
         ("top1_drop", -0.012, "−1.2 %"),
         ("sqnr_db", 22.34, "22.3 dB"),
         ("size_mb", 4.932, "4.93 MB"),

@@ -52,6 +52,17 @@ def test_why_something_was_not_measured():
     assert not found.passed_strictly
 
 
+def test_latencies_need_no_labels_and_figures_of_another_task_are_told():
+    stated = [gates.parse(text) for text in ("latency_p90_ms <= 12", "map_drop <= 1%")]
+    for labels in ("there are no labels", ""):
+        found = verdict(
+            "int8", "classification", stated, {}, {}, no_labels=labels, untimed="--no-latency"
+        )
+        whys = {result.gate.metric: result.why for result in found.gates}
+        assert whys["latency_p90_ms"] == "--no-latency"
+        assert whys["map_drop"] == (labels or "it is no figure of classification")
+
+
 def test_worst_samples_are_those_of_any_output():
     rows = {
         "parity/0/signal": np.ones(4),

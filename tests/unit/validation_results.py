@@ -24,6 +24,7 @@ from edgekit.types import (
 )
 from edgekit.validation_result import (
     CandidateResult,
+    Diagnosis,
     Figure,
     LayerSqnr,
     ReferenceResult,
@@ -252,6 +253,17 @@ def classifier(
     )
 
 
+def diagnosed(result: ValidationResult) -> ValidationResult:
+    """The same with the reason why the last candidate is wrong."""
+    *others, last = result.candidates
+    diagnosis = Diagnosis(
+        finding="The first bad operator is features.30.conv (CONV_2D): range-too-wide.",
+        why="3 of 240 channels fill it.",
+        advice="Take outliers out of the calibration data.",
+    )
+    return replace(result, candidates=(*others, replace(last, diagnosis=diagnosis)))
+
+
 def layers(candidate: str, *, count: int = 60, db: float = 22.0) -> list[LayerSqnr]:
     """A chain that gets worse, with one layer that goes wrong."""
     found = []
@@ -264,6 +276,7 @@ def layers(candidate: str, *, count: int = 60, db: float = 22.0) -> list[LayerSq
                 name=f"features.{number}.conv",
                 operator="CONV_2D",
                 sqnr_db=level,
+                added_db=level - 5 if fall else level + 12,
                 cause="the range is too wide: 3 of 240 channels fill it" if fall else "",
             )
         )

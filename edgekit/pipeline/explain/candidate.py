@@ -96,7 +96,7 @@ class CandidateTask:
         )
         ops = (*self._inputs(names), *findings(compared, self._kernel_steps))
         outputs = self._outputs(self.trace.named(), names)
-        if min(outputs.values(), default=0.0) < BAD_DB:
+        if outputs and min(outputs.values()) < BAD_DB:
             ops = self._tried(ops, names, outputs)
         missing = [op for op in self.model.main.operators if op.outputs[0].name not in names]
         if missing:

@@ -100,6 +100,8 @@ def verdict(
     real = [op for op in ops if op.place >= 0]
     if not real:
         return "Nothing could be compared."
+    if not outputs:
+        return "No output corresponds to one of the reference's: is it the same model?"
     worst = min(real, key=lambda op: op.added_db)
     if worst.added_db >= EXACT_DB:
         return "Nothing departs: every operator computes what the reference does."

@@ -220,6 +220,7 @@ class Engine:
                 reference=reference,
                 candidate=candidate,
                 labels=chunk.labels,
+                names=chunk.ids,
             )
             found |= _prefixed("metric", cast(Any, self._metric.measure(batch)))
         return found

@@ -15,11 +15,15 @@ from edgekit.pipeline.validation.request import ValidationRequest
 from edgekit.types import Progress
 from edgekit.validation.explain.points import Explanation
 from edgekit.validation.gates import COST_METRICS
-from edgekit.validation_result import CandidateResult, LayerSqnr, ValidationResult
+from edgekit.validation_result import CandidateResult, Diagnosis, LayerSqnr, ValidationResult
 
 _SAMPLES = 8
 _PICTURES = 4 * _SAMPLES
 """`explain` compares on a quarter of what it is given, as a conversion does."""
+_SPREAD = (
+    "The error is spread over the layers: convert with --effort thorough, or state a budget with "
+    "--max-drop or --min-sqnr, which keeps the costliest layers out of 8 bits."
+)
 _UNSEEN = ("bundle", "http")
 """References that answer, but show nothing of their inside."""
 
@@ -31,7 +35,7 @@ def look_inside(
     chosen: Sequence[int],
     progress: Progress,
 ) -> ValidationResult:
-    """The result, with the layers of candidates and a note that says what explains their figures.
+    """The result, with the layers of candidates and a diagnosis that explains their figures.
 
     With ``request.explain`` at ``auto`` these are the candidates that a gate on what they compute
     stopped; no layer is to blame for a size. What cannot be explained is said in a note: the
@@ -51,22 +55,24 @@ def look_inside(
         why = f"A reference of kind {result.reference.kind} shows no layers: give the model itself."
         return replace(result, notes=(*result.notes, f"Not explained. {why}"))
     layers: list[LayerSqnr] = []
-    notes: dict[str, str] = {}
+    told = {one.name: one for one in result.candidates}
     with tempfile.TemporaryDirectory(prefix="edgekit-inside-") as folder:
         data = _some(request, samples, chosen, Path(folder))
         for one in wanted:
             try:
                 found = explain(_request(request, result, one, data), progress)
             except EdgekitError as error:
-                notes[one.name] = f"Not explained. {error}"
+                told[one.name] = replace(one, notes=(*one.notes, f"Not explained. {error}"))
                 continue
             layers += _layers(one, found)
-            notes[one.name] = found.verdict
-    told = [
-        replace(one, notes=(*one.notes, notes[one.name])) if one.name in notes else one
-        for one in result.candidates
-    ]
-    return replace(result, candidates=tuple(told), layers=tuple(layers))
+            told[one.name] = replace(one, diagnosis=_diagnosis(one, found))
+    return replace(result, candidates=tuple(told.values()), layers=tuple(layers))
+
+
+def _diagnosis(one: CandidateResult, found: Explanation) -> Diagnosis:
+    much = not one.verdict.passed and one.scheme not in (None, "fp32", "fp16")
+    advice = found.advice or (_SPREAD if much else "")
+    return Diagnosis(finding=found.verdict, why=found.why, advice=advice)
 
 
 def _wanted(request: ValidationRequest, result: ValidationResult) -> Iterator[CandidateResult]:
@@ -124,5 +130,6 @@ def _layers(one: CandidateResult, found: Explanation) -> Iterator[LayerSqnr]:
             name=op.name,
             operator=op.operator,
             sqnr_db=op.total_db,
+            added_db=op.added_db,
             cause=op.why if op.bad else "",
         )

@@ -13,7 +13,6 @@ from edgekit.pipeline.validation.store import RunStore, read_table
 from edgekit.types import (
     Binding,
     Gate,
-    GateResult,
     Interval,
     ParityReport,
     Scheme,
@@ -213,6 +212,7 @@ def verdict(
     intervals: Mapping[str, Interval],
     *,
     no_labels: str = "",
+    untimed: str = "",
 ) -> Verdict:
     """Hold a candidate against the stated gates, and against defaults for the rest.
 
@@ -222,11 +222,14 @@ def verdict(
         stated: the user's gates, with the scheme that each is for.
         measured, intervals: figures by name.
         no_labels: why the data has none; the reason of gates that would need them.
+        untimed: why there are no latencies.
     """
     result = gates.judge(gates_of(scheme, task, stated), measured, intervals)
     return Verdict(
         gates=tuple(
-            replace(one, why=no_labels) if _lacks_labels(one, no_labels) else one
+            replace(one, why=_missing(one.gate.metric, task, no_labels, untimed) or one.why)
+            if one.state == "not measured" and one.measured is None
+            else one
             for one in result.gates
         )
     )
@@ -247,8 +250,15 @@ def gates_of(
     )
 
 
-def _lacks_labels(result: GateResult, why: str) -> bool:
-    return bool(why) and result.state == "not measured" and result.measured is None
+def _missing(metric: str, task: Task | None, no_labels: str, untimed: str) -> str:
+    """Why there is no such figure; empty where nobody knows."""
+    if metric.startswith("latency_"):
+        return untimed
+    if metric in gates.COST_METRICS:
+        return ""
+    if no_labels:
+        return no_labels
+    return f"it is no figure of {task}" if task else "no task is stated"
 
 
 def _figures(scores: Sequence[Score]) -> Iterable[Figure]:

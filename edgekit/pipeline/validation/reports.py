@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edgekit.errors import UsageError
 from edgekit.pipeline.publish import disk_errors, write_whole
-from edgekit.report import plots, tensorboard
+from edgekit.report import plots, tensorboard, words
 from edgekit.report.junit import to_junit
 from edgekit.report.markdown import to_markdown
 from edgekit.report.validation import to_html
@@ -40,7 +40,7 @@ class Reports:
         """Refuse before the work what would fail after it.
 
         Raises:
-            UsageError: there is a report already.
+            UsageError: there is a report already, or a file where a folder is needed.
             SetupError: what draws or writes a report is not installed.
         """
         if self.output is not None:
@@ -51,8 +51,14 @@ class Reports:
                     f"There is a {there[0]} in {self.output} already.",
                     cure="Replace it with --force, or name another --output.",
                 )
+        for option, path in (("--junit", self.junit), ("--markdown", self.markdown)):
+            if path is not None:
+                _require_free(option, path, force=self.force)
         if self.tensorboard is not None:
             tensorboard.require()
+        for folder in (self.output, self.tensorboard):
+            if folder is not None:
+                _require_folder(folder)
 
     def write(self, result: ValidationResult) -> list[Path]:
         """Write all that was asked for.
@@ -83,6 +89,25 @@ class Reports:
         return written
 
 
+def _require_free(option: str, path: Path, *, force: bool) -> None:
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder.", cure=f"Give {option} the name of a file.")
+    if path.exists() and not force:
+        raise UsageError(
+            f"{path} exists already.", cure=f"Replace it with --force, or name another {option}."
+        )
+    _require_folder(path.parent)
+
+
+def _require_folder(folder: Path) -> None:
+    nearest = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+    if not nearest.is_dir():
+        raise UsageError(
+            f"{nearest} is a file, and so nothing can be written to {folder}.",
+            cure="Name another folder.",
+        )
+
+
 def junit(result: ValidationResult) -> str:
     """The gates as JUnit XML."""
     return to_junit(
@@ -100,6 +125,7 @@ def markdown(result: ValidationResult) -> str:
         "Reference": f"{result.reference.name} on {result.reference.device}",
         "Data": f"{data.path}, {data.samples:,} samples, {data.labelled:,} with a label",
     }
+    said = {"strict": result.strict, "complete": result.complete}
     if not result.complete:
         facts["Incomplete"] = "the run was interrupted"
     return to_markdown(
@@ -108,4 +134,11 @@ def markdown(result: ValidationResult) -> str:
         strict=result.strict,
         title=f"edgekit validate: {result.title}",
         facts=facts,
+        remarks={
+            one.name: [
+                words.heading(words.sentence(one, **said)) + ".",
+                *words.diagnosis(one),
+            ]
+            for one in result.candidates
+        },
     )

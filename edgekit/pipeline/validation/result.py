@@ -66,7 +66,7 @@ def make_result(
         DataError: more than a tenth of the samples could not be read.
     """
     rows = judge.load_rows(store, finished, len(findings.job.candidates))
-    _check_skipped(rows)
+    _check_skipped(rows, findings.samples)
     errors = _errors(findings, stream)
     worst = _worst(findings, rows, stream, errors)
     data = _digest(rows)
@@ -151,6 +151,8 @@ def _judge(
                 values,
                 intervals,
                 no_labels=findings.samples.why,
+                untimed=findings.timings.failures.get(candidate.name, "")
+                or ("" if request.latency else "--no-latency"),
             ),
             notes=tuple(notes),
         ),
@@ -254,13 +256,25 @@ def _errors(findings: Findings, stream: Stream) -> dict[str, str]:
     return {bound[number]: why for number, why in stream.dropped.items()}
 
 
-def _check_skipped(rows: judge.Rows) -> None:
+def _check_skipped(rows: judge.Rows, samples: Samples) -> None:
     total = rows.samples + len(rows.skipped)
     if len(rows.skipped) > _MOST_SKIPPED * total:
+        name = rows.skipped[0]
+        problem = _problem(samples, name)
         raise DataError(
-            f"{len(rows.skipped)} of {total} samples could not be read, such as {rows.skipped[0]}.",
-            cure="Replace or remove the damaged files.",
+            f"{len(rows.skipped)} of {total} samples could not be read, such as {name}"
+            + (f": {problem.cause}" if problem else "."),
+            cure=(problem.cure if problem else "") or "Replace or remove the damaged files.",
         )
+
+
+def _problem(samples: Samples, name: str) -> DataError | None:
+    """Why a sample cannot be read."""
+    try:
+        samples.get(samples.ids.index(name)).read()
+    except DataError as error:
+        return error
+    return None
 
 
 def _digest(rows: judge.Rows) -> str:

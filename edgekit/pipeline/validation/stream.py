@@ -90,7 +90,8 @@ class Stream:
                 crashes, which goes into ``dropped`` while the others go on.
         """
         self.dropped |= self.store.dropped()
-        left = [one for one in range(len(self.chunks)) if one not in self.store.finished()]
+        finished = self.store.finished()
+        left = [one for one in range(len(self.chunks)) if one not in finished]
         waiting = iter(left)
         done = sum(map(len, self.chunks)) - sum(len(self.chunks[one]) for one in left)
         self._count = _Count(self.progress, done=done, total=sum(map(len, self.chunks)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -35,7 +35,9 @@ def match(
             leaves both names).
     """
     named = reference.named()
-    found: list[Match] = []
+    found: dict[str, Match] = {}
+    # By values a convolution may be taken for its activation, until that comes.
+    doubted: dict[str, str] = {}
     left = dict(named)
     for point in candidate.points:
         names = [name for name in (told or {}).get(point.name, ()) if name in named]
@@ -49,13 +51,32 @@ def match(
             how, pairs = ("measured", alike) if alike else (how, pairs)
         if not pairs:
             continue
-        mine, other, order = max(pairs, key=lambda way: _db(*way, samples=1))
-        left.pop(mine.name, None)
+        mine, other, order = _closest(pairs, claimed=doubted)
         level = _db(mine, other, order, samples=min(reference.samples, candidate.samples))
-        found.append(
-            Match(reference=mine.name, candidate=point.name, permutation=order, how=how, db=level)
+        if earlier := doubted.get(mine.name):
+            if how == "measured" and found[earlier].db >= level:
+                continue
+            del found[earlier], doubted[mine.name]
+        if how == "measured" and level < DEPARTS_DB:
+            doubted[mine.name] = point.name
+        else:
+            left.pop(mine.name, None)
+        found[point.name] = Match(
+            reference=mine.name, candidate=point.name, permutation=order, how=how, db=level
         )
-    return tuple(found)
+    return tuple(found.values())
+
+
+def _closest(
+    pairs: Sequence[tuple[Point, Point, tuple[int, ...]]], claimed: Collection[str]
+) -> tuple[Point, Point, tuple[int, ...]]:
+    """The best way; of equal ones that are none too good the first that nobody has claimed."""
+
+    def rank(way: tuple[Point, Point, tuple[int, ...]]) -> tuple[float, bool]:
+        level = round(_db(*way, samples=1), 1)
+        return level, level >= DEPARTS_DB or way[0].name not in claimed
+
+    return max(pairs, key=rank)
 
 
 def departure(

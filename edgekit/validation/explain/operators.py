@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from edgekit.tflite.model import Model, Operator
+from edgekit.tflite.model import Model, Operator, Tensor
 from edgekit.validation.explain import causes, structure
 from edgekit.validation.explain.points import OpFinding, Point, Trace
 from edgekit.validation.explain.split import Split
@@ -55,7 +55,6 @@ def findings(
     """
     mine, theirs = constants(compared.model), constants(compared.candidate)
     makers = {t.name: op for op in compared.candidate.main.operators for t in op.outputs}
-    known = set(compared.names)
     found = []
     reference = compared.reference.named()
     for place, operator in enumerate(compared.model.main.operators):
@@ -70,18 +69,7 @@ def findings(
                 maker=makers.get(compared.names[name]),
             )
             if causes.wants_kernels(evidence.split):
-                other = makers.get(compared.names[name])
-                ours = structure.region(compared.model, tensor, known - {name})
-                them = (
-                    structure.region(
-                        compared.candidate,
-                        other.outputs[0],
-                        {compared.names[n] for n in known if n != name},
-                    )
-                    if other
-                    else []
-                )
-                evidence.structure = structure.differences(ours, them)
+                evidence.structure = _structure(compared, tensor, makers)
                 evidence.kernel_steps = kernel_steps().get(compared.names[name])
             cause, why = causes.diagnose(evidence)
             split = evidence.split
@@ -101,6 +89,20 @@ def findings(
                 )
             )
     return tuple(found)
+
+
+def _structure(compared: Compared, tensor: Tensor, makers: Mapping[str, Operator]) -> str:
+    """How what makes a tensor differs in the two files, in words; empty where it does not."""
+    other = makers.get(compared.names[tensor.name])
+    if other is None:
+        return ""
+    known = {mine: theirs for mine, theirs in compared.names.items() if mine != tensor.name}
+    ours = structure.region(compared.model, tensor, known)
+    them = structure.region(compared.candidate, other.outputs[0], set(known.values()))
+    return structure.differences(ours, them) or structure.rewired(
+        {known[name] for name in structure.sources(ours, known)},
+        structure.sources(them, set(known.values())),
+    )
 
 
 def _evidence(

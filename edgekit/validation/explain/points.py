@@ -192,6 +192,23 @@ class Explanation:
         return next((op for op in self.ops if op.bad), None)
 
     @property
+    def early(self) -> StageFinding | None:
+        """The first stage before the candidate that departs: then that is the answer."""
+        return next((stage for stage in self.stages[:-1] if stage.departs), None)
+
+    @property
+    def why(self) -> str:
+        """How the first fault is known; empty where the verdict says all."""
+        return self.first.why if self.first and not self.early else ""
+
+    @property
+    def advice(self) -> str:
+        """What to try; empty where nothing is wrong with a single operator."""
+        if self.early:
+            return "It is the conversion before quantization: try another --route."
+        return self.first.advice if self.first else ""
+
+    @property
     def worst(self) -> tuple[OpFinding, ...]:
         """Operators by the error that they add, the worst first; faults before all others."""
         ranked = sorted(self.ops, key=lambda op: (not op.bad, op.added_db))

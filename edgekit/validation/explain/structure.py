@@ -33,6 +33,22 @@ def region(model: Model, tensor: Tensor, known: Collection[str]) -> list[Operato
     return found
 
 
+def sources(operators: list[Operator], known: Collection[str]) -> set[str]:
+    """The known tensors that a region reads."""
+    read = (source for operator in operators for source in operator.inputs)
+    return {source.name for source in read if source is not None and source.name in known}
+
+
+def rewired(mine: set[str], theirs: set[str]) -> str:
+    """Which tensors one region reads and the other does not, in words; empty where none."""
+    parts = [f"{verb} {', '.join(sorted(some)[:3])}" for verb, some in _apart(mine, theirs) if some]
+    return f"The candidate {' and '.join(parts)} here." if parts else ""
+
+
+def _apart(mine: set[str], theirs: set[str]) -> tuple[tuple[str, set[str]], ...]:
+    return ("reads", theirs - mine), ("does not read", mine - theirs)
+
+
 def differences(mine: list[Operator], theirs: list[Operator]) -> str:
     """How two regions differ, in words; empty where they do not."""
     one = Counter(op.name for op in mine if op.name not in _BORDERS)

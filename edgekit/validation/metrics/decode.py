@@ -174,14 +174,12 @@ def _decoded(
     import numpy as np
 
     scores = _named(outputs, decoder.scores).ravel()
-    classes = np.rint(_named(outputs, decoder.classes).ravel()).astype(int)
+    named = np.rint(_named(outputs, decoder.classes).ravel())
+    classes = np.where(np.isfinite(named), named, -1).astype(int)
     if output.ndim != 2 or output.shape != (len(scores), 4) or len(classes) != len(scores):
         raise _shape("boxes", "boxes (1, N, 4), scores (1, N) and classes (1, N)", output)
-    used = np.arange(len(scores)) < (
-        len(scores)
-        if decoder.count is None
-        else round(float(_named(outputs, decoder.count).ravel()[0]))
-    )
+    count = len(scores) if decoder.count is None else _named(outputs, decoder.count).ravel()[0]
+    used = (np.arange(len(scores)) < np.rint(count)) & np.isfinite(named)
     used &= scores >= decoder.score_threshold
     if decoder.background is not None:
         used &= classes != decoder.background
@@ -189,6 +187,7 @@ def _decoded(
     corners = to_corners(output, decoder.box or "yxyx")
     if decoder.normalized:
         corners = corners * _ends(size)
+    used &= _are_boxes(corners)
     order = np.flatnonzero(used)[np.argsort(-scores[used], kind="stable")]
     order = order[: decoder.max_detections]
     return Detections(boxes=corners[order], scores=scores[order], classes=classes[order])
@@ -200,13 +199,21 @@ def _select(boxes: Array, scores: Array, decoder: Decoder) -> Detections:
 
     place, classes = np.nonzero(scores >= decoder.score_threshold)
     values = scores[place, classes]
-    finite = np.isfinite(boxes[place]).all(axis=1) & np.isfinite(values)
-    order = np.flatnonzero(finite)[np.argsort(-values[finite], kind="stable")[:_MOST_CANDIDATES]]
+    usable = _are_boxes(boxes)[place] & np.isfinite(values)
+    order = np.flatnonzero(usable)[np.argsort(-values[usable], kind="stable")[:_MOST_CANDIDATES]]
     place, classes, values = place[order], classes[order], values[order]
     kept = suppress(
         boxes[place], values, classes, iou=decoder.iou_threshold, at_most=decoder.max_detections
     )
     return Detections(boxes=boxes[place][kept], scores=values[kept], classes=classes[kept])
+
+
+def _are_boxes(corners: Array) -> Array:
+    """Which are finite and have an area: one without overlaps nothing, not even itself."""
+    import numpy as np
+
+    wide = (corners[:, 2] > corners[:, 0]) & (corners[:, 3] > corners[:, 1])
+    return np.asarray(wide & np.isfinite(corners).all(axis=1))
 
 
 def _activate(scores: Array, decoder: Decoder) -> Array:

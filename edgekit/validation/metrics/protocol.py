@@ -37,12 +37,14 @@ class Batch:
         reference: the reference's outputs, each (B, …), in the contract's order.
         candidate: the candidate's, with axes and order as the reference's.
         labels: one per sample, ``None`` where unknown; of the kind that the metric asks for.
+        names: of the samples, for messages; none where nobody knows them.
     """
 
     index: Sequence[int]
     reference: Sequence[Array]
     candidate: Sequence[Array]
     labels: Sequence[Any]
+    names: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

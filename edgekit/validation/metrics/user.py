@@ -84,8 +84,9 @@ class UserMetric:
             named = result if isinstance(result, Mapping) else {self.name: result}
             numbers = {str(key): float(value) for key, value in named.items()}
         except Exception as error:
+            sample = batch.names[place] if batch.names else batch.index[place]
             raise UsageError(
-                f"The metric {self.name} failed on sample {batch.index[place]}: {error!r}",
+                f"The metric {self.name} failed on sample {sample}: {error!r}",
                 cure="It is called as function(reference, candidate, label) and returns a number "
                 "or numbers by name.",
             ) from error
