@@ -17,7 +17,8 @@ from edgekit.quantize.grids import (
 )
 from edgekit.quantize.integer_ops.care import Care, take_care
 from edgekit.quantize.integer_ops.emitted import IntegerResult, make_integer
-from edgekit.quantize.integer_ops.graphs import make_outputs_unsigned
+from edgekit.quantize.integer_ops.graphs import make_outputs_unsigned, type_unread_parts
+from edgekit.quantize.integer_ops.padding import pad_within_ranges
 from edgekit.quantize.integer_ops.rewrites import rewrite, tied
 from edgekit.quantize.layers import find_layers
 from edgekit.quantize.observe import Ranges
@@ -94,6 +95,8 @@ def emit(
     loaded = read(model)
     _refuse_what_cannot_be_right(loaded, scheme)
     ranges = None if ranges is None else {**ranges, **stated(loaded)}
+    calibrated = scheme in CALIBRATED_SCHEMES
+    ranges, padded = pad_within_ranges(loaded, ranges) if calibrated else (ranges, [])
     integer = scheme in INT8_SCHEMES.values()
     changes = rewrite(loaded) if integer else []
     asked, care = exceptions, Care(ranges=dict(ranges or {}))
@@ -103,7 +106,7 @@ def emit(
         changes += care.changed
     bits = 16 if scheme == "int16x8" or exceptions.sixteen else 8
     raised = make_room(loaded, _usable(ranges or {}), bits=bits)
-    if bits == 16 or changes or raised:
+    if bits == 16 or changes or raised or padded:
         model = output.with_suffix(".float")
         _allow_any_scale(loaded)
         write(loaded, model)
@@ -112,7 +115,7 @@ def emit(
     if exceptions != NO_EXCEPTIONS:
         _set_exceptions(engine, loaded, scheme, exceptions)
     statistics = None
-    if scheme in CALIBRATED_SCHEMES:
+    if calibrated:
         if ranges is None:
             raise ValueError(f"{scheme} needs ranges")
         ranges = tied(loaded, ranges) if integer else ranges
@@ -129,9 +132,11 @@ def emit(
     output.write_bytes(result.quantized_model)
     outcome = IntegerResult()
     quantized = read(output)
+    typed = type_unread_parts(quantized)
     if integer and ranges is not None:
         outcome = make_integer(quantized, _usable(ranges), exceptions.hold, care.reasons)
-    outcome.touched |= scheme == "int8-uint8-io" and make_outputs_unsigned(quantized)
+    unsigned = scheme == "int8-uint8-io" and make_outputs_unsigned(quantized)
+    outcome.touched |= typed or unsigned
     if asked == NO_EXCEPTIONS and not outcome.touched:
         _refuse_untouched(quantized, scheme)
     if raise_versions(quantized) or outcome.touched:
