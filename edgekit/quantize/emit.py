@@ -18,6 +18,7 @@ from edgekit.quantize.grids import (
 from edgekit.quantize.integer_ops.care import Care, take_care
 from edgekit.quantize.integer_ops.emitted import IntegerResult, make_integer
 from edgekit.quantize.integer_ops.graphs import make_outputs_unsigned, type_unread_parts
+from edgekit.quantize.integer_ops.operands import expand_constants
 from edgekit.quantize.integer_ops.padding import pad_within_ranges
 from edgekit.quantize.integer_ops.rewrites import rewrite, tied
 from edgekit.quantize.layers import find_layers
@@ -96,7 +97,8 @@ def emit(
     _refuse_what_cannot_be_right(loaded, scheme)
     ranges = None if ranges is None else {**ranges, **stated(loaded)}
     calibrated = scheme in CALIBRATED_SCHEMES
-    ranges, padded = pad_within_ranges(loaded, ranges) if calibrated else (ranges, [])
+    ranges, reshaped = pad_within_ranges(loaded, ranges) if calibrated else (ranges, [])
+    reshaped += expand_constants(loaded) if calibrated else []
     integer = scheme in INT8_SCHEMES.values()
     changes = rewrite(loaded) if integer else []
     asked, care = exceptions, Care(ranges=dict(ranges or {}))
@@ -106,7 +108,7 @@ def emit(
         changes += care.changed
     bits = 16 if scheme == "int16x8" or exceptions.sixteen else 8
     raised = make_room(loaded, _usable(ranges or {}), bits=bits)
-    if bits == 16 or changes or raised or padded:
+    if bits == 16 or changes or raised or reshaped:
         model = output.with_suffix(".float")
         _allow_any_scale(loaded)
         write(loaded, model)

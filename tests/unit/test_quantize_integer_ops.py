@@ -565,3 +565,29 @@ def test_a_part_that_nobody_reads_has_the_type_of_the_others(
     for delegate in (True, False):
         (got,) = run(output, picture, delegate=delegate)
         assert sqnr_db(wanted, got) > 30
+
+
+@pytest.mark.parametrize("scheme", ["int8", "int16x8"])
+@pytest.mark.parametrize("shape", [(), (1,), (4,), (8, 1)])
+@pytest.mark.parametrize("kind", ["MAXIMUM", "SELECT_V2"])
+def test_constants_with_fewer_axes_than_the_output(
+    tmp_path: Path, kind: str, shape: tuple[int, ...], scheme: Scheme
+) -> None:
+    net = Net(*SHAPE)
+    first = net.conv(net.image, "first", 4)
+    values = np.linspace(-0.2, 0.3, int(np.prod(shape)), dtype=np.float32).reshape(shape)
+    inputs = [first, net.constant("floor", values)]
+    if kind == "SELECT_V2":
+        chosen = net.graph.add_tensor("chosen", SHAPE, "bool")
+        options = schema.GreaterOptionsT()
+        net.graph.insert_operator(1, "GREATER", [*inputs], [chosen], options=options)
+        made = net.operator(kind, [chosen, *inputs], "made", SHAPE, schema.SelectV2OptionsT())
+    else:
+        made = net.operator(kind, inputs, "made", SHAPE, schema.MaximumMinimumOptionsT())
+    path = net.save(tmp_path / "float.tflite", net.conv(made, "last", 3))
+    output, _ = emitted(path, scheme=scheme)
+    picture = 2 * photos(6, *SHAPE[1:])[:1]
+    (wanted,) = invoke(path, picture)
+    for delegate in (True, False):
+        (got,) = run(output, picture, delegate=delegate)
+        assert sqnr_db(wanted, got) > 28
