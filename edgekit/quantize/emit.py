@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
@@ -18,6 +18,7 @@ from edgekit.quantize.grids import (
 from edgekit.quantize.integer_ops.care import Care, take_care
 from edgekit.quantize.integer_ops.emitted import IntegerResult, make_integer
 from edgekit.quantize.integer_ops.graphs import make_outputs_unsigned, type_unread_parts
+from edgekit.quantize.integer_ops.norms import variance_chains
 from edgekit.quantize.integer_ops.operands import expand_constants
 from edgekit.quantize.integer_ops.padding import pad_within_ranges
 from edgekit.quantize.integer_ops.rewrites import rewrite, tied
@@ -54,6 +55,11 @@ class Exceptions:
         if self.only is not None:
             return name not in self.only
         return name in self.floating or name in self.sixteen
+
+    def with_whole(self, chains: Iterable[tuple[str, ...]]) -> Exceptions:
+        """These, and all of each chain of which an operator is left in float."""
+        torn = [chain for chain in chains if self.floating.intersection(chain)]
+        return replace(self, floating=self.floating.union(*torn))
 
     def joined(self, care: Care) -> Exceptions:
         """These, and those that care asks for; float wins over 16 bits."""
@@ -101,6 +107,7 @@ def emit(
     reshaped += expand_constants(loaded) if calibrated else []
     integer = scheme in INT8_SCHEMES.values()
     changes = rewrite(loaded) if integer else []
+    exceptions = exceptions.with_whole(variance_chains(loaded))
     asked, care = exceptions, Care(ranges=dict(ranges or {}))
     if integer and ranges is not None:
         care = take_care(loaded, ranges, exceptions.hold)
