@@ -591,3 +591,12 @@ def test_constants_with_fewer_axes_than_the_output(
     for delegate in (True, False):
         (got,) = run(output, picture, delegate=delegate)
         assert sqnr_db(wanted, got) > 28
+
+
+def test_such_a_padding_is_not_named_as_the_float_one(tmp_path: Path) -> None:
+    """`edgekit explain` pairs tensors by name, and would call the other constant damaged."""
+    net = Net(*SHAPE)
+    pooled = padded_pool(net, net.conv(net.image, "first", 4), np.array(-np.inf, np.float32))
+    path = net.save(tmp_path / "float.tflite", pooled)
+    output, _ = emitted(path, scheme="int8")
+    assert "padded" not in {tensor.name for tensor in read(output).main.tensors}

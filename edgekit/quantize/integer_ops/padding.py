@@ -52,6 +52,8 @@ def pad_within_ranges(model: Model, ranges: Ranges | None) -> tuple[Ranges | Non
         if value is None or source is None:
             continue
         if output.index in below and source.name in found:
+            # Under another name: what compares with the float file must not take it for the same.
+            output.raw.name = f"{output.name}/lowest"
             found[output.name] = found[source.name]
             value = found[source.name][0]
         elif operator.inputs[2] is not None and operator.inputs[2].shape == ():
