@@ -212,7 +212,8 @@ class OutputParity:
 class ParityReport:
     """A candidate against a reference on the same inputs.
 
-    ``data`` is the digest of the inputs, or the word ``synthetic``.
+    ``data`` is the digest of the inputs, or the word ``synthetic``. ``figures`` are those of the
+    model's task, where a gate asks for one.
     """
 
     reference: str
@@ -223,6 +224,7 @@ class ParityReport:
     bindings: tuple[Binding, ...] = ()
     accuracy: float | None = None
     reference_accuracy: float | None = None
+    figures: dict[str, float] = field(default_factory=dict)
 
     @property
     def worst_output(self) -> OutputParity:

@@ -105,7 +105,7 @@ def _table(result: ConversionResult) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     measured = {name for file in result.files for name in file.metrics}
     columns = {name: column for name, column in _COLUMNS.items() if name in measured}
-    table.add_column("file", no_wrap=True)
+    table.add_column("file", overflow="fold")  # gives way first where the terminal is narrow
     for heading, _ in columns.values():
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("ver-\ndict", no_wrap=True)
@@ -123,8 +123,9 @@ def _ladder(result: ConversionResult) -> Table:
 
     title = "Accuracy budget: what was tried"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    for heading in ("rung", "effort", "not in 8 bits"):
-        table.add_column(heading)
+    for heading in ("rung", "effort"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("layers not\nin 8 bits", justify="right")
     rows = [list(rung.metrics.values()) for rung in result.ladder]
     measured = {name for row in rows for metrics in row for name in metrics}
     columns = {name: column for name, column in _COLUMNS.items() if name in measured}
@@ -134,7 +135,7 @@ def _ladder(result: ConversionResult) -> Table:
     for rung, row in zip(result.ladder, rows, strict=True):
         worst = min(row, key=lambda metrics: metrics.get("sqnr_db", 0.0))
         figures = [_figure(worst.get(name), form) for name, (_, form) in columns.items()]
-        kept = f"{len(rung.kept)} layers" if rung.kept else "–"
+        kept = str(len(rung.kept)) if rung.kept else "–"
         holds = "[green]yes[/]" if rung.passed else "[bold red]no[/]"
         table.add_row(str(rung.number), rung.effort, kept, *figures, holds)
     return table

@@ -89,9 +89,14 @@ _RESULT = [
         help="Repeatable: a pass to leave out of the preparation for int8.",
     ),
     _option("--keep-prepared", is_flag=True, help="Also write the prepared float model."),
-    _option("--max-drop", help="Accuracy budget of int8: top-1 that may be lost, such as 1%."),
+    _option(
+        "--max-drop",
+        help="Accuracy budget of int8: top-1, or what the task has, that may be lost: 1%.",
+    ),
     _option("--min-sqnr", type=float, help="Accuracy budget of int8, in dB."),
-    _option("--min-agreement", help="Accuracy budget of int8: same top-1, such as 98%."),
+    _option(
+        "--min-agreement", help="Accuracy budget of int8: decisions that must stay, such as 98%."
+    ),
     _option("--keep-float", multiple=True, help="Repeatable: an operator of int8 left in float."),
     _option("--keep-int16", multiple=True, help="Repeatable: one with 16-bit activations."),
     _option(

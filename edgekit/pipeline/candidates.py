@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ def measure(
     work: Path,
     told: Sequence[dict[str, Any]] = (),
     parts: Mapping[str, Sequence[tuple[int, int, int]]] | None = None,
+    figures: Callable[[Sequence[Binding], Sequence[Path]], dict[str, float]] | None = None,
 ) -> tuple[ParityReport, tuple[Binding, ...]]:
     """Run a file on the parity samples and compare it with the reference.
 
@@ -41,6 +43,8 @@ def measure(
         work: a folder for the outputs.
         told: what the converter says about the inputs' axes.
         parts: of the reference's outputs that mix ranges, see `edgekit.pipeline.parts`.
+        figures: gives those of the task for the outputs' bindings and stacks, where they are asked
+            for.
 
     Returns:
         The report, and how the inputs were bound (in the file's order).
@@ -56,6 +60,7 @@ def measure(
     bindings = _settle(artifact, reference, workshop, choices, outputs, work)
     files = _run(artifact, reference, workshop, bindings, work, title=f"Comparing {name}")
     outputs, files = assemble(read_contract(artifact), outputs, files)
+    aligned = align_files(reference, outputs, files)
     report = compare(
         reference="framework",
         candidate=name,
@@ -63,10 +68,12 @@ def measure(
         samples=reference.data.parity.ids,
         reference_files=reference.files,
         candidate_files=files,
-        bindings=align_files(reference, outputs, files),
+        bindings=aligned,
         labels=reference.labels,
         parts=parts,
     )
+    if figures is not None:
+        report = replace(report, figures=figures(aligned, files))
     return report, bindings
 
 
@@ -150,8 +157,6 @@ def _settle(
 
 def numbered(bindings: Sequence[Binding]) -> list[Binding]:
     """The bindings with their places filled in."""
-    from dataclasses import replace
-
     return [replace(binding, index=index) for index, binding in enumerate(bindings)]
 
 

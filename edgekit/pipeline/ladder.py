@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.errors import UsageError
+from edgekit.pipeline.budget import BUDGET_METRICS
 from edgekit.results import Advice, FileResult, KeptLayer, Rung
 from edgekit.types import Effort
 
@@ -111,10 +112,11 @@ def _refuse_unmeasured(files: Sequence[FileResult]) -> None:
     """A gate on what cannot be measured would send the climb to the end for nothing."""
     for file in files:
         for result in file.verdict.gates:
-            if result.gate.metric == "drop" and result.state == "not measured":
+            if result.gate.metric in BUDGET_METRICS and result.state == "not measured":
                 raise UsageError(
-                    "--max-drop needs a model whose first output is scores of classes.",
-                    cure="State the budget as --min-sqnr instead.",
+                    "--max-drop and --min-agreement need a first output that is scores of classes, "
+                    "or a stated task.",
+                    cure="State the budget as --min-sqnr, or what the output means with --task.",
                 )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from edgekit.config import Config, load_config, read_labels
 from edgekit.contract import Task
 from edgekit.errors import DataError, UsageError
+from edgekit.pipeline import budget
 from edgekit.pipeline.request import ConversionRequest
 from edgekit.provenance.lock import LOCK_NAME
 from edgekit.quantize.ranges import parse_method
@@ -84,18 +84,17 @@ class Plan:
     @property
     def has_budget(self) -> bool:
         """Whether the int8 schemes climb the ladder."""
-        request = self.request
-        return any(
-            limit is not None
-            for limit in (request.max_drop, request.min_sqnr, request.min_agreement)
-        )
+        return budget.is_stated(self.request)
 
     def gates_of(self, scheme: Scheme, task: Task | None) -> tuple[Gate, ...]:
         """The gates of the file of a scheme."""
         request = self.request
         # A budget or a flag may ask for layers in float; what was asked for is no fault.
         allow_float = request.allow_float_ops or self.has_budget or bool(request.keep_float)
-        return gates.for_file(scheme, task, self.gates, allow_float=allow_float)
+        stated = list(self.gates)
+        if scheme in INT8_SCHEMES.values():
+            stated += ((scheme, gate) for gate in budget.budget_gates(request, task))
+        return gates.for_file(scheme, task, stated, allow_float=allow_float)
 
     def describe(self) -> dict[str, Any]:
         """The plan as plain data, for ``--dry-run``."""
@@ -208,30 +207,8 @@ def _schemes(request: ConversionRequest) -> tuple[Scheme, ...]:
             cure=f"Add --scheme int8, or name {INT8_SCHEMES[request.io_dtype]} with --scheme.",
         )
     made = tuple(dict.fromkeys(_with_borders(request, scheme) for scheme in schemes))
-    _check_int8_wishes(request, made)
+    budget.check_int8_wishes(request, made)
     return made
-
-
-def _check_int8_wishes(request: ConversionRequest, schemes: Sequence[Scheme]) -> None:
-    """The budget and single layers' precision are about int8 files made with real data."""
-    budget = {
-        "--max-drop": request.max_drop,
-        "--min-sqnr": request.min_sqnr,
-        "--min-agreement": request.min_agreement,
-    }
-    stated = [flag for flag, limit in budget.items() if limit is not None]
-    if stated and request.synthetic:
-        raise UsageError(
-            f"{stated[0]} cannot be held with random inputs.",
-            cure="Give real inputs with --calibration.",
-        )
-    stated += ["--keep-float"] * bool(request.keep_float)
-    stated += ["--keep-int16"] * bool(request.keep_int16)
-    if stated and not set(schemes) & set(INT8_SCHEMES.values()):
-        raise UsageError(
-            f"{stated[0]} is about int8, which is not among the schemes.",
-            cure="Add --scheme int8.",
-        )
 
 
 def _with_borders(request: ConversionRequest, scheme: Scheme) -> Scheme:
@@ -248,17 +225,4 @@ def _gates(
     """
     asked = ("target_violations <= 0",) if fits else ()
     stated = map(gates.parse, (*asked, *config.gates, *request.gates))
-    mine = [(only and _with_borders(request, only), gate) for only, gate in stated]
-    return *mine, *_budget(request)
-
-
-def _budget(request: ConversionRequest) -> Iterator[tuple[Scheme, Gate]]:
-    """The accuracy budget as gates of the int8 schemes."""
-    for scheme in INT8_SCHEMES.values():
-        if request.max_drop is not None:
-            yield scheme, Gate(metric="drop", comparison="<=", limit=request.max_drop)
-        if request.min_sqnr is not None:
-            yield scheme, Gate(metric="sqnr_db", comparison=">=", limit=request.min_sqnr)
-        if request.min_agreement is not None:
-            limit = request.min_agreement
-            yield scheme, Gate(metric="top1_agreement", comparison=">=", limit=limit)
+    return tuple((only and _with_borders(request, only), gate) for only, gate in stated)

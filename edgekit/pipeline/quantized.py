@@ -9,8 +9,9 @@ from typing import Any
 
 from edgekit import sources
 from edgekit.calibration.checks import listing
-from edgekit.errors import ConversionError
+from edgekit.errors import ConversionError, DataError, SetupError, UsageError
 from edgekit.pipeline import candidates
+from edgekit.pipeline.figures import task_figures
 from edgekit.pipeline.file_contract import file_contract
 from edgekit.pipeline.floats import FloatFile
 from edgekit.pipeline.ladder import Batch, Setting, as_tables, climb
@@ -28,7 +29,9 @@ from edgekit.toolchain.workshop import Workshop
 from edgekit.types import (
     INT8_SCHEMES,
     Artifact,
+    Binding,
     Effort,
+    Gate,
     LatencyReport,
     ParityReport,
     Scheme,
@@ -224,10 +227,14 @@ class _Making:
         advice = tuple(_named(one, self.reference.data.calibration.ids) for one in tables)
         notes = [f"{one.code}: {one.message}" for one in advice if one.warning]
         for note in (*notes, *mixed.notes()):
-            if note not in self._told:
-                self._told.add(note)
-                self.workshop.progress.note(note)
+            self._tell(note)
         return advice
+
+    def _tell(self, note: str) -> None:
+        """Once only, however many files are made."""
+        if note not in self._told:
+            self._told.add(note)
+            self.workshop.progress.note(note)
 
     def _finish(self, scheme: Scheme, folder: Path, mixed: Mixed) -> _Made:
         floating = self.floating
@@ -257,6 +264,7 @@ class _Making:
                 for binding in floating.bindings
             ],
             parts=of_reference(mixed.outputs, floating.parity.bindings),
+            figures=self._figures if self._asks_for_figures(scheme) else None,
         )
         return _Made(scheme=scheme, path=path, summary=summarize(path), parity=parity)
 
@@ -279,6 +287,7 @@ class _Making:
             integer_share=made.summary.integer_share,
             target_violations=violations,
         )
+        measured |= made.parity.figures
         return FileResult(
             scheme=made.scheme,
             artifact=Artifact(
@@ -291,16 +300,27 @@ class _Making:
             ),
             parity=made.parity,
             latency=latency,
-            verdict=gates.judge(
-                self.plan.gates_of(made.scheme, self.reference.contract.task),
-                measured,
-                reasons=whys,
-            ),
+            verdict=gates.judge(self._gates(made.scheme), measured, reasons=whys),
             metrics=measured,
             integer_share=made.summary.integer_share,
             float_ops=tuple(sorted({op.op for op in made.summary.float_ops})),
             kept_float=kept,
         )
+
+    def _asks_for_figures(self, scheme: Scheme) -> bool:
+        return any(gate.metric in gates.TASK_METRICS for gate in self._gates(scheme))
+
+    def _figures(self, bindings: Sequence[Binding], files: Sequence[Path]) -> dict[str, float]:
+        try:
+            return task_figures(self.reference, bindings, files)
+        except (UsageError, DataError, SetupError) as error:
+            if self.plan.has_budget:
+                raise
+            self._tell(f"The task's figures were not measured: {error.cause}")
+            return {}
+
+    def _gates(self, scheme: Scheme) -> tuple[Gate, ...]:
+        return self.plan.gates_of(scheme, self.reference.contract.task)
 
     def _lineage(self) -> tuple[Step, ...]:
         """The conversion, and the quantization that made the file: the last one so far."""
@@ -309,7 +329,7 @@ class _Making:
 
     def _failed(self, scheme: Scheme, why: str) -> FileResult:
         plan = self.plan
-        wanted = plan.gates_of(scheme, self.reference.contract.task)
+        wanted = self._gates(scheme)
         unmet = gates.judge(wanted, {gate.metric: float("nan") for gate in wanted})
         return FileResult(
             scheme=scheme,

@@ -10,10 +10,12 @@ from edgekit import calibration
 from edgekit.contract import Contract, InputContract
 from edgekit.errors import ModelError
 from edgekit.pipeline.plan import Plan
+from edgekit.quantize.emit import refuse_bad_source
 from edgekit.resolve import resolve
 from edgekit.results import DataReport
 from edgekit.runners.litert import LITERT
 from edgekit.tflite.metadata import read_contract
+from edgekit.tflite.model import read
 from edgekit.tflite.summary import summarize
 from edgekit.toolchain.workshop import Workshop
 from edgekit.types import TensorSpec
@@ -206,6 +208,7 @@ def _require_float(path: Path) -> None:
             f"{path} is quantized already.",
             cure="Start from the float file: quantizing twice only adds error.",
         )
+    refuse_bad_source(read(path))
 
 
 def _specs(tables: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
@@ -17,7 +17,10 @@ from edgekit.quantize.grids import (
 )
 from edgekit.quantize.integer_ops.care import Care, take_care
 from edgekit.quantize.integer_ops.emitted import IntegerResult, make_integer
-from edgekit.quantize.integer_ops.graphs import make_outputs_unsigned
+from edgekit.quantize.integer_ops.graphs import make_outputs_unsigned, type_unread_parts
+from edgekit.quantize.integer_ops.norms import variance_chains
+from edgekit.quantize.integer_ops.operands import expand_constants
+from edgekit.quantize.integer_ops.padding import pad_within_ranges
 from edgekit.quantize.integer_ops.rewrites import rewrite, tied
 from edgekit.quantize.layers import find_layers
 from edgekit.quantize.observe import Ranges
@@ -52,6 +55,11 @@ class Exceptions:
         if self.only is not None:
             return name not in self.only
         return name in self.floating or name in self.sixteen
+
+    def with_whole(self, chains: Iterable[tuple[str, ...]]) -> Exceptions:
+        """These, and all of each chain of which an operator is left in float."""
+        torn = [chain for chain in chains if self.floating.intersection(chain)]
+        return replace(self, floating=self.floating.union(*torn))
 
     def joined(self, care: Care) -> Exceptions:
         """These, and those that care asks for; float wins over 16 bits."""
@@ -94,8 +102,12 @@ def emit(
     loaded = read(model)
     _refuse_what_cannot_be_right(loaded, scheme)
     ranges = None if ranges is None else {**ranges, **stated(loaded)}
+    calibrated = scheme in CALIBRATED_SCHEMES
+    ranges, reshaped = pad_within_ranges(loaded, ranges) if calibrated else (ranges, [])
+    reshaped += expand_constants(loaded) if calibrated else []
     integer = scheme in INT8_SCHEMES.values()
     changes = rewrite(loaded) if integer else []
+    exceptions = exceptions.with_whole(variance_chains(loaded))
     asked, care = exceptions, Care(ranges=dict(ranges or {}))
     if integer and ranges is not None:
         care = take_care(loaded, ranges, exceptions.hold)
@@ -103,7 +115,7 @@ def emit(
         changes += care.changed
     bits = 16 if scheme == "int16x8" or exceptions.sixteen else 8
     raised = make_room(loaded, _usable(ranges or {}), bits=bits)
-    if bits == 16 or changes or raised:
+    if bits == 16 or changes or raised or reshaped:
         model = output.with_suffix(".float")
         _allow_any_scale(loaded)
         write(loaded, model)
@@ -112,7 +124,7 @@ def emit(
     if exceptions != NO_EXCEPTIONS:
         _set_exceptions(engine, loaded, scheme, exceptions)
     statistics = None
-    if scheme in CALIBRATED_SCHEMES:
+    if calibrated:
         if ranges is None:
             raise ValueError(f"{scheme} needs ranges")
         ranges = tied(loaded, ranges) if integer else ranges
@@ -129,9 +141,11 @@ def emit(
     output.write_bytes(result.quantized_model)
     outcome = IntegerResult()
     quantized = read(output)
+    typed = type_unread_parts(quantized)
     if integer and ranges is not None:
         outcome = make_integer(quantized, _usable(ranges), exceptions.hold, care.reasons)
-    outcome.touched |= scheme == "int8-uint8-io" and make_outputs_unsigned(quantized)
+    unsigned = scheme == "int8-uint8-io" and make_outputs_unsigned(quantized)
+    outcome.touched |= typed or unsigned
     if asked == NO_EXCEPTIONS and not outcome.touched:
         _refuse_untouched(quantized, scheme)
     if raise_versions(quantized) or outcome.touched:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from edgekit.errors import DataError
+from edgekit.quantize.integer_ops.padding import padded_below
 from edgekit.tflite.model import Model, Subgraph, read, write
 
 if TYPE_CHECKING:
@@ -165,10 +166,12 @@ def _observe_group(
     expose_results(model, observed, names)
     interpreter = _open(observed, threads)
     inputs = interpreter.get_input_details()
+    # The lowest float there is says nothing about a range; emission knows what to do about it.
+    padded = {operator.outputs[0].name for operator in padded_below(read(model))}
     watched = [
         (detail["name"], interpreter.tensor(detail["index"]))
         for detail in [*inputs, *interpreter.get_output_details()]
-        if detail["dtype"] is np.float32
+        if detail["dtype"] is np.float32 and detail["name"] not in padded
     ]
     given = {detail["name"] for detail in inputs}
     histograms: dict[str, _Growing] = {name: _Growing(bins) for name, _ in watched}
@@ -193,7 +196,8 @@ def _not_finite(name: str, number: int, *, is_input: bool) -> DataError:
         )
     return DataError(
         f"The tensor {name} becomes NaN or infinite on calibration sample {number}.",
-        cure="Look at that sample, and at the preprocessing.",
+        cure="Look at that sample, at the preprocessing, and at what the model does there: a mask "
+        "of minus infinity, say, or a division by zero.",
     )
 
 

@@ -26,6 +26,7 @@ from typing import Literal, TypeAlias
 
 from edgekit.errors import ConversionError
 from edgekit.quantize.emit import Exceptions, emit
+from edgekit.quantize.integer_ops.norms import variance_chains
 from edgekit.quantize.judge import EQUAL_DB, Judge, Judgement
 from edgekit.quantize.observe import Ranges
 from edgekit.tflite.dtypes import FLOAT_TYPES
@@ -162,7 +163,8 @@ def find_layers(model: Path, ranges: Ranges, work: Path) -> list[LayerSensitivit
 
     A layer is an operator that computes in float in the model and in integers in its int8 file.
     Operators that only move values count with the layer that reads them, such as the padding before
-    a convolution, and where there is none with the layer before.
+    a convolution, and where there is none with the layer before. A variance counts with its root:
+    with one in integers and the other in float, a zero would become infinite.
 
     Raises:
         ConversionError: int8 is impossible for this model as a whole, or changes nothing in it.
@@ -171,13 +173,16 @@ def find_layers(model: Path, ranges: Ranges, work: Path) -> list[LayerSensitivit
     left = {kept.output for kept in outcome.left}
     graph = read(model).main
     changed = [op for op in graph.operators if _is_float(op) and op.outputs[0].name not in left]
-    layers = [op for op in changed if op.name not in _MOVES]
+    steps = _variance_steps(model)
+    layers = [op for op in changed if op.name not in _MOVES and op.outputs[0].name not in steps]
     if not layers:
         raise ConversionError(
             f"int8 changes no operator of {model.name}.",
             cure="Look at its operators with: edgekit inspect",
         )
     owners = _owners(graph, layers, [op for op in changed if op.name in _MOVES])
+    by_name = {op.outputs[0].name: op.index for op in changed}
+    owners |= {by_name[name]: by_name[root] for name, root in steps.items() if name in by_name}
     return [
         LayerSensitivity(
             place=place,
@@ -190,6 +195,12 @@ def find_layers(model: Path, ranges: Ranges, work: Path) -> list[LayerSensitivit
         )
         for place, layer in enumerate(layers, 1)
     ]
+
+
+def _variance_steps(model: Path) -> dict[str, str]:
+    """The operators of variances before the root, by their outputs, with that of the root."""
+    chains = variance_chains(read(model))
+    return {name: chain[0] for chain in chains for name in chain[1:]}
 
 
 def _is_float(operator: Operator) -> bool:

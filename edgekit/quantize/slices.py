@@ -2,7 +2,8 @@
 
 A slice of a CONCATENATION or PACK is one of its inputs or a slice of it; RESHAPE and TRANSPOSE that
 leave the sliced axis whole, and arithmetic value by value, can be done after the slice. So a slice
-moves up until it meets the tensor that holds exactly its values.
+moves up until it meets the tensor that holds exactly its values, or arithmetic whose constant is
+what makes the values differ: what that reads has one range, and is cut by a SLICE.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ _VALUE_BY_VALUE = frozenset(
     }
 )
 """Operators that compute each value from those at its place alone."""
+_JUMP = 4.0
+"""Neighbouring entries of a constant that differ by this factor make products of other ranges."""
+_MOST_JUMPS = 4
+"""A constant with more of them, as one with a gain for each channel, joins nothing."""
 
 
 @dataclass(frozen=True)
@@ -144,11 +149,38 @@ class Slicer:
                 inputs.append(tensor)
             elif tensor.is_constant:
                 inputs.append(self._part_of_constant(tensor, own, start, size))
+            elif len(boundaries(tensor, own)) == 2:  # joined nowhere further up
+                inputs.append(self._slice(operator, tensor, own, start, size))
             elif (part := self.take(tensor, own, start, size)) is not None:
                 inputs.append(part)
             else:
                 return None
         return self._again(operator, inputs, axis, start, _with_size(whole.shape, axis, size))
+
+    def _slice(self, reader: Operator, tensor: Tensor, axis: int, start: int, size: int) -> Tensor:
+        """A SLICE of what an operator reads; the same one for all operators that want it."""
+        from ai_edge_litert.schema_py_generated import SliceOptionsT
+
+        key = (tensor.index, axis, start, size)
+        if key not in self._made:
+            name = f"{tensor.name}/{axis}_{start}_{size}"
+            begins, sizes = [0] * len(tensor.shape), [-1] * len(tensor.shape)
+            begins[axis], sizes[axis] = start, size
+            places = [
+                self._constant(f"{name}/begin", begins),
+                self._constant(f"{name}/size", sizes),
+            ]
+            inputs = [tensor, *places]
+            shape = _with_size(tensor.shape, axis, size)
+            result = self._graph.add_tensor(name, shape, tensor.dtype)
+            place = self._place(reader)
+            self._graph.insert_operator(place, "SLICE", inputs, [result], options=SliceOptionsT())
+            self._made[key] = result
+        return self._made[key]
+
+    def _place(self, operator: Operator) -> int:
+        raws = self._graph.raw.operators
+        return next(number for number, raw in enumerate(raws) if raw is operator.raw)
 
     def _part_of_constant(self, tensor: Tensor, axis: int, start: int, size: int) -> Tensor:
         import numpy as np
@@ -170,11 +202,13 @@ class Slicer:
         """The same operator for a slice of what it computed, with its own options if none come."""
         name = f"{operator.outputs[0].name}/{axis}_{start}_{shape[axis]}"
         result = self._graph.add_tensor(name, shape, operator.outputs[0].dtype)
-        place = next(
-            number for number, raw in enumerate(self._graph.raw.operators) if raw is operator.raw
-        )
         added = self._graph.insert_operator(
-            place, operator.name, inputs, [result], version=operator.version, options=options
+            self._place(operator),
+            operator.name,
+            inputs,
+            [result],
+            version=operator.version,
+            options=options,
         )
         if options is None and operator.name != "RESHAPE":  # whose options repeat the old shape
             added.raw.builtinOptions = operator.raw.builtinOptions
@@ -191,6 +225,8 @@ def boundaries(
     tensor: Tensor, axis: int, known: dict[tuple[int, int], list[int]] | None = None
 ) -> list[int]:
     """Where, along an axis, one joined tensor ends and the next begins; 0 and the size included.
+
+    A factor that changes its magnitude joins too: pixels and shares of 1, say.
 
     Args:
         tensor: any.
@@ -215,8 +251,29 @@ def _boundaries(
     if operator.name == "PACK" and axis == _joined_axis(operator):
         yield from range(tensor.shape[axis])
         return
+    if operator.name in ("MUL", "DIV"):
+        yield from _jumps(operator, axis)
     for source, own, offset in _origins(operator, axis):
         yield from (offset + cut for cut in boundaries(source, own, known))
+
+
+def _jumps(operator: Operator, axis: int) -> list[int]:
+    """Where, along an axis, a constant operand goes from one magnitude to another."""
+    import numpy as np
+
+    found: list[int] = []
+    for tensor in operator.inputs:
+        if tensor is None or not tensor.is_constant:
+            continue
+        own = _broadcast_axis(tensor, operator.outputs[0], axis)
+        if own is None:
+            continue
+        rows = np.moveaxis(np.abs(tensor.data()), own, 0).reshape(tensor.shape[own], -1)
+        largest = rows.max(axis=1)
+        if largest.min() > 0:
+            ratios = np.abs(np.diff(np.log(largest)))
+            found += (np.flatnonzero(ratios >= np.log(_JUMP)) + 1).tolist()
+    return found if len(found) <= _MOST_JUMPS else []
 
 
 def _origins(operator: Operator, axis: int) -> Iterator[tuple[Tensor, int, int]]:

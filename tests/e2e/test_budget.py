@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,10 @@ import edgekit
 from edgekit.errors import UsageError
 from edgekit.results import ConversionResult, FileResult
 from edgekit.types import INT8_SCHEMES
+
+sys.path.append(str(Path(__file__).parents[1] / "unit"))
+
+from quantize_nets import Net, photos
 
 from .conftest import Digits, tflite_outputs
 
@@ -118,6 +123,32 @@ def test_an_easy_budget_is_held_on_the_first_rung(
     assert [rung.effort for rung in result.ladder] == ["fast"]
     gates = {result.gate.metric for result in _only(result).verdict.gates}
     assert gates >= {"drop", "top1_agreement"}
+
+
+def test_pixels_count_where_the_task_is_segmentation(tmp_path: Path) -> None:
+    net = Net(1, 16, 16, 3)
+    layer = net.conv(net.image, "layer", 8, activation="RELU")
+    model = net.save(tmp_path / "net.tflite", net.conv(layer, "planes", 4, kernel=1))
+    images = np.abs(photos(48, 16, 16, 3))
+    np.save(tmp_path / "calibration.npy", images[:32])
+    np.save(tmp_path / "parity.npy", images[32:])
+    result = edgekit.convert(
+        model,
+        calibration=tmp_path / "calibration.npy",
+        parity=tmp_path / "parity.npy",
+        task="segmentation",
+        schemes=["int8-float-io"],
+        max_drop=0.2,
+        output=tmp_path / "out",
+    )
+    file = _only(result)
+    (gate,) = [one for one in file.verdict.gates if one.gate.metric == "pixel_agreement"]
+    assert (gate.state, gate.gate.limit, len(result.ladder)) == ("pass", 0.8, 1)
+    wanted, given = (
+        tflite_outputs(path, images[32:]).argmax(-1) for path in (model, file.artifact.path)
+    )
+    assert file.metrics["pixel_agreement"] == pytest.approx((wanted == given).mean())
+    assert result.ladder[0].metrics["int8-float-io"] == file.metrics
 
 
 @pytest.mark.parametrize("wish", [{"max_drop": 0.01}, {"keep_float": ["x"]}])

@@ -103,12 +103,13 @@ def test_a_scheme_that_cannot_be_written_ends_the_climb():
     assert rungs[0].misses == ("int8: has a loop",)
 
 
-def test_a_drop_that_cannot_be_measured_is_refused_at_once():
+@pytest.mark.parametrize("metric", ["drop", "top1_agreement", "pixel_agreement"])
+def test_a_budget_that_cannot_be_measured_is_refused_at_once(metric: str):
     made: list[Setting] = []
 
     def make(setting: Setting) -> Batch:
         made.append(setting)
-        return Batch(files=(_file(None, 0.01, metric="drop"),))
+        return Batch(files=(_file(None, 0.01, metric=metric),))
 
     with pytest.raises(UsageError, match="--max-drop"):
         climb(make, lambda setting: _LAYERS, ranges="auto", note=lambda text: None)

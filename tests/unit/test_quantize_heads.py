@@ -20,6 +20,7 @@ from edgekit.quantize.engine import quantize
 from edgekit.quantize.observe import observe
 from edgekit.quantize.slices import Slicer, boundaries
 from edgekit.tflite.model import Tensor, read, write
+from edgekit.tflite.summary import summarize
 
 
 def _constant(net: Net, name: str, values: list[int]) -> Tensor:
@@ -217,6 +218,42 @@ def test_arithmetic_after_the_joining_is_done_part_by_part(tmp_path: Path) -> No
     assert [len(names) for names in cut.joins.values()] == [2]
     (whole,), parts = _run(path, stack), _run(cut.model, stack)
     np.testing.assert_array_equal(np.concatenate(parts, axis=-1), whole)
+
+
+@pytest.mark.parametrize("kind", ["MUL", "DIV"])
+def test_a_factor_that_makes_ranges_differ_is_cut_too(tmp_path: Path, kind: str) -> None:
+    """Nothing is joined: of one tensor the factor makes four pixels and three shares of 1."""
+    net = Net(1, 4, 4, 3)
+    shares = net.operator("LOGISTIC", [net.conv(net.image, "conv", 7)], "shares", (1, 4, 4, 7))
+    factor = np.array([320] * 4 + [1] * 3, np.float32)
+    gains = net.constant("gains", factor if kind == "MUL" else 1 / factor)
+    options = {"MUL": schema.MulOptionsT, "DIV": schema.DivOptionsT}[kind]()
+    path = net.save(
+        tmp_path / "float.tflite",
+        net.operator(kind, [shares, gains], "out", shares.shape, options),
+    )
+    stack = photos(16, 4, 4, 3)
+    feeds = feed(tmp_path / "photos.npy", stack)
+    cut = heads.cut(path, feeds, work=tmp_path, mend=True)
+    (whole,), parts = _run(path, stack), _run(cut.model, stack)
+    assert [part.shape[-1] for part in parts] == [4, 3]
+    np.testing.assert_array_equal(np.concatenate(parts, axis=-1), whole)
+
+    output = tmp_path / "int8.tflite"
+    quantize(path, {"int8": output}, feeds=feeds, work=tmp_path, progress=quiet)
+    assert summarize(output).integer_share == 1
+    for wanted, got in zip(parts, _run(output, stack), strict=True):
+        assert _db(wanted, got) > 30
+
+
+def test_a_gain_for_each_channel_joins_nothing(tmp_path: Path) -> None:
+    net = Net(1, 4, 4, 3)
+    gains = net.constant("gains", np.array([1, 9, 1, 9, 1, 9], np.float32))
+    made = net.conv(net.image, "conv", 6)
+    output = net.operator("MUL", [made, gains], "out", made.shape, schema.MulOptionsT())
+    path = net.save(tmp_path / "float.tflite", output)
+    feeds = feed(tmp_path / "photos.npy", photos(4, 4, 4, 3))
+    assert heads.cut(path, feeds, work=tmp_path, mend=True).mixed == ()
 
 
 def test_packed_outputs_are_cut(tmp_path: Path) -> None:

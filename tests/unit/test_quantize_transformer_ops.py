@@ -24,9 +24,10 @@ from edgekit.quantize.emit import NO_EXCEPTIONS, Exceptions, emit
 from edgekit.quantize.engine import quantize
 from edgekit.quantize.integer_ops import care
 from edgekit.quantize.integer_ops.emitted import IntegerResult
-from edgekit.quantize.integer_ops.norms import variances
+from edgekit.quantize.integer_ops.norms import variance_chains, variances
 from edgekit.quantize.integer_ops.rewrites import before_passes
 from edgekit.quantize.observe import observe
+from edgekit.quantize.sensitivity import find_layers
 from edgekit.tflite.model import Tensor, read
 from edgekit.tflite.summary import summarize
 from edgekit.types import Scheme
@@ -314,6 +315,21 @@ def test_variances_have_16_bits_and_the_file_is_all_integers(
     plain, _ = integer(after, stack, "int8")
     (coarse,) = run(plain, fresh, delegate=True)
     assert sqnr_db(wanted, got) > sqnr_db(wanted, coarse) + 2
+
+
+def test_a_variance_and_its_root_leave_8_bits_together(tmp_path: Path) -> None:
+    """With ε lost in integers before a root in float, a silent token would become infinite."""
+    net = Net(*TOKENS)
+    path = net.save(tmp_path / "net.tflite", net.dense(layer_norm(net, net.image), "last", 8))
+    after, stack = before_passes(path, tmp_path), loud_and_quiet(16)
+    (chain,) = variance_chains(read(after))
+    histograms = observe(after, feed(tmp_path / "s.npy", stack), work=tmp_path, progress=quiet)
+    rows = find_layers(after, ranges.choose(histograms, "minmax"), tmp_path)
+    (layer,) = (row for row in rows if row.tensor == chain[0])
+    assert set(chain) <= set(layer.members)
+    assert not {row.tensor for row in rows} & set(chain[1:])
+    _, result = integer(after, stack, "int8", Exceptions(floating=frozenset(chain[:1])))
+    assert {left.output for left in result.left} == set(chain)
 
 
 @pytest.mark.parametrize("root", ["SQRT", "RSQRT"])

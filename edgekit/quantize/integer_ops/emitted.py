@@ -134,7 +134,7 @@ def _obstacle(operator: Operator, ranges: Ranges, excepted: Callable[[str], bool
     name, output = operator.name, name_of(operator)
     kernel = KERNELS.get(name)
     if excepted(output):
-        return "kept in float as asked for"
+        return "kept in float for its accuracy"
     if operator.is_custom:
         return "a custom operator, of which only its own code knows what it computes"
     if kernel is None and name in WITHOUT_KERNEL:

@@ -127,6 +127,29 @@ def make_outputs_unsigned(model: Model) -> bool:
     return found
 
 
+def type_unread_parts(model: Model) -> bool:
+    """Give parts that nobody reads the type and scale of what they are parts of.
+
+    litert-quantizer quantizes tensors for their readers. Without one a part stays in float, and the
+    runtime refuses the whole file.
+
+    Returns:
+        Whether there was any.
+    """
+    graph, changed = model.main, False
+    for operator in graph.operators:
+        if operator.name not in ("SPLIT", "SPLIT_V", "UNPACK"):
+            continue
+        source = operator.inputs[1 if operator.name == "SPLIT" else 0]
+        if source is None or source.quantization is None:
+            continue
+        for part in operator.outputs:
+            if part.dtype == "float32":
+                part.raw.type, part.raw.quantization = source.raw.type, source.raw.quantization
+                changed = True
+    return changed
+
+
 def _redirect(graph: Subgraph, old: int, new: int) -> None:
     """Let every operator read and write ``new`` instead of ``old``."""
     for raw in graph.raw.operators:

@@ -85,19 +85,27 @@ def _is_one(tensor: Tensor) -> bool:
 
 
 def variances(model: Model) -> frozenset[str]:
-    """The operators, by their outputs, from squares over their mean to a root.
+    """The operators, by their outputs, from squares over their mean to a root."""
+    return frozenset(name for chain in variance_chains(model) for name in chain)
 
-    Without those at the graph's ends, whose type is not free.
+
+def variance_chains(model: Model) -> list[tuple[str, ...]]:
+    """The same, one chain for each root, from the root to the squares.
+
+    Without operators at the graph's ends, whose type is not free.
     """
     graph = model.main
     ends = {*graph.raw.inputs, *graph.raw.outputs}
-    return frozenset(
-        step.outputs[0].name
+    chains = (
+        tuple(
+            step.outputs[0].name
+            for step in _towards_squares(graph, operator)
+            if ends.isdisjoint([*step.raw.inputs, *step.raw.outputs])
+        )
         for operator in graph.operators
         if operator.name in _ROOTS
-        for step in _towards_squares(graph, operator)
-        if ends.isdisjoint([*step.raw.inputs, *step.raw.outputs])
     )
+    return [chain for chain in chains if chain]
 
 
 def _towards_squares(graph: Subgraph, root: Operator) -> Iterator[Operator]:

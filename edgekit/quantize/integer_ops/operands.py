@@ -1,0 +1,35 @@
+"""Constant operands in the shapes that litert-quantizer takes."""
+
+from __future__ import annotations
+
+from edgekit.tflite.graph import Operator
+from edgekit.tflite.model import Model
+
+_ONE_SCALE = frozenset({"MAXIMUM", "SELECT_V2"})
+"""Operators whose constants get the scale of their output, and with it its number of axes."""
+
+
+def expand_constants(model: Model) -> list[Operator]:
+    """Give such constants as many axes as the output has, of size 1, as broadcasting reads them.
+
+    litert-quantizer refuses the whole model otherwise ("Ranks of scales …"), and converters write
+    `torch.clamp(x, min=0.1)` with a constant of one axis. A scalar is taken as it is.
+
+    Returns:
+        The operators that read other tensors now.
+    """
+    changed = []
+    for operator in model.main.operators:
+        if operator.name not in _ONE_SCALE:
+            continue
+        rank = len(operator.outputs[0].shape)
+        for place, tensor in enumerate(operator.inputs):
+            if tensor is None or not tensor.is_constant or tensor.dtype != "float32":
+                continue
+            if 0 < len(tensor.shape) < rank:
+                values = tensor.data().reshape((1,) * (rank - len(tensor.shape)) + tensor.shape)
+                name = f"{operator.outputs[0].name}/operand_{place}"
+                added = model.main.add_tensor(name, values.shape, "float32", values)
+                operator.raw.inputs[place] = added.index
+                changed.append(operator)
+    return changed
