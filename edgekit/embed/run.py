@@ -14,7 +14,7 @@ from edgekit.embed import inference
 from edgekit.embed.completion import Stated, complete
 from edgekit.embed.describe import describe
 from edgekit.embed.golden import golden_files
-from edgekit.embed.module import write_module
+from edgekit.embed.module import require_free, write_module
 from edgekit.embed.names import one_line
 from edgekit.embed.raw_pixels import fold_file, require_equal
 from edgekit.embed.render import Target, load_target, render, require_types, wrapper_lines
@@ -22,7 +22,6 @@ from edgekit.embed.resize_cost import ResizeCost, resize_costs
 from edgekit.embed.samples import choose, find_folder, read_pictures
 from edgekit.embed.spec import Delegate, Embedding
 from edgekit.embed.stages import Stages, located, resized, result_of, tensor_of
-from edgekit.errors import UsageError
 from edgekit.tflite.model import read
 from edgekit.tflite.summary import summarize
 from edgekit.toolchain.workshop import Limits, Workshop
@@ -125,11 +124,7 @@ def embed(request: EmbedRequest, progress: Progress) -> EmbedResult:
     """
     target = load_target(request.target)
     original = _described(request, request.file, complete(summarize(request.file), request.stated))
-    if request.output.is_dir() and any(request.output.iterdir()) and not request.force:
-        raise UsageError(
-            f"{request.output} exists already and is not empty.",
-            cure="Choose another --output folder, or replace edgekit's own files with --force.",
-        )
+    require_free(request.output, force=request.force)
     with TemporaryDirectory(prefix="edgekit-embed-") as folder:
         subject = _folded(request, original, Path(folder)) if request.fold_preprocess else original
         require_types(target, subject.spec)
