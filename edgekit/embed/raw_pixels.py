@@ -55,8 +55,8 @@ def fold_file(
         raise UsageError(
             f"{path.name} takes {tensor.dtype}: a normalisation is folded into a float file, "
             "before that is quantized.",
-            cure="Fold the float file and quantize it: edgekit convert FLOAT.tflite --fold-preprocess "
-            "--scheme int8 --io-dtype uint8.",
+            cure="Fold the float file and quantize it: edgekit convert FLOAT.tflite "
+            "--fold-preprocess --scheme int8 --io-dtype uint8.",
         )
     channels = entry.tensor.shape[axes[2]] or 0
     done = fold(model, 0, Normalization.of(entry.preprocess, channels, fed), axes[2])
