@@ -335,6 +335,8 @@ def make_module(
     task: Task | None = None,
     labels: AnyPath | None = None,
     config: AnyPath | None = None,
+    fold_preprocess: bool = False,
+    feed_color: Color = "RGB",
     force: bool = False,
     limits: Limits | None = None,
     progress: Progress | None = None,
@@ -355,6 +357,8 @@ def make_module(
         task: what the first output means.
         labels: a file with class names, one a line.
         config: an ``edgekit.toml``; arguments win over it.
+        fold_preprocess: the module gets a copy of the file that normalises by itself.
+        feed_color: with it: the colours that the copy takes.
         force: replace an earlier module in the folder, never other files.
         limits: on the runtime's time and memory.
         progress: told of steps, fractions and notes.
@@ -376,6 +380,8 @@ def make_module(
         delegate=delegate,
         threads=threads,
         top_k=top_k,
+        fold_preprocess=fold_preprocess,
+        feed_color=feed_color,
         force=force,
         limits=limits or Limits(),
     )

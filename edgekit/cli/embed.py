@@ -62,6 +62,16 @@ class EmbedCommand(ConversionCommand):
 @click.option("--task", type=click.Choice(get_args(Task)), help="What the first output means.")
 @click.option("--labels", type=PATH, help="Class names, one a line.")
 @click.option("--config", type=PATH, help="An edgekit.toml; flags win over it.")
+@click.option(
+    "--fold-preprocess",
+    is_flag=True,
+    help="Give the module a copy of a float file that normalises by itself.",
+)
+@click.option(
+    "--feed-color",
+    type=click.Choice(("RGB", "BGR")),
+    help="With --fold-preprocess: the channel order that the copy takes [RGB].",
+)
 @click.option("--force", is_flag=True, help="Replace an earlier module; never other files.")
 def command(file: Path, **options: Any) -> int:
     """Write a module for an app: FILE.tflite, pre- and postprocessing, golden vectors, a test.
@@ -71,14 +81,21 @@ def command(file: Path, **options: Any) -> int:
     """
     from edgekit.cli.progress import Display
     from edgekit.embed import EmbedRequest, Stated, embed
+    from edgekit.errors import UsageError
 
+    if options["feed_color"] and not options["fold_preprocess"]:
+        raise UsageError(
+            "--feed-color says what pixels a copy with its normalisation folded in takes.",
+            cure="Add --fold-preprocess, or state the model's own order with --color.",
+        )
     request = EmbedRequest(
         file=file,
         **{
             name: options[name]
             for name in ("target", "output", "name", "samples", "golden", "delegate")
         },
-        **{name: options[name] for name in ("threads", "top_k", "force")},
+        **{name: options[name] for name in ("threads", "top_k", "fold_preprocess", "force")},
+        feed_color=options["feed_color"] or "RGB",
         stated=Stated(
             config=options["config"],
             preprocess=preprocess_flags(options),

@@ -40,8 +40,9 @@ def write_module(
         UsageError: the folder holds something already, or a foreign file is in the way.
         SetupError: the folder cannot be written.
     """
+    require_free(output, force=force)
     earlier = _earlier(output)
-    _require_free(output, files, earlier, force=force)
+    _require_own(output, files, earlier)
     with _writable(output), disk_errors(output):
         output.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=output.parent, prefix=".edgekit-embed-") as folder:
@@ -51,6 +52,24 @@ def write_module(
             manifest.write_text(json.dumps(listed, indent=2, ensure_ascii=False) + "\n", "utf-8")
             _move(Path(folder), output, [*files, MANIFEST], earlier)
     return output / MANIFEST
+
+
+def require_free(output: Path, *, force: bool) -> None:
+    """Refuse a folder that has something in it, before any work is done.
+
+    Raises:
+        UsageError: it has, and nobody said ``force``.
+        SetupError: it is a file.
+    """
+    if output.exists() and not output.is_dir():
+        raise SetupError(
+            f"The output {output} is a file, not a folder.", cure="Choose another --output folder."
+        )
+    if output.is_dir() and any(output.iterdir()) and not force:
+        raise UsageError(
+            f"{output} exists already and is not empty.",
+            cure="Choose another --output folder, or replace edgekit's own files with --force.",
+        )
 
 
 @contextmanager
@@ -85,18 +104,9 @@ def _is_inside(path: str) -> bool:
     return not pure.is_absolute() and ".." not in pure.parts
 
 
-def _require_free(
-    output: Path, files: Mapping[str, bytes | Path], earlier: Mapping[str, str], *, force: bool
+def _require_own(
+    output: Path, files: Mapping[str, bytes | Path], earlier: Mapping[str, str]
 ) -> None:
-    if output.exists() and not output.is_dir():
-        raise SetupError(
-            f"The output {output} is a file, not a folder.", cure="Choose another --output folder."
-        )
-    if output.is_dir() and any(output.iterdir()) and not force:
-        raise UsageError(
-            f"{output} exists already and is not empty.",
-            cure="Choose another --output folder, or replace edgekit's own files with --force.",
-        )
     for path in files:
         if (output / path).exists() and path not in earlier:
             raise UsageError(

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from edgekit import __version__
-from edgekit.contract import Contract
+from edgekit.contract import Color, Contract
 from edgekit.embed import inference
 from edgekit.embed.completion import Stated, complete
 from edgekit.embed.describe import describe
 from edgekit.embed.golden import golden_files
-from edgekit.embed.module import write_module
+from edgekit.embed.module import require_free, write_module
 from edgekit.embed.names import one_line
-from edgekit.embed.render import load_target, render, require_types, wrapper_lines
+from edgekit.embed.raw_pixels import fold_file, require_equal
+from edgekit.embed.render import Target, load_target, render, require_types, wrapper_lines
 from edgekit.embed.resize_cost import ResizeCost, resize_costs
 from edgekit.embed.samples import choose, find_folder, read_pictures
 from edgekit.embed.spec import Delegate, Embedding
 from edgekit.embed.stages import Stages, located, resized, result_of, tensor_of
-from edgekit.errors import UsageError
 from edgekit.tflite.model import read
 from edgekit.tflite.summary import summarize
 from edgekit.toolchain.workshop import Limits, Workshop
@@ -49,6 +50,8 @@ class EmbedRequest:
         delegate: what the wrapper asks for first.
         threads: of the CPU.
         top_k: how many classes a classifier returns.
+        fold_preprocess: the module gets a copy of the file that normalises by itself.
+        feed_color: with it: the colours that the copy takes.
         force: replace an earlier module in the folder.
         limits: of the runtime's process.
     """
@@ -63,8 +66,20 @@ class EmbedRequest:
     delegate: Delegate = "cpu"
     threads: int = 1
     top_k: int = 5
+    fold_preprocess: bool = False
+    feed_color: Color = "RGB"
     force: bool = False
     limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Subject:
+    """A file with its contract, described; what was done to it, in words."""
+
+    path: Path
+    contract: Contract
+    spec: Embedding
+    done: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,45 +116,66 @@ def embed(request: EmbedRequest, progress: Progress) -> EmbedResult:
 
     Raises:
         UsageError: the contract lacks something, labels do not match, the target's runtime does not
-            take the file's types, or the folder is not free.
+            take the file's types, a normalisation cannot be folded in, or the folder is not free.
         ModelError: the file is no `.tflite`.
         DataError: the samples are no pictures that the model takes.
-        ConversionError: the runtime refuses the file.
+        ConversionError: the runtime refuses the file, or the copy does not compute the same.
         SetupError: the folder cannot be written.
     """
     target = load_target(request.target)
-    summary = summarize(request.file)
-    contract = complete(summary, request.stated)
+    original = _described(request, request.file, complete(summarize(request.file), request.stated))
+    require_free(request.output, force=request.force)
+    with TemporaryDirectory(prefix="edgekit-embed-") as folder:
+        subject = _folded(request, original, Path(folder)) if request.fold_preprocess else original
+        require_types(target, subject.spec)
+        return _write(request, target, original, subject, progress)
+
+
+def _described(request: EmbedRequest, path: Path, contract: Contract) -> _Subject:
     spec = describe(
-        request.file,
-        read(request.file),
-        summary,
+        path,
+        read(path),
+        summarize(path),
         contract,
         name=request.name,
         delegate=request.delegate,
         threads=request.threads,
         top_k=request.top_k,
     )
-    require_types(target, spec)
-    if request.output.is_dir() and any(request.output.iterdir()) and not request.force:
-        raise UsageError(
-            f"{request.output} exists already and is not empty.",
-            cure="Choose another --output folder, or replace edgekit's own files with --force.",
-        )
+    return _Subject(path=path, contract=contract, spec=spec)
+
+
+def _folded(request: EmbedRequest, original: _Subject, folder: Path) -> _Subject:
+    """A copy that takes raw pixels."""
+    path, contract, done = fold_file(request.file, original.contract, request.feed_color, folder)
+    return replace(_described(request, path, contract), done=done)
+
+
+def _write(
+    request: EmbedRequest,
+    target: Target,
+    original: _Subject,
+    subject: _Subject,
+    progress: Progress,
+) -> EmbedResult:
+    spec, entry = subject.spec, subject.contract.inputs[0]
     folder, said_by = find_folder(request.file, request.samples)
     pictures = read_pictures(folder, max(_COST_SAMPLES, request.golden), given=spec.input)
     with Workshop(name=spec.names.snake, progress=progress, limits=request.limits) as workshop:
+        if subject.done:
+            notes = (*spec.notes, subject.done, _prove(original, subject, pictures, workshop))
+            spec = replace(spec, notes=notes)
 
         def run(tensors: Sequence[Array]) -> list[tuple[Array, ...]]:
-            return inference.run(request.file, spec, tensors, workshop)
+            return inference.run(subject.path, spec, tensors, workshop)
 
-        samples = _stages(spec, contract, choose(pictures, request.golden), run)
-        costs = resize_costs(spec, contract.inputs[0], [p for _, p in pictures], run)
+        samples = _stages(spec, subject.contract, choose(pictures, request.golden), run)
+        costs = resize_costs(spec, entry, [p for _, p in pictures], run)
     origin = one_line(f"{folder.name} ({said_by})")
     texts = render(
         target,
         spec,
-        request.file,
+        subject.path,
         costs=costs,
         samples=len(samples),
         samples_from=origin,
@@ -147,12 +183,11 @@ def embed(request: EmbedRequest, progress: Progress) -> EmbedResult:
     )
     files: dict[str, bytes | Path] = {path: text.encode() for path, text in texts.items()}
     if target.model is not None:
-        files[_below(target.model, spec.model_file)] = request.file
+        files[_below(target.model, spec.model_file)] = subject.path
     if target.golden is not None:
         golden = golden_files(spec, samples)
         files |= {_below(target.golden, name): data for name, data in golden.items()}
     progress.step(f"Writing {request.output}")
-    lines = wrapper_lines(target, spec, texts)
     facts = {
         "edgekit": __version__,
         "target": target.name,
@@ -167,13 +202,30 @@ def embed(request: EmbedRequest, progress: Progress) -> EmbedResult:
         output=request.output,
         manifest=manifest,
         files=tuple(sorted(files)),
-        wrapper_lines=lines,
+        wrapper_lines=wrapper_lines(target, spec, texts),
         spec=spec,
         samples=tuple(sample.name for sample in samples),
         samples_from=origin,
         costs=costs,
         notes=spec.notes,
     )
+
+
+def _prove(
+    original: _Subject,
+    copy: _Subject,
+    pictures: Sequence[tuple[str, Array]],
+    workshop: Workshop,
+) -> str:
+    """Hold the copy against the file that it was made of, on the same pictures."""
+    outputs = []
+    for one in (original, copy):
+        entry, given = one.contract.inputs[0], one.spec.input
+        tensors = [
+            tensor_of(resized(picture, given, entry), given, entry) for _, picture in pictures
+        ]
+        outputs.append(inference.run(one.path, one.spec, tensors, workshop))
+    return require_equal(original.path, *outputs)
 
 
 def _below(folder: str, name: str) -> str:

@@ -134,13 +134,14 @@ def _raw_contract(contract: Contract, fed: Color, wanted: _Wanted) -> Contract:
     return replace(
         contract,
         inputs=tuple(
-            _raw_input(entry, fed) if entry.tensor.name in wanted else entry
+            raw_input(entry, fed) if entry.tensor.name in wanted else entry
             for entry in contract.inputs
         ),
     )
 
 
-def _raw_input(entry: InputContract, fed: Color) -> InputContract:
+def raw_input(entry: InputContract, fed: Color) -> InputContract:
+    """A picture's contract after its normalisation was folded in, for an app that feeds ``fed``."""
     assert entry.preprocess is not None
     color = entry.preprocess.color if entry.preprocess.color == "GRAY" else fed
     # A model that takes raw pixels already may itself be one whose preprocessing was folded.

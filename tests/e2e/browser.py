@@ -111,7 +111,7 @@ class Page:
 
 
 @contextmanager
-def chromium(profile: Path) -> Iterator[Page]:
+def chromium(profile: Path, *options: str) -> Iterator[Page]:
     """A browser with an empty profile, which ends with all its processes."""
     program = find()
     assert program is not None
@@ -128,7 +128,7 @@ def chromium(profile: Path) -> Iterator[Page]:
         [
             program, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
             "--disable-background-networking", "--no-first-run", "--hide-scrollbars",
-            f"--user-data-dir={profile}", "--remote-debugging-pipe", "about:blank",
+            f"--user-data-dir={profile}", "--remote-debugging-pipe", *options, "about:blank",
         ],
         close_fds=False,  # Python's own descriptors close by themselves
         preexec_fn=place_pipes,

@@ -19,7 +19,6 @@ import ai_edge_litert
 import pytest
 
 from edgekit.embed import EmbedResult
-from edgekit.embed.render import TARGETS
 
 PROGRAMS = {
     "javac": "openjdk-17-jdk-headless",
@@ -117,8 +116,7 @@ def _fetch(command: list[str]) -> None:
 
 
 def _jni(folder: Path) -> Path:
-    """The shared library with which the JVM runs LiteRT, on the C++ module's own session."""
-    shutil.copy(TARGETS / "cpp" / "litert.hpp.j2", folder / "litert.hpp")
+    """The shared library with which the JVM runs LiteRT, on litert.hpp."""
     java = Path(os.path.realpath(shutil.which("javac") or "")).parents[1] / "include"
     library = folder / "liblitert_jni.so"
     command = ["g++", "-std=c++17", "-O1", "-shared", "-fPIC", f"-I{folder}", f"-I{java}"]

@@ -285,7 +285,7 @@ def test_the_runtime_is_the_one_of_the_web_device(packages):
 
 
 @contextmanager
-def demo(module: Path, profile: Path) -> Iterator[Page]:
+def demo(module: Path, profile: Path, *options: str) -> Iterator[Page]:
     """The demo page in a browser, with the model loaded."""
     server = subprocess.Popen(
         ["node", "serve.mjs", "demo/", "0"], cwd=module, stdout=subprocess.PIPE, text=True
@@ -293,7 +293,7 @@ def demo(module: Path, profile: Path) -> Iterator[Page]:
     assert server.stdout is not None
     try:
         address = server.stdout.readline().strip()
-        with chromium(profile) as page:
+        with chromium(profile, *options) as page:
             page.call("Page.navigate", url=address.replace("localhost", "127.0.0.1"))
             until(page, "Choose a picture")
             yield page
@@ -335,6 +335,32 @@ def test_a_picture_that_is_chosen_in_the_demo(models, web, tmp_path, suffix):
         labels = ("Katze", "Straßenbahn", "猫", "four", "five", "six", "seven", "eight")
         best = golden["result", 0].values
         assert shown == [f"{labels[int(number)]}{100 * share:.1f} %" for number, share in best]
+
+
+def test_the_demo_runs_on_the_camera_until_it_is_stopped(models, web, tmp_path):
+    """On the pictures of the camera that Chromium draws by itself, 640 x 480."""
+    module = compiled(web(models("classifier", "fp32")))
+    fake = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+    with demo(module, tmp_path / "profile", *fake) as page:
+        click = "document.querySelector('#camera').click()"
+        page.js(f"{click}; void 0")
+        assert "picture 640 × 480" in until(page, "ms on wasm")
+        assert page.js("document.querySelector('#camera').textContent") == "Stop camera"
+        assert page.js("document.querySelectorAll('li').length") == 5
+        page.js(f"{click}; void 0")
+        assert page.js("document.querySelector('#camera').textContent") == "Start camera"
+
+
+def test_the_demo_says_why_it_cannot_go_on(models, web, tmp_path):
+    module = compiled(web(models("classifier", "fp32")))
+    (tmp_path / "words.txt").write_text("no picture")
+    with demo(module, tmp_path / "profile") as page:
+        root = page.call("DOM.getDocument")["root"]["nodeId"]
+        node = page.call("DOM.querySelector", nodeId=root, selector="#file")["nodeId"]
+        page.call("DOM.setFileInputFiles", nodeId=node, files=[str(tmp_path / "words.txt")])
+        until(page, "could not be decoded")
+        page.js("document.querySelector('#camera').click(); void 0")
+        until(page, "device not found")
 
 
 PIXELS = """

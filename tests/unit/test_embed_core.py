@@ -9,8 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from embed_nets import PREPROCESS, SIZE, net_with
+from quantize_nets import Net
 from target_nets import Chain
 from validate_nets import pictures
 
@@ -20,9 +22,12 @@ from edgekit.embed.describe import step
 from edgekit.embed.golden import read_golden
 from edgekit.embed.micro import resolver_method
 from edgekit.embed.names import safe_names
+from edgekit.embed.raw_pixels import require_equal
 from edgekit.embed.render import load_target, target_names
 from edgekit.embed.resize_cost import antialiased, float_bilinear
-from edgekit.errors import ModelError, UsageError
+from edgekit.errors import ConversionError, ModelError, UsageError
+from edgekit.tflite.metadata import read_contract
+from edgekit.tflite.model import read, write
 from edgekit.tflite.summary import summarize
 
 LABELS = ("Katze", "Straßenbahn", "猫", 'quote " and \\')
@@ -80,7 +85,80 @@ def test_a_second_run_writes_the_same_bytes(tmp_path, photos):
 @pytest.mark.parametrize("target", target_names())
 def test_wrappers_are_short(tmp_path, photos, target):
     assert load_target(target).summary
-    assert embed(classifier(tmp_path), photos, target=target).wrapper_lines < 300
+    file = classifier(tmp_path, labels=LABELS)
+    assert embed(file, photos, target=target).wrapper_lines < 300
+    boxes = net_with(
+        tmp_path / "boxes.tflite",
+        {"o": (1, 7, 12)},
+        task="detection",
+        decoder=Decoder(format="yolov8"),
+        labels=LABELS[:3],
+    )
+    assert embed(boxes, photos, "boxes", target=target).wrapper_lines < 300
+
+
+@pytest.mark.parametrize("target", target_names())
+def test_all_code_counts_as_the_wrapper(tmp_path, photos, target):
+    file = classifier(tmp_path, labels=LABELS)
+    result = embed(file, photos, target=target)
+    counted, code = load_target(target).wrapper, (".hpp", ".cpp", ".kt", ".swift", ".ts", ".h")
+    apart = ("test", "demo", "Tests", "tables", "labels", "anchors", "golden", "Package")
+    for template, path in load_target(target).files.items():
+        if path.endswith(code) and not any(word in f"{template} {path}" for word in apart):
+            assert template in counted, template
+    assert result.wrapper_lines > 20
+
+
+def outputs_of(file: Path, tensor: np.ndarray) -> np.ndarray:
+    interpreter = Interpreter(str(file))
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], tensor)
+    interpreter.invoke()
+    return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+
+
+@pytest.mark.parametrize("fed", ["RGB", "BGR"])
+def test_a_normalisation_is_folded_in(tmp_path, photos, fed):
+    file = classifier(tmp_path)
+    before = file.read_bytes()
+    result = embed(file, photos, fold_preprocess=True, feed_color=fed)
+    assert file.read_bytes() == before
+    assert not result.spec.input.normalises
+    assert "folded into features" in result.notes[-2]
+    assert int(re.search(r"(\d+) dB", result.notes[-1])[1]) >= 60
+    golden = read_golden(result.output / "test/golden")
+    pixels = golden["resized", 0].values
+    fed_pixels = (pixels if fed == "RGB" else pixels[..., ::-1]).astype(np.float32)
+    assert np.array_equal(golden["tensor", 0].values[0], fed_pixels)
+    tensor = ((pixels / 255 - PREPROCESS.mean) / PREPROCESS.std)[None].astype(np.float32)
+    wanted = outputs_of(file, tensor)
+    assert np.allclose(golden["output0", 0].values, wanted, atol=1e-4)
+    copy = result.output / "model/net.tflite"
+    entry = read_contract(copy).inputs[0]
+    assert (entry.preprocess.color, entry.preprocess.scale) == (fed, 1)
+    assert entry.folded == PREPROCESS
+    assert "TFLITE_METADATA" in read(copy).metadata
+
+
+def test_what_cannot_be_folded_is_refused(tmp_path, photos):
+    net = Net(1, SIZE, SIZE, 3)
+    file = net.save(tmp_path / "net.tflite", net.dense(net.image, "scores", 4))
+    model = read(file)
+    model.main.inputs[0].raw.type = schema.TensorType.INT32
+    write(model, file)
+    told = {"preprocess": {"scale": 1 / 255}, "task": "classification"}
+    with pytest.raises(UsageError, match="takes int32") as error:
+        embed(file, photos, fold_preprocess=True, **told)
+    assert "--fold-preprocess" in error.value.cure
+    assert not (tmp_path / "module").exists()
+
+
+def test_a_copy_that_computes_something_else_is_refused(tmp_path):
+    right = [(np.array([1.0, 2.0], np.float32),), (np.array([3.0, 4.0], np.float32),)]
+    wrong = [right[0], (np.array([3.0, 4.1], np.float32),)]
+    assert require_equal(Path("net.tflite"), right, right).endswith("200 dB on the worst.")
+    with pytest.raises(ConversionError, match=r"34\.0 dB on the worst of 2 samples"):
+        require_equal(Path("net.tflite"), right, wrong)
 
 
 def test_a_file_without_contract_says_what_is_missing_and_takes_it(tmp_path, photos):

@@ -1,4 +1,4 @@
-// A model in LiteRT, through its C API. This file is the same for every model.
+// A model in LiteRT, through its C API, for the JNI bridge that Kotlin is tested with.
 // The functions are declared here because LiteRT's headers do not come with every library; checked
 // with libLiteRt.so of ai-edge-litert 2.3.0.
 #pragma once
