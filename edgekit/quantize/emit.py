@@ -18,6 +18,7 @@ from edgekit.quantize.grids import (
 from edgekit.quantize.integer_ops.care import Care, take_care
 from edgekit.quantize.integer_ops.emitted import IntegerResult, make_integer
 from edgekit.quantize.integer_ops.graphs import make_outputs_unsigned, type_unread_parts
+from edgekit.quantize.integer_ops.masks import mask_within_ranges
 from edgekit.quantize.integer_ops.norms import variance_chains
 from edgekit.quantize.integer_ops.operands import expand_constants
 from edgekit.quantize.integer_ops.padding import pad_within_ranges
@@ -26,6 +27,7 @@ from edgekit.quantize.layers import find_layers
 from edgekit.quantize.observe import Ranges
 from edgekit.quantize.ranges import stated
 from edgekit.quantize.versions import raise_versions
+from edgekit.tflite.graph import Operator
 from edgekit.tflite.model import Model, read, write
 from edgekit.types import CALIBRATED_SCHEMES, INT4_SCHEMES, INT8_SCHEMES, Scheme
 
@@ -103,8 +105,7 @@ def emit(
     _refuse_what_cannot_be_right(loaded, scheme)
     ranges = None if ranges is None else {**ranges, **stated(loaded)}
     calibrated = scheme in CALIBRATED_SCHEMES
-    ranges, reshaped = pad_within_ranges(loaded, ranges) if calibrated else (ranges, [])
-    reshaped += expand_constants(loaded) if calibrated else []
+    ranges, reshaped = _with_bounds(loaded, ranges, exceptions) if calibrated else (ranges, [])
     integer = scheme in INT8_SCHEMES.values()
     changes = rewrite(loaded) if integer else []
     exceptions = exceptions.with_whole(variance_chains(loaded))
@@ -152,6 +153,15 @@ def emit(
         write(quantized, output)
     outcome.changed[:0] = changes
     return outcome
+
+
+def _with_bounds(
+    model: Model, ranges: Ranges | None, exceptions: Exceptions
+) -> tuple[Ranges | None, list[Operator]]:
+    """Constants that integers can store: paddings and masks from below everything, and shapes."""
+    ranges, padded = pad_within_ranges(model, ranges)
+    ranges, masked = mask_within_ranges(model, ranges, exceptions.hold)
+    return ranges, [*padded, *masked, *expand_constants(model)]
 
 
 def _statistics(model: Model, ranges: Ranges) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from edgekit.errors import DataError
+from edgekit.quantize.integer_ops.masks import unbounded
 from edgekit.quantize.integer_ops.padding import padded_below
 from edgekit.tflite.model import Model, Subgraph, read, write
 
@@ -167,11 +168,12 @@ def _observe_group(
     interpreter = _open(observed, threads)
     inputs = interpreter.get_input_details()
     # The lowest float there is says nothing about a range; emission knows what to do about it.
-    padded = {operator.outputs[0].name for operator in padded_below(read(model))}
+    loaded = read(model)
+    ignored = {operator.outputs[0].name for operator in padded_below(loaded)} | unbounded(loaded)
     watched = [
         (detail["name"], interpreter.tensor(detail["index"]))
         for detail in [*inputs, *interpreter.get_output_details()]
-        if detail["dtype"] is np.float32 and detail["name"] not in padded
+        if detail["dtype"] is np.float32 and detail["name"] not in ignored
     ]
     given = {detail["name"] for detail in inputs}
     histograms: dict[str, _Growing] = {name: _Growing(bins) for name, _ in watched}
