@@ -36,6 +36,13 @@ class Detections:
     scores: Array
     classes: Array
 
+    def with_area(self) -> Detections:
+        """Those whose boxes have an area: one without overlaps nothing, not even itself."""
+        wide = (self.boxes[:, 2] > self.boxes[:, 0]) & (self.boxes[:, 3] > self.boxes[:, 1])
+        return Detections(
+            boxes=self.boxes[wide], scores=self.scores[wide], classes=self.classes[wide]
+        )
+
 
 def to_corners(boxes: Array, box: BoxFormat) -> Array:
     """(n, 4) in one of four notations → corners x1, y1, x2, y2."""

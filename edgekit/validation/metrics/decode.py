@@ -187,7 +187,7 @@ def _decoded(
     corners = to_corners(output, decoder.box or "yxyx")
     if decoder.normalized:
         corners = corners * _ends(size)
-    used &= _are_boxes(corners)
+    used &= np.isfinite(corners).all(axis=1)
     order = np.flatnonzero(used)[np.argsort(-scores[used], kind="stable")]
     order = order[: decoder.max_detections]
     return Detections(boxes=corners[order], scores=scores[order], classes=classes[order])
@@ -199,21 +199,13 @@ def _select(boxes: Array, scores: Array, decoder: Decoder) -> Detections:
 
     place, classes = np.nonzero(scores >= decoder.score_threshold)
     values = scores[place, classes]
-    usable = _are_boxes(boxes)[place] & np.isfinite(values)
+    usable = np.isfinite(boxes[place]).all(axis=1) & np.isfinite(values)
     order = np.flatnonzero(usable)[np.argsort(-values[usable], kind="stable")[:_MOST_CANDIDATES]]
     place, classes, values = place[order], classes[order], values[order]
     kept = suppress(
         boxes[place], values, classes, iou=decoder.iou_threshold, at_most=decoder.max_detections
     )
     return Detections(boxes=boxes[place][kept], scores=values[kept], classes=classes[kept])
-
-
-def _are_boxes(corners: Array) -> Array:
-    """Which are finite and have an area: one without overlaps nothing, not even itself."""
-    import numpy as np
-
-    wide = (corners[:, 2] > corners[:, 0]) & (corners[:, 3] > corners[:, 1])
-    return np.asarray(wide & np.isfinite(corners).all(axis=1))
 
 
 def _activate(scores: Array, decoder: Decoder) -> Array:

@@ -90,7 +90,8 @@ class Detection:
 
     def _detections(self, outputs: Any, place: int) -> Detections:
         named = {name: output[place] for name, output in zip(self.names, outputs, strict=True)}
-        return decode(named, self.main, self.decoder, self.size, anchors=self.anchors)
+        found = decode(named, self.main, self.decoder, self.size, anchors=self.anchors)
+        return found.with_area()
 
 
 def match(detections: Detections, objects: Boxes) -> Rows:
