@@ -85,7 +85,7 @@ def trace_steps(
     """
     folder.mkdir(parents=True)
     copy = folder / "steps.tflite"
-    fed = stepping.cut(model, names)
+    fed = stepping.cut(model, {name: observed[name].shape for name in names})
     write(model, copy)
     feeds = [
         {**feed_of(observed[name]), "divisors": list((divisors or {}).get(name, ()))}

@@ -8,7 +8,7 @@ region between two known tensors counts as one operator.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgekit.tflite.dtypes import FLOAT_TYPES
@@ -20,13 +20,17 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
 
 
-def cut(model: Model, names: Collection[str]) -> list[str]:
+def cut(model: Model, shapes: Mapping[str, Sequence[int]]) -> list[str]:
     """Make the named results inputs and outputs of the graph, and return the inputs by name.
 
     Readers of a named tensor read a new input in its place; what makes it is an output. The
     graph's own inputs come first and stay. Signatures name the old borders and are dropped.
+
+    Args:
+        model: is changed.
+        shapes: of the results, by name, as they were at run time: a graph may leave them open.
     """
-    graph, wanted = model.main, set(names)
+    graph = model.main
     fed: list[Tensor] = []
     outputs: list[int] = []
     given = [tensor.index for tensor in graph.inputs]
@@ -34,13 +38,13 @@ def cut(model: Model, names: Collection[str]) -> list[str]:
     for operator in graph.operators:
         operator.raw.inputs = [replacement.get(i, i) for i in operator.raw.inputs or ()]
         for tensor in operator.outputs:
-            if tensor.name not in wanted:
+            if tensor.name not in shapes:
                 continue
             outputs.append(tensor.index)
             if graph.consumers(tensor):
-                twin = graph.add_tensor(f"{tensor.name};fed", tensor.shape, tensor.dtype)
+                shape = tuple(shapes[tensor.name])
+                twin = graph.add_tensor(f"{tensor.name};fed", shape, tensor.dtype)
                 twin.raw.quantization = tensor.raw.quantization
-                twin.raw.shapeSignature = tensor.raw.shapeSignature
                 replacement[tensor.index] = twin.index
                 fed.append(tensor)
     graph.raw.inputs = [*given, *(replacement[tensor.index] for tensor in fed)]
