@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from edgekit.pipeline.plan import Plan, plan
 from edgekit.pipeline.raw_pixels import fold_preprocess, takes_raw_pixels
 from edgekit.pipeline.reference import Reference, make_reference, spec_tables
 from edgekit.pipeline.request import ConversionRequest
+from edgekit.quantize.integer_ops.rewrites import before_passes
 from edgekit.results import Attempt
 from edgekit.tflite.model import read
 from edgekit.toolchain.converters import Converter
@@ -68,13 +70,38 @@ def tflite_chain(
         stated=True,
         otherwise=given.contract,
     )
+    floating = _as_quantized(path, request.candidate, work)
     trace = trace_file(
-        path, mine.feeds, workshop, work / "float", stage=path.name, title="Running the reference"
+        floating,
+        mine.feeds,
+        workshop,
+        work / "float",
+        stage=path.name,
+        title="Running the reference",
     )
     notes: tuple[str, ...] = ()
     if _steps(mine.contract) != _steps(given.contract):
         notes = ("The contracts of candidate and reference prepare pictures differently.",)
-    return Chain(floating=path, trace=trace, notes=notes)
+    return Chain(floating=floating, trace=trace, notes=notes)
+
+
+def _as_quantized(floating: Path, candidate: Path, work: Path) -> Path:
+    """The float file, or its equal with groups of operators as one, whichever the candidate is.
+
+    edgekit's own files come from the latter: a dense layer there is one operator, and in what a
+    converter writes it may be two.
+    """
+    grouped = before_passes(floating, work)
+    wanted, had, made = map(_kinds, (candidate, floating, grouped))
+    return grouped if _distance(wanted, made) < _distance(wanted, had) else floating
+
+
+def _kinds(path: Path) -> Counter[str]:
+    return Counter(operator.name for operator in read(path).main.operators)
+
+
+def _distance(one: Counter[str], other: Counter[str]) -> int:
+    return ((one - other) + (other - one)).total()
 
 
 def _require_float(path: Path) -> None:
@@ -125,6 +152,7 @@ def framework_chain(
         also = {**fed, "artifact": str(onnx)}
         traces += _look(runner, also, workshop, work / "onnx", notes)
         workshop.release(runner)
+    floating = _as_quantized(floating, request.candidate, work)
     trace = trace_file(
         floating,
         candidates.feeds(reference, bindings, "parity"),
@@ -136,7 +164,7 @@ def framework_chain(
     stages = _stages([*traces, (trace, {})], told)
     if folds:
         made, _, pixels = fold_preprocess(planned, made, tried, reference, workshop, inner)
-        floating = made.path
+        floating = _as_quantized(made.path, request.candidate, inner)
         trace = trace_file(
             floating,
             candidates.feeds(pixels, made.bindings, "parity"),
