@@ -19,7 +19,10 @@ from .conftest import Digits, tflite_outputs
 pytestmark = pytest.mark.e2e
 
 NET = '''
-"""A vision transformer for 8×8 digits: 16 tokens of 2×2 pixels, pre-norm layers."""
+"""A vision transformer for 8×8 digits: 16 tokens of 2×2 pixels, pre-norm layers.
+
+In the second layer a token sees only itself and those before it, as in language models.
+"""
 import torch
 from torch import nn
 from torch.nn import functional
@@ -28,8 +31,9 @@ WIDTH, HEADS = 32, 2
 
 
 class Layer(nn.Module):
-    def __init__(self):
+    def __init__(self, causal):
         super().__init__()
+        self.causal = causal
         self.first, self.second = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
         self.into, self.out = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
         self.mlp = nn.Sequential(
@@ -39,7 +43,9 @@ class Layer(nn.Module):
     def forward(self, x):
         parts = self.into(self.first(x)).reshape(1 * x.shape[0], 16, 3, HEADS, WIDTH // HEADS)
         query, key, value = parts.permute(2, 0, 3, 1, 4).unbind(0)
-        mixed = functional.scaled_dot_product_attention(query, key, value)
+        mixed = functional.scaled_dot_product_attention(
+            query, key, value, is_causal=self.causal
+        )
         x = x + self.out(mixed.transpose(1, 2).reshape(x.shape))
         return x + self.mlp(self.second(x))
 
@@ -50,7 +56,7 @@ class Transformer(nn.Module):
         torch.manual_seed(0)
         self.patches = nn.Conv2d(1, WIDTH, 2, 2)
         self.position = nn.Parameter(0.1 * torch.randn(1, 16, WIDTH))
-        self.layers = nn.Sequential(Layer(), Layer())
+        self.layers = nn.Sequential(Layer(False), Layer(True))
         self.norm, self.head = nn.LayerNorm(WIDTH), nn.Linear(WIDTH, 10)
 
     def forward(self, image):
@@ -132,3 +138,15 @@ def test_dense_layers_and_gelu_are_single_operators(converted: ConversionResult)
     assert kinds.count("GELU") == 2
     assert not {"DIV", "SIGN", "SQRT", "EXP"} & set(kinds)
     assert {op.outputs[0].dtype for op in operators if op.name == "RSQRT"} == {"int16"}
+
+
+def test_explain_finds_no_fault_in_it(converted: ConversionResult, digits_nchw: Path) -> None:
+    """Grouped operators, scaled channels and a mask are no faults."""
+    files = {file.scheme: file.artifact.path for file in converted.files}
+    command = [sys.executable, "-m", "edgekit", "explain", str(files["int8"]), "--json"]
+    command += ["--reference", str(files["fp32"]), "--data", str(digits_nchw), "--samples", "4"]
+    command += ["-o", str(files["int8"].with_suffix(".html"))]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert finished.returncode == 0, finished.stderr
+    found = json.loads(finished.stdout)
+    assert found["verdict"].startswith("Nothing is wrong with a single operator"), found["verdict"]
