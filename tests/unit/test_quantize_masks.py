@@ -234,3 +234,11 @@ def test_what_is_no_mask_is_left_alone(tmp_path: Path, read_too: bool) -> None:
         outputs += [tensor for tensor in net.graph.tensors if tensor.name == "masked"]
     path = net.save(tmp_path / "float.tflite", *outputs)
     assert not find_masks(read(path))
+
+
+def test_a_made_mask_that_is_an_output_stays_as_it_is(tmp_path: Path) -> None:
+    net = Net(*TOKENS)
+    read_out = attention(net, made(-1e4))
+    low = next(tensor for tensor in net.graph.tensors if tensor.name == "low")
+    path = net.save(tmp_path / "float.tflite", read_out, low)
+    assert not find_masks(read(path))

@@ -146,24 +146,26 @@ def fold_selection(operator: Operator) -> str:
     operands = [tensor for tensor in operator.inputs if tensor is not None and tensor.is_constant]
     if len(operands) != 3 or output.index in graph.raw.outputs:
         return ""
-    values = np.where(*(tensor.data() for tensor in operands))
-    output.set_data(np.broadcast_to(values, output.shape).astype(np.float32))
+    values = np.where(*(tensor.data() for tensor in operands)).astype(np.float32)
+    if values.shape != output.shape:
+        return ""
+    output.set_data(values)
     del graph.raw.operators[place_of(operator)]
     return "a constant"
 
 
 def _reachable(mask: Mask, scores: tuple[float, float]) -> tuple[float, tuple[float, float]]:
     """How low what is masked has to be in the mask, and the range of what the mask makes."""
-    low, high = scores
-    kept = [0.0]
+    (low, high), least, most = scores, 0.0, 0.0
     if mask.tensor.is_constant:
         values = mask.tensor.data()
-        kept = [float(value) for value in values[values > _MASKED].ravel()] or kept
+        if (kept := values[values > _MASKED]).size:
+            least, most = float(kept.min()), float(kept.max())
     if mask.operator.name == "ADD":
-        floor = low + min(kept) - _DISTANCE
-        return floor - high, (floor, high + max(kept))
-    floor = min(low, *kept) - _DISTANCE
-    return floor, (floor, max(high, *kept))
+        floor = low + least - _DISTANCE
+        return floor - high, (floor, high + most)
+    floor = min(low, least) - _DISTANCE
+    return floor, (floor, max(high, most))
 
 
 def _replace_constant(operator: Operator, place: int, masked: float) -> None:
@@ -206,7 +208,9 @@ def _makes_mask(operator: Operator) -> bool:
     if operator.name != "MUL" or activation_of(operator):
         return False
     constants = [one for one in operator.inputs if one is not None and one.is_constant]
-    return len(constants) == 1 and bool((constants[0].data() <= _FACTOR).all())
+    if len(constants) != 1 or operator.outputs[0].index in operator.subgraph.raw.outputs:
+        return False
+    return bool((constants[0].data() <= _FACTOR).all())
 
 
 def _factor_of(maker: Operator) -> tuple[int, Tensor]:
