@@ -303,6 +303,28 @@ def _check_decoder(decoder: Decoder) -> None:
         raise UsageError("decoder: variances has 4 numbers, each of grid_anchors has 2.")
 
 
+def check_label_count(output: OutputContract) -> None:
+    """Refuse class names that are not as many as the scores that they name.
+
+    Checked where the scores can be counted: of a classifier, and of any vector of scores. One
+    score alone may tell two classes apart.
+
+    Raises:
+        UsageError: there are more names than scores, or fewer.
+    """
+    sizes = [size for size in output.tensor.shape if size is not None]
+    vector = None not in output.tensor.shape[1:] and math.prod(sizes) == max(sizes, default=0)
+    if not output.labels or not vector or output.task not in (None, "classification"):
+        return
+    scores = max(sizes)
+    if len(output.labels) != scores and (scores, len(output.labels)) != (1, 2):
+        raise UsageError(
+            f"Output {output.tensor.name} has {scores} scores, and there are "
+            f"{len(output.labels)} class names.",
+            cure="Give one name for each score, in their order, one a line.",
+        )
+
+
 def image_axes(spec: TensorSpec) -> tuple[int, int, int] | None:
     """The axes (height, width, channels) of an image tensor (1, …), ``None`` if it is none.
 

@@ -13,6 +13,7 @@ from edgekit.contract import (
     InputContract,
     OutputContract,
     Task,
+    check_label_count,
     decoder_from_table,
     image_axes,
     preprocess_from_table,
@@ -120,6 +121,7 @@ def _resolve_outputs(
                 else before.decoder,
             )
         )
+        check_label_count(outputs[-1])
     return tuple(outputs)
 
 

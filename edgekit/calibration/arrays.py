@@ -127,7 +127,7 @@ def _stacked(name: str, arrays: Mapping[str, Array]) -> tuple[Sample, ...]:
         Sample(
             id=f"{name}[{index}]",
             read=partial(_at, arrays, index),
-            label=None if labels is None else int(labels[index]),
+            label=None if labels is None else _plain(labels[index]),
         )
         for index in range(next(iter(lengths.values())))
     )
@@ -138,11 +138,17 @@ def _at(arrays: Mapping[str, Array], index: int) -> dict[str, Array]:
 
 
 def _labels(arrays: Mapping[str, Array]) -> Array | None:
-    """The array ``labels``, if it is one whole number per sample beside other arrays."""
-    array = arrays.get("labels")
-    if array is None or len(arrays) == 1 or array.ndim != 1 or array.dtype.kind not in "iu":
-        return None
-    return array
+    """The array of labels, where there is one beside other arrays."""
+    key = next((key for key in LABELS if key in arrays), None)
+    return None if key is None or len(arrays) == 1 else arrays[key]
+
+
+def _plain(label: Array) -> Label:
+    """A label's row of an array, as a name or a number where it is one."""
+    if label.size == 1 and label.dtype.kind in "SUiu":
+        value = label.reshape(-1)[0].item()
+        return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+    return label
 
 
 def _read_npz(path: Path) -> dict[str, Array]:
@@ -155,8 +161,8 @@ def _read_npz(path: Path) -> dict[str, Array]:
         raise _damaged(path.name, error) from error
 
 
-def _own_label(path: Path) -> int | None:
-    """The number in the array ``label`` or ``labels`` of a sample's own file."""
+def _own_label(path: Path) -> Label:
+    """The array ``label`` or ``labels`` of a sample's own file, beside other arrays."""
     import numpy as np
 
     try:
@@ -165,9 +171,7 @@ def _own_label(path: Path) -> int | None:
             array = file[key] if key and len(file.files) > 1 else None
     except _DAMAGED:
         return None  # told, by name, when the sample itself is read
-    if array is None or array.size != 1 or array.dtype.kind not in "iu":
-        return None
-    return int(array.reshape(()))
+    return None if array is None else _plain(array)
 
 
 def _shapes(arrays: Mapping[str, Array]) -> str:

@@ -151,8 +151,8 @@ def _image_sample(
 
 
 def _folder_label(file: Path) -> str | None:
-    """The folder that a file is in, if it is not the source's own folder."""
-    return file.parent.name or None
+    """The topmost folder that a file is in below the source's own, as training tools take it."""
+    return file.parts[0] if len(file.parts) > 1 else None
 
 
 def _has_alpha(data: bytes) -> bool:

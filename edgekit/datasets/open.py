@@ -52,7 +52,7 @@ def open_labelled(
         case "csv":
             return open_csv(path, classes, outputs=outputs, numbers=task == "regression")
         case "npz":
-            return open_labelled_npz(path, outputs=outputs)
+            return open_labelled_npz(path, classes, outputs=outputs, task=task)
 
 
 def find_layout(path: Path, *, task: Task | None = None) -> Layout:

@@ -166,7 +166,8 @@ top1_agreement = ">= 0.95"
     assert config.parity == Path("/absolute/parity")
     assert config.samples == 12
     assert config.gates == ("top1_agreement >= 0.95", "int8:latency_p90_ms <= 12")
-    contract = resolve((TensorSpec(name="image", shape=(None, 3, None, None)),), (LOGITS,),
+    contract = resolve((TensorSpec(name="image", shape=(None, 3, None, None)),),
+                       (replace(LOGITS, shape=(1, 3)),),
                        config=config)  # fmt: skip
     (image,), (logits,) = contract.inputs, contract.outputs
     assert image.tensor == replace(PICTURE, layout="NCHW")
@@ -330,9 +331,10 @@ def test_any_text_is_a_flag_or_a_usage_error(text):
 
 
 def one(described: TensorSpec, *flags: str, config: Config | None = None, **options):
+    outputs = (replace(LOGITS, shape=(1, 2)),)
     return resolve(
         (described,),
-        (LOGITS,),
+        outputs,
         config=config or Config(),
         inputs=tuple(map(parse_input_flag, flags)),
         **options,
@@ -432,6 +434,7 @@ def test_what_is_assumed_is_said_and_only_for_float_pictures():
 
 
 def test_flags_win_over_the_configuration_and_that_over_what_is_embedded():
+    two = replace(LOGITS, shape=(1, 2))
     embedded = Contract(
         inputs=(
             InputContract(
@@ -439,11 +442,11 @@ def test_flags_win_over_the_configuration_and_that_over_what_is_embedded():
                 preprocess=Preprocess(resize=256, crop=(224, 224), mean=(5.0,), std=(9.0,)),
             ),
         ),
-        outputs=(OutputContract(tensor=LOGITS, task="classification", labels=("a", "b")),),
+        outputs=(OutputContract(tensor=two, task="classification", labels=("a", "b")),),
     )
     config = Config(
         inputs={"image": {"preprocess": {"mean": [6.0], "color": "BGR"}}},
-        outputs={"logits": {"labels": ["c"]}},
+        outputs={"logits": {"labels": ["c", "d"]}},
     )
     entry = one(PICTURE, config=config, embedded=embedded, preprocess={"color": "RGB"})
     assert entry.preprocess == Preprocess(
@@ -452,10 +455,10 @@ def test_flags_win_over_the_configuration_and_that_over_what_is_embedded():
     assert entry.assumed == ()
 
     def output(**options):
-        return resolve((PICTURE,), (LOGITS,), embedded=embedded, **options).outputs[0]
+        return resolve((PICTURE,), (two,), embedded=embedded, **options).outputs[0]
 
     assert output(config=Config()) == embedded.outputs[0]
-    assert output(config=config).labels == ("c",)
+    assert output(config=config).labels == ("c", "d")
     assert output(config=config).task == "classification"
     flags = output(config=config, task="embedding", labels=("d", "e"))
     assert (flags.task, flags.labels) == ("embedding", ("d", "e"))
