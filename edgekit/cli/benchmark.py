@@ -10,7 +10,8 @@ import click
 
 from edgekit.cli import native
 from edgekit.cli.addresses import DEVICE_HELP, resolve_address
-from edgekit.cli.options import PATH, ConversionCommand, limits
+from edgekit.cli.options import ConversionCommand, limits
+from edgekit.cli.parameters import PATH, THREADS
 
 if TYPE_CHECKING:
     from typing import ClassVar
@@ -32,12 +33,12 @@ class BenchmarkCommand(ConversionCommand):
     epilog="Example: edgekit benchmark model_fp32.tflite model_int8.tflite --threads 2",
 )
 @click.argument("files", type=PATH, nargs=-1, required=True)
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="To run on.")
+@click.option("--threads", type=THREADS, default=1, show_default=True, help="To run on.")
 @click.option("--device", help=DEVICE_HELP)
 @click.option("--runtime", help="Another one here: tflite-runtime==2.14.0, ai-edge-litert==1.4.0.")
 @click.option(
     "--runner-binary",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="LiteRT's benchmark_model, built for the device; with --device adb.",
 )
 @click.option(

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgekit.cli.parameters import PATH, SECONDS
 from edgekit.cli.addresses import named_devices, resolve_address
 
 if TYPE_CHECKING:
-    from edgekit.devices.check import Finding
+from edgekit.devices.check import Finding
 
 
 @click.group(name="device", epilog="Example: edgekit device check ssh://pi@raspberrypi.local")
@@ -24,12 +25,12 @@ def command() -> None:
 @click.option("--python", help="The Python on an ssh device [its own venv, or python3].")
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=SECONDS,
     default=30,
     show_default=True,
     help="Seconds to wait for an answer.",
 )
-@click.option("--config", type=click.Path(path_type=Path), help="An edgekit.toml with [devices].")
+@click.option("--config", type=PATH, help="An edgekit.toml with [devices].")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check(
     address: str, python: str | None, timeout: float, config: Path | None, *, as_json: bool
@@ -68,7 +69,7 @@ def install(kind: str) -> None:  # noqa: ARG001 - there is one kind so far
 
 
 @command.command(name="list", epilog="Example: edgekit device list --json")
-@click.option("--config", type=click.Path(path_type=Path), help="An edgekit.toml with [devices].")
+@click.option("--config", type=PATH, help="An edgekit.toml with [devices].")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_devices(config: Path | None, *, as_json: bool) -> None:
     """The devices of [devices] in edgekit.toml, and those that were used before. Asks none."""

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
-from edgekit.cli.options import PATH, ConversionCommand, limits, preprocess_flags
+from edgekit.cli.options import ConversionCommand, limits, preprocess_flags
+from edgekit.cli.parameters import COUNT, PATH, SEED, THREADS
 from edgekit.errors import LockMismatch, UsageError
 
 if TYPE_CHECKING:
@@ -40,11 +41,9 @@ class DiffCommand(ConversionCommand):
     type=PATH,
     help="Real inputs: also compare outputs and latency.",
 )
-@click.option("--limit", type=click.IntRange(1), help="At most so many samples.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Decides which samples.")
-@click.option(
-    "--threads", type=click.IntRange(1), default=1, show_default=True, help="For latencies."
-)
+@click.option("--limit", type=COUNT, help="At most so many samples.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Decides which samples.")
+@click.option("--threads", type=THREADS, default=1, show_default=True, help="For latencies.")
 @click.option("--html", type=PATH, help="Write a page that needs nothing else.")
 @click.option("--exit-code", is_flag=True, help="Exit with 4 where the files differ.")
 @click.option("--force", is_flag=True, help="Replace an existing page.")

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 import click
 
-from edgekit.cli.options import PATH, ConversionCommand, limits, preprocess_flags
+from edgekit.cli.options import ConversionCommand, limits, preprocess_flags
+from edgekit.cli.parameters import COUNT, PATH, THREADS
 from edgekit.contract import Task
 
 if TYPE_CHECKING:
@@ -51,10 +52,10 @@ class EmbedCommand(ConversionCommand):
     show_default=True,
     help="What the wrapper asks for first; the CPU takes over where it is not there.",
 )
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Of the CPU.")
+@click.option("--threads", type=THREADS, default=1, show_default=True, help="Of the CPU.")
 @click.option(
     "--top-k",
-    type=click.IntRange(1),
+    type=COUNT,
     default=5,
     show_default=True,
     help="How many classes a classifier returns.",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgekit.cli.parameters import PATH
 from edgekit.cli.target import print_report
 from edgekit.errors import GateFailed
 
@@ -24,7 +25,7 @@ _MAX_FLOAT_OPS = 10
 
 
 @click.command("inspect")
-@click.argument("file", type=click.Path(path_type=Path), metavar="FILE.tflite")
+@click.argument("file", type=PATH, metavar="FILE.tflite")
 @click.option(
     "--target",
     "targets",

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgekit.cli.parameters import PATH
 from edgekit.cli.options import (
-    PATH,
     REFERENCE_ARGUMENTS,
     ReferenceCommand,
     limits,
@@ -16,7 +16,7 @@ from edgekit.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from edgekit.runners.bundle_format import Manifest
+from edgekit.runners.bundle_format import Manifest
 
 
 @click.group(name="reference", epilog="Example: edgekit reference record model.onnx --data photos/")
@@ -34,7 +34,7 @@ def command() -> None:
 @click.option("--data", type=PATH, required=True, help="What candidates will be validated on.")
 @click.option(
     "--runs",
-    type=click.IntRange(0),
+    type=click.IntRange(0, 1_000_000_000),
     default=50,
     show_default=True,
     help="Inferences that are timed; 0 for none.",

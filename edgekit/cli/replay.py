@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgekit.cli.options import PATH
+from edgekit.cli.parameters import PATH
 from edgekit.errors import LockMismatch, UsageError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgekit.cli.options import PATH
+from edgekit.cli.parameters import COUNT, PATH, SEED
 
 if TYPE_CHECKING:
     from edgekit.devices.matrix import RuntimeRow
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 @click.option("--runtime-matrix", help="The same as a list with commas.")
 @click.option("--data", type=PATH, help="Inputs that the model will really see.")
 @click.option("--synthetic", is_flag=True, help="Use random inputs.")
-@click.option("--samples", type=click.IntRange(1), default=16, show_default=True, help="At most.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the random inputs.")
+@click.option("--samples", type=COUNT, default=16, show_default=True, help="At most.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Of the random inputs.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 def command(

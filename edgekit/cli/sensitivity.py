@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from edgekit.cli.options import PATH, AnalysisCommand, limits, preprocess_flags
+from edgekit.cli.options import AnalysisCommand, limits, preprocess_flags
+from edgekit.cli.parameters import COUNT, PATH
 from edgekit.types import Effort
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ _MOST_ROWS = 20
 @click.option("--ranges", default="auto", show_default=True, help="Of activations, see quantize.")
 @click.option(
     "--parity-samples",
-    type=click.IntRange(1),
+    type=COUNT,
     default=16,
     show_default=True,
     help="At most so many to compare on.",

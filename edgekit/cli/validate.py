@@ -11,12 +11,12 @@ import click
 
 from edgekit.cli.addresses import DEVICE_HELP, resolve_address
 from edgekit.cli.options import (
-    PATH,
     REFERENCE_ARGUMENTS,
     ReferenceCommand,
     limits,
     preprocess_flags,
 )
+from edgekit.cli.parameters import PATH, THREADS
 from edgekit.errors import ConversionError, GateFailed
 
 if TYPE_CHECKING:
@@ -53,18 +53,16 @@ _SIDE_BY_SIDE = 3
 @click.option("--strict", is_flag=True, help="A gate that was not measured fails.")
 @click.option("--device", "address", default="local", help=DEVICE_HELP)
 @click.option("--runtime", help="Another one here: tflite-runtime==2.14.0, ai-edge-litert==1.4.0.")
-@click.option("--jobs", type=click.IntRange(1), help="Processes that measure [all cores].")
+@click.option("--jobs", type=THREADS, help="Processes that measure [all cores].")
 @click.option("--resume", is_flag=True, help="Go on after a run that was killed or interrupted.")
 @click.option(
     "--worst",
-    type=click.IntRange(0),
+    type=click.IntRange(0, 1_000_000_000),
     default=8,
     show_default=True,
     help="How many of the worst samples are kept.",
 )
-@click.option(
-    "--threads", type=click.IntRange(1), default=1, show_default=True, help="For latencies."
-)
+@click.option("--threads", type=THREADS, default=1, show_default=True, help="For latencies.")
 @click.option(
     "--explain",
     type=click.Choice(("auto", "always", "never")),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgekit.cli.options import PATH
+from edgekit.cli.parameters import PATH
 from edgekit.errors import LockMismatch, UsageError
 
 if TYPE_CHECKING:

@@ -19,6 +19,7 @@ from edgekit.datasets.samples import (
     read_text,
 )
 from edgekit.errors import DataError
+from edgekit.files import kind_of, lines_of, shown
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,12 +49,15 @@ def open_csv(
             class that is none of the model's.
     """
     _is_file(path)
-    rows = [row for row in csv.reader(read_text(path).splitlines()) if any(row)]
-    if rows and not (path.parent / rows[0][0].strip()).is_file():
+    try:
+        rows = [row for row in csv.reader(lines_of(read_text(path))) if any(row)]
+    except csv.Error as error:
+        raise DataError(f"{path} is no CSV: {error}.", cure="Each line is PATH,LABEL.") from error
+    if rows and kind_of(path.parent / rows[0][0].strip()) != "file":
         rows = rows[1:]
     if short := [row for row in rows if len(row) < 2 or not row[1].strip()]:
         raise DataError(
-            f"{path}: the line {','.join(short[0])!r} has no label.",
+            f"{path}: the line {shown(','.join(short[0]))!r} has no label.",
             cure="Each line is PATH,LABEL.",
         )
     names = [row[0].strip() for row in rows]

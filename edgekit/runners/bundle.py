@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 from edgekit.contract import Contract
 from edgekit.errors import DataError, EdgekitError, UsageError
+from edgekit.npy import read_header
 from edgekit.runners.bundle_format import (
     DIGEST_LENGTH,
     MANIFEST,
@@ -203,12 +204,10 @@ class RecordedReference:
                 raise ValueError(f"the digest of {name} is another")
             # np.load would make room for whatever size a header claims, before it reads.
             stream = io.BytesIO(content)
-            if np.lib.format.read_magic(stream) != (1, 0):
-                raise ValueError(f"{name} is of another NumPy format")
-            shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+            shape, fortran, dtype = read_header(stream)
             wanted = np.dtype(self.manifest.outputs[output].dtype)
             expected = self.manifest.chunk_shape(output, chunk)
-            if fortran or shape != expected or dtype != wanted or dtype.hasobject:
+            if fortran or shape != expected or dtype != wanted:
                 raise ValueError(f"{name} is {dtype} {shape}, not {wanted} {expected}")
             values: Array = np.frombuffer(content, dtype, offset=stream.tell()).reshape(shape)
         except _UNREADABLE as error:

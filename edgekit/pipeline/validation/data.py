@@ -15,6 +15,7 @@ from edgekit.contract import Contract, InputContract, Task, image_axes
 from edgekit.datasets import LabelledSample, Layout, Mask, find_layout, open_labelled
 from edgekit.datasets.classes import to_classes
 from edgekit.errors import DataError
+from edgekit.files import kind_of, shown
 from edgekit.preprocess import preprocess_image
 from edgekit.types import TensorSpec
 from edgekit.validation.metrics.boxes import Boxes
@@ -81,8 +82,8 @@ def open_samples(
     Raises:
         DataError: there is no sample, or labels that do not fit the model.
     """
-    if not path.exists():
-        raise DataError(f"There is no data at {path}.", cure="Check --data.")
+    if kind_of(path) not in ("file", "folder"):
+        raise DataError(f"There is no data at {shown(path)}.", cure="Check --data.")
     if unlabelled:
         return _unlabelled(path, "none are asked for")
     found = layout or find_layout(path, task=task)
