@@ -12,6 +12,7 @@ from edgekit.cli import native
 from edgekit.cli.addresses import DEVICE_HELP, resolve_address
 from edgekit.cli.options import ConversionCommand, limits
 from edgekit.cli.parameters import PATH, THREADS
+from edgekit.cli.terminal import echo, make_console
 
 if TYPE_CHECKING:
     from typing import ClassVar
@@ -86,7 +87,7 @@ def command(files: tuple[Path, ...], **options: Any) -> int:
     elif not options["quiet"]:
         _print(timings)
     for name, why in failures.items():
-        click.echo(f"{name} was not timed: {why}", err=True)
+        echo(f"{name} was not timed: {why}", err=True)
     return (lost or ConversionError).exit_code if failures else 0
 
 
@@ -109,13 +110,12 @@ def _print_json(
         "timings": {name: asdict(timing) for name, timing in timings.items()},
         "failures": failures,
     }
-    click.echo(json.dumps(document, indent=2, allow_nan=False))
+    echo(json.dumps(document, indent=2, allow_nan=False))
 
 
 def _print(timings: dict[str, Timing]) -> None:
-    from rich.console import Console
 
-    console = Console(highlight=False)
+    console = make_console()
     if timings:
         console.print(_table(timings))
     for name, timing in timings.items():

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgekit.cli.parameters import PATH, SECONDS
 from edgekit.cli.addresses import named_devices, resolve_address
+from edgekit.cli.parameters import PATH, SECONDS
+from edgekit.cli.terminal import echo, make_console
 
 if TYPE_CHECKING:
-from edgekit.devices.check import Finding
+    from edgekit.devices.check import Finding
 
 
 @click.group(name="device", epilog="Example: edgekit device check ssh://pi@raspberrypi.local")
@@ -47,7 +48,7 @@ def check(
     if as_json:
         rows = {finding.name: finding.value for finding in findings if finding.name}
         missing = [finding.cure for finding in findings if finding.cure]
-        click.echo(json.dumps({"address": address, **rows, "missing": missing}, indent=2))
+        echo(json.dumps({"address": address, **rows, "missing": missing}, indent=2))
     else:
         _print(findings)
     return DeviceError.exit_code if any(finding.cure for finding in findings) else 0
@@ -91,9 +92,8 @@ def list_devices(config: Path | None, *, as_json: bool) -> None:
         if known := used.get(row["address"]):
             row |= {"device": known.words, "seen": known.seen}
     if as_json:
-        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        echo(json.dumps(rows, indent=2, ensure_ascii=False))
         return
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -103,15 +103,14 @@ def list_devices(config: Path | None, *, as_json: bool) -> None:
     table.add_column("last used (UTC)")
     for row in rows:
         table.add_row(*map(Text, row.values()))
-    Console(highlight=False).print(table)
+    make_console().print(table)
 
 
 def _print(findings: list[Finding]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False)
+    console = make_console()
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for finding in findings:
         mark = Text("missing", "red") if finding.cure else Text("")

@@ -10,6 +10,7 @@ import click
 
 from edgekit.cli.options import ConversionCommand, limits, preprocess_flags
 from edgekit.cli.parameters import COUNT, PATH, SEED, THREADS
+from edgekit.cli.terminal import echo, make_console
 from edgekit.errors import LockMismatch, UsageError
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def command(before: Path, after: Path, **options: Any) -> int:
     if page is not None:
         _write(page, found)
     if options["as_json"]:
-        click.echo(to_json(found), nl=False)
+        echo(to_json(found), nl=False)
     elif not options["quiet"]:
         _print(found, page)
     return LockMismatch.exit_code if options["exit_code"] and not found.same_bytes else 0
@@ -96,12 +97,11 @@ def _write(page: Path, found: Diff) -> None:
 
 
 def _print(found: Diff, page: Path | None) -> None:
-    from rich.console import Console
     from rich.text import Text
 
     from edgekit.report.diff import sentence
 
-    console = Console(highlight=False)
+    console = make_console()
     console.print(Text(sentence(found)))
     if not found.same_bytes:
         for table in _tables(found):

@@ -11,6 +11,7 @@ import click
 
 from edgekit.cli.options import ConversionCommand, limits, preprocess_flags
 from edgekit.cli.parameters import COUNT, PATH, THREADS
+from edgekit.cli.terminal import echo, make_console
 from edgekit.contract import Task
 
 if TYPE_CHECKING:
@@ -109,16 +110,15 @@ def command(file: Path, **options: Any) -> int:
     with Display(quiet=silent, verbose=options["verbose"]) as display:
         result = embed(request, display)
     if options["as_json"]:
-        click.echo(json.dumps(asdict(result), indent=2, default=str))
+        echo(json.dumps(asdict(result), indent=2, default=str))
     elif not options["quiet"]:
         _print(result)
     return 0
 
 
 def _print(result: EmbedResult) -> None:
-    from rich.console import Console
 
-    console = Console(width=_WIDTH, highlight=False)
+    console = make_console(width=_WIDTH)
     if result.costs:
         console.print(_costs(result))
     made = f"{len(result.files)} files for {result.target}"

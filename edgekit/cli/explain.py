@@ -10,6 +10,7 @@ import click
 from edgekit.cli.addresses import DEVICE_HELP, resolve_address
 from edgekit.cli.options import ConversionCommand, limits, preprocess_flags
 from edgekit.cli.parameters import COUNT, PATH, SEED
+from edgekit.cli.terminal import echo, make_console
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -100,16 +101,15 @@ def command(candidate: Path, **options: Any) -> int:
         explanation = explain(request, display)
     write_files(explanation, page, options["model_explorer"])
     if options["as_json"]:
-        click.echo(to_json(explanation), nl=False)
+        echo(to_json(explanation), nl=False)
     elif not options["quiet"]:
         _print(explanation, page)
     return 0
 
 
 def _print(explanation: Explanation, page: Path) -> None:
-    from rich.console import Console
 
-    console = Console(highlight=False)
+    console = make_console()
     console.print(_table(explanation))
     _print_stages(console, explanation)
     lines = [f"Verdict  {explanation.verdict}"]

@@ -12,6 +12,7 @@ import click
 
 from edgekit.cli.parameters import PATH
 from edgekit.cli.target import print_report
+from edgekit.cli.terminal import echo, make_console
 from edgekit.errors import GateFailed
 
 if TYPE_CHECKING:
@@ -53,11 +54,10 @@ def command(file: Path, *, targets: tuple[str, ...], as_json: bool) -> int:
     code = 0 if all(report.fits for report in reports) else GateFailed.exit_code
     if as_json:
         found = {"targets": [asdict(report) for report in reports]} if targets else {}
-        click.echo(json.dumps({**asdict(summary), **found}, indent=2))
+        echo(json.dumps({**asdict(summary), **found}, indent=2))
         return code
-    from rich.console import Console
 
-    console = Console(width=_WIDTH, highlight=False)
+    console = make_console(width=_WIDTH)
     for table in (_facts_table(summary), _ports_table(summary), _ops_table(summary)):
         console.print(table)
     if 0 < len(summary.float_ops) < sum(op.count for op in summary.ops) - summary.border_ops:

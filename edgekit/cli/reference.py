@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgekit.cli.parameters import PATH
 from edgekit.cli.options import (
     REFERENCE_ARGUMENTS,
     ReferenceCommand,
     limits,
     preprocess_flags,
 )
+from edgekit.cli.parameters import PATH
+from edgekit.cli.terminal import echo, make_console
 
 if TYPE_CHECKING:
-from edgekit.runners.bundle_format import Manifest
+    from edgekit.runners.bundle_format import Manifest
 
 
 @click.group(name="reference", epilog="Example: edgekit reference record model.onnx --data photos/")
@@ -93,12 +94,11 @@ def _print_json(manifest: Manifest, file: Path) -> None:
     import json
 
     table = {"file": str(file), **manifest.to_table()}
-    click.echo(json.dumps(table, indent=2, ensure_ascii=False))
+    echo(json.dumps(table, indent=2, ensure_ascii=False))
 
 
 def _print(manifest: Manifest, file: Path) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -108,7 +108,7 @@ def _print(manifest: Manifest, file: Path) -> None:
     for name, value in _rows(manifest):
         # What the file says is shown as it is, never read as rich markup.
         table.add_row(name, Text(value))
-    Console(highlight=False).print(table)
+    make_console().print(table)
 
 
 def _rows(manifest: Manifest) -> list[tuple[str, str]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgekit.cli.parameters import PATH
+from edgekit.cli.terminal import echo, make_console
 from edgekit.errors import LockMismatch, UsageError
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def command(lock: Path, moved: tuple[str, ...], **options: Any) -> int:
     if options["as_json"]:
         from dataclasses import asdict
 
-        click.echo(json.dumps({**asdict(result), "same": result.same}, indent=2))
+        echo(json.dumps({**asdict(result), "same": result.same}, indent=2))
     elif not options["quiet"]:
         _print(result)
     return 0 if result.same else LockMismatch.exit_code
@@ -77,11 +78,10 @@ def _moved(text: str) -> tuple[str, Path]:
 
 def _print(result: Replay) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False)
+    console = make_console()
     if result.inputs:
         table = Table(title="Inputs that differ", title_justify="left", box=box.SIMPLE_HEAD)
         for heading in ("input", "path", "it …"):

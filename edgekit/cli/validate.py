@@ -17,6 +17,7 @@ from edgekit.cli.options import (
     preprocess_flags,
 )
 from edgekit.cli.parameters import PATH, THREADS
+from edgekit.cli.terminal import echo, make_console
 from edgekit.errors import ConversionError, GateFailed
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def command(files: tuple[Path, ...], inputs: tuple[str, ...], **options: Any) ->
         result = validate(request, display)
         written = reports.write(result)
     if options["as_json"]:
-        click.echo(to_json(result), nl=False)
+        echo(to_json(result), nl=False)
     elif not options["quiet"]:
         _print(result, written)
     return _exit_code(result)
@@ -126,10 +127,9 @@ def _exit_code(result: ValidationResult) -> int:
 
 
 def _print(result: ValidationResult, written: Sequence[Path]) -> None:
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console(highlight=False)
+    console = make_console()
     sound = [one for one in result.candidates if not one.error]
     for start in range(0, len(sound), _SIDE_BY_SIDE):
         console.print(_table(result, sound[start : start + _SIDE_BY_SIDE]))

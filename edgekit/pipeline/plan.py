@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.config import Config, load_config, read_labels
-from edgekit.contract import Task
+from edgekit.contract import Task, preprocess_from_table
 from edgekit.errors import DataError, UsageError
 from edgekit.files import kind_of, shown
 from edgekit.pipeline import budget
@@ -163,6 +163,7 @@ def plan(request: ConversionRequest) -> Plan:
         if kind_of(path) not in ("file", "folder"):
             raise DataError(f"There is no file or folder {shown(path)}.", cure="Check the path.")
     parse_method(request.ranges)
+    preprocess_from_table(request.preprocess)
     targets = tuple(map(load_target, dict.fromkeys((*config.targets, *request.targets))))
     samples = request.samples or config.samples or DEFAULT_SAMPLES
     return Plan(

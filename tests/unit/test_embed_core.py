@@ -184,7 +184,7 @@ def test_a_file_without_contract_says_what_is_missing_and_takes_it(tmp_path, pho
 def test_labels_that_do_not_match_are_refused(tmp_path, photos):
     file = classifier(tmp_path)
     (tmp_path / "labels.txt").write_text("one\ntwo\n")
-    with pytest.raises(UsageError, match=r"There are 2 labels, but output scores has 4 scores"):
+    with pytest.raises(UsageError, match=r"scores has 4 scores, and there are 2 class names"):
         embed(file, photos, labels=tmp_path / "labels.txt")
 
 
