@@ -150,11 +150,18 @@ def temporary_folder(purpose: str) -> Iterator[Path]:
         yield Path(folder)
 
 
-def remove_leftovers(folder: Path, prefix: str) -> None:
-    """Remove ``PREFIX PID -…`` of this user's processes that are gone; others stay untouched."""
+def remove_leftovers(folder: Path, prefix: str, *, nameless: bool = False) -> None:
+    """Remove ``PREFIX PID -…`` of this user's processes that are gone; others stay untouched.
+
+    Args:
+        folder: where they lie.
+        prefix: of their names.
+        nameless: also remove what has the prefix but no number: nobody else calls anything so.
+    """
     for path in folder.glob(f"{prefix}*"):
         pid = path.name.removeprefix(prefix).partition("-")[0]
-        if not pid.isdecimal() or is_alive(int(pid)) or not _is_mine(path):
+        gone = not is_alive(int(pid)) if pid.isdecimal() else nameless
+        if not gone or not _is_mine(path):
             continue
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)

@@ -115,7 +115,7 @@ def held(folder: Path) -> Iterator[None]:
 
 def _make_work_folder(output: Path) -> Path:
     with _reachable(output), disk_errors(output):
-        remove_leftovers(output, _WORK_PREFIX)
+        remove_leftovers(output, _WORK_PREFIX, nameless=True)
         return Path(tempfile.mkdtemp(prefix=f"{_WORK_PREFIX}{os.getpid()}-", dir=output))
 
 

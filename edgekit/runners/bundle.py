@@ -204,7 +204,7 @@ class RecordedReference:
                 raise ValueError(f"the digest of {name} is another")
             # np.load would make room for whatever size a header claims, before it reads.
             stream = io.BytesIO(content)
-            shape, fortran, dtype = read_header(stream)
+            shape, fortran, dtype = _header(stream, name)
             wanted = np.dtype(self.manifest.outputs[output].dtype)
             expected = self.manifest.chunk_shape(output, chunk)
             if fortran or shape != expected or dtype != wanted:
@@ -305,6 +305,13 @@ def _check_members(archive: zipfile.ZipFile, manifest: Manifest, members: dict[s
 
 def _json(archive: zipfile.ZipFile, name: str) -> Any:
     return json.loads(archive.read(name))
+
+
+def _header(stream: BinaryIO, name: str) -> tuple[tuple[int, ...], bool, Any]:
+    try:
+        return read_header(stream)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
 def _words(error: BaseException) -> str:

@@ -94,7 +94,9 @@ def function(reader: Callable[[], Any]) -> int:
 
 def _picture(path: Path, size: int = 12) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(list(path.name.encode())).integers(0, 255, (size, size, 3), np.uint8)
+    pixels = np.random.default_rng(list(path.name.encode())).integers(
+        0, 255, (size, size, 3), np.uint8
+    )
     cv2.imwrite(str(path), pixels)
     return path
 
