@@ -1,8 +1,9 @@
 """The parent's half of the worker protocol: start, ask, watch, and end a converter's process.
 
 The worker's half, with the format of the messages, is ``converters/edgekit_worker.py``. Here the
-limits are kept: wall-clock per call, memory of the whole process tree, no network, a log of its
-own, and no survivors: the process group is killed whatever happens.
+limits are kept: wall-clock per call, memory of the whole process tree, a log of its own, and no
+survivors: the process group is killed whatever happens. What the process may touch is decided in
+`edgekit.toolchain.bounds`.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from edgekit.errors import (
     StepTimeout,
     by_kind,
 )
+from edgekit.toolchain.bounds import Bounds
 from edgekit.toolchain.converters import launcher
 from edgekit.types import Progress, SilentProgress
 
@@ -62,7 +64,7 @@ class Worker:
         memory_gb: the limit on the resident memory of the whole process tree.
         isolated: run without the user's PYTHONPATH and site folder, and with the environment's
             programs first on PATH.
-        allow_network: let it use the network (the user asked for it).
+        bounds: what it may touch; without them it writes nothing, starts nothing, and has no network.
     """
 
     def __init__(
@@ -75,9 +77,10 @@ class Worker:
         seconds: float = 900,
         memory_gb: float = 16,
         isolated: bool = False,
-        allow_network: bool = False,
+        bounds: Bounds | None = None,
     ) -> None:
         self.name = name
+        self._bounds = bounds or Bounds()
         self.log = log
         self._seconds = seconds
         self._memory = int(memory_gb * _GIGABYTE)
@@ -87,7 +90,7 @@ class Worker:
         self._measured = 0.0
         log.parent.mkdir(parents=True, exist_ok=True)
         reader, writer = os.pipe()
-        environment = _environment(python, isolated=isolated, allow_network=allow_network)
+        environment = _environment(python, self._bounds, isolated=isolated)
         environment["EDGEKIT_EVENTS_FD"] = str(writer)
         try:
             with log.open("ab") as stream:
@@ -164,6 +167,7 @@ class Worker:
                 elif event["event"] == "error":
                     raise self._as_error(verb, event)
                 else:
+                    self._bounds.check(event["result"])
                     peak = max(self._peak, event["peak_memory"])
                     return Reply(
                         result=event["result"],
@@ -281,14 +285,14 @@ def _tree(root: psutil.Process) -> list[psutil.Process]:
     return found
 
 
-def _environment(python: str, *, isolated: bool, allow_network: bool) -> dict[str, str]:
+def _environment(python: str, bounds: Bounds, *, isolated: bool) -> dict[str, str]:
     environment = dict(os.environ)
     environment["PYTHONUNBUFFERED"] = "1"
     # Threads that wait by spinning make a busy machine many times slower, and gain little here.
     environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Back ends print arrows and ticks, whatever the user's locale can show.
     environment["PYTHONIOENCODING"] = "utf-8:backslashreplace"
-    environment["EDGEKIT_ALLOW_NETWORK"] = "1" if allow_network else "0"
+    environment["EDGEKIT_BOUNDS"] = bounds.to_json()
     if isolated:
         for name in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"):
             environment.pop(name, None)
@@ -297,8 +301,9 @@ def _environment(python: str, *, isolated: bool, allow_network: bool) -> dict[st
         environment["PATH"] = f"{Path(python).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     else:
         # `package.module:factory` is looked up from where the user stands, as `python -m` does.
+        here = str(Path.cwd()) if bounds.code else ""
         package = Path(__file__).resolve().parents[2]
-        paths = [str(Path.cwd()), os.environ.get("PYTHONPATH", ""), str(package)]
+        paths = [here, os.environ.get("PYTHONPATH", ""), str(package)]
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     return environment
 
