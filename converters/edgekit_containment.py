@@ -93,11 +93,15 @@ class Bounds:
 
 
 class Refused(PermissionError):
-    """Something that this process may not do; ``cure`` says what would allow it."""
+    """Something that this process may not do: ``why``, and in ``cure`` what would allow it."""
 
     def __init__(self, why: str, cure: str) -> None:
         super().__init__(errno.EACCES, f"edgekit: {why}")
-        self.cure = cure
+        self.why, self.cure = why, cure
+
+
+# Libraries and model code name the class of what stopped them; users know this one by its own name.
+Refused.__name__ = PermissionError.__name__
 
 
 def contain(bounds: Bounds, program: Path) -> None:

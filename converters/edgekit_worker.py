@@ -40,7 +40,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TextIO
 
-from edgekit_containment import Bounds, contain, cure_of
+from edgekit_containment import Bounds, Refused, contain, cure_of
 
 
 class WorkerError(Exception):
@@ -201,6 +201,8 @@ def _describe(error: BaseException) -> dict[str, str]:
     if isinstance(error, MemoryError):
         return {"kind": "memory", "cause": "The process ran out of memory.", "trace": trace}
     cause = f"{type(error).__name__}: {str(error).strip() or 'no message'}"
+    if isinstance(error, Refused):
+        cause = f"{error.why[0].upper()}{error.why[1:]}."
     kind = "model" if refused else "unexpected"
     return {"kind": kind, "cause": cause, "cure": refused, "trace": trace}
 
