@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
+from torch_archive import load_archive
 
 from edgekit_worker import WorkerError
 
@@ -234,7 +235,9 @@ def _from_torchscript(source: dict[str, Any]) -> Loaded:
 def _from_exported_program(source: dict[str, Any]) -> Loaded:
     path = _existing(source)
     try:
-        program = torch.export.load(path)
+        program = load_archive(path, trusted=bool(source.get("trust_pickle")))
+    except WorkerError:
+        raise
     except Exception as error:
         raise _unreadable(path, "an ExportedProgram", error) from error
     return program.module(), program

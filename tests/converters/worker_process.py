@@ -40,7 +40,13 @@ class WorkerProcess:
                 env={
                     **os.environ,
                     "EDGEKIT_EVENTS_FD": str(child),
-                    "EDGEKIT_BOUNDS": json.dumps({"write": [str(log.parent)], "code": False}),
+                    "EDGEKIT_BOUNDS": json.dumps(
+                        {
+                            "write": [str(log.parents[1])],
+                            "scratch": str(log.parent),
+                            "code": False,
+                        }
+                    ),
                 },
                 text=True,
             )
