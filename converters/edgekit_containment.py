@@ -17,6 +17,7 @@ import errno
 import json
 import os
 import platform
+import re
 import shutil
 import stat
 import struct
@@ -124,22 +125,33 @@ def contain(bounds: Bounds, program: Path) -> None:
     sys.addaudithook(_Hook(bounds))
 
 
-def cure_of(error: BaseException) -> str:
-    """What would allow what was refused; empty where nothing was refused."""
+def refusal(error: BaseException) -> tuple[str, str] | None:
+    """What an error says about something refused, and what would allow it.
+
+    Returns:
+        The line that says it (empty where the first line of the error does) and the cure; ``None``
+        where nothing was refused.
+    """
     seen: set[int] = set()
     link: BaseException | None = error
     while link is not None and id(link) not in seen:
         seen.add(id(link))
         if isinstance(link, Refused):
-            return link.cure
-        denied = isinstance(link, OSError) and link.errno in (errno.EACCES, errno.EPERM)
-        if denied or "ermission denied" in str(link) or "peration not permitted" in str(link):
-            return (
-                "Check its permissions. A model may write below its work folder only, unless you "
-                "trust it and say --allow-write FOLDER."
-            )
+            return "", link.cure
+        lines = str(link).strip().splitlines()
+        said = next((number for number, line in enumerate(lines) if _DENIED.search(line)), None)
+        if said is not None:
+            line = "" if link is error and said == 0 else lines[said].strip()[:300]
+            return line, _CURE
         link = link.__cause__ or link.__context__
-    return ""
+    return None
+
+
+_DENIED = re.compile(r"[Pp]ermission ?denied|[Oo]peration not permitted")
+_CURE = (
+    "Check its permissions. A model may write below its work folder only, unless you trust it and "
+    "say --allow-write FOLDER."
+)
 
 
 # --------------------------------------------------------------------------- temporary files

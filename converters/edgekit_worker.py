@@ -40,7 +40,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TextIO
 
-from edgekit_containment import Bounds, Refused, contain, cure_of
+from edgekit_containment import Bounds, Refused, contain, refusal
 
 
 class WorkerError(Exception):
@@ -186,10 +186,11 @@ def _load(worker: Path) -> ModuleType:
 def _describe(error: BaseException) -> dict[str, str]:
     trace = "".join(traceback.format_exception(error))
     print(trace, file=sys.stderr, flush=True)  # the log has everything
-    refused = cure_of(error)
+    line, allowing = refusal(error) or ("", "")
     if isinstance(error, WorkerError):
-        cure = refused or error.cure
-        return {"kind": error.kind, "cause": error.cause, "cure": cure, "trace": trace}
+        cause = f"{error.cause} {line}" if line and line not in error.cause else error.cause
+        cure = allowing or error.cure
+        return {"kind": error.kind, "cause": cause, "cure": cure, "trace": trace}
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         cure = "Free some space, or choose another --output folder or TMPDIR."
         return {
@@ -203,8 +204,8 @@ def _describe(error: BaseException) -> dict[str, str]:
     cause = f"{type(error).__name__}: {str(error).strip() or 'no message'}"
     if isinstance(error, Refused):
         cause = f"{error.why[0].upper()}{error.why[1:]}."
-    kind = "model" if refused else "unexpected"
-    return {"kind": kind, "cause": cause, "cure": refused, "trace": trace}
+    kind = "model" if allowing else "unexpected"
+    return {"kind": kind, "cause": f"{cause} {line}".strip(), "cure": allowing, "trace": trace}
 
 
 def _send(events: TextIO, event: dict[str, Any]) -> None:

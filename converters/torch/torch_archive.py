@@ -17,8 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import sympy
 import torch
-from torch.export.pt2_archive._package import PT2ArchiveReader
+from torch.utils._sympy import functions
 
 from edgekit_worker import WorkerError
 
@@ -48,6 +49,10 @@ _ARITHMETIC_NAMES = {
     "Ne", "Lt", "Le", "Gt", "Ge", "Equality", "Unequality", "StrictLessThan", "LessThan",
     "StrictGreaterThan", "GreaterThan", "And", "Or", "Not", "Xor", "Piecewise", "ExprCondPair",
     "floor", "ceiling", "log", "exp", "sqrt", "round",
+} | {
+    name
+    for name, one in vars(functions).items()
+    if isinstance(one, type) and issubclass(one, sympy.Basic)
 }  # fmt: skip
 
 
@@ -111,16 +116,16 @@ def _code(path: Path) -> Iterator[str]:
             if entry.filename.rpartition("/")[2] == _OLD_PROGRAM
         ]
     try:
-        reader = PT2ArchiveReader(os.fspath(path))
-    except (RuntimeError, AssertionError):  # of before PyTorch 2.8
+        reader = torch._C.PyTorchFileReader(os.fspath(path))
+    except RuntimeError:  # of before PyTorch 2.8
         reader = None
-    for name in reader.get_file_names() if reader else ():
+    for name in reader.get_all_records() if reader else ():
         if name.startswith("data/aotinductor/"):
             yield "compiled libraries"
         elif name.endswith(("_weights_config.json", "_constants_config.json")):
-            yield from _objects(json.loads(reader.read_bytes(name)))
+            yield from _objects(json.loads(reader.get_record(name)))
         elif name.startswith("models/"):
-            programs.append(reader.read_bytes(name))
+            programs.append(reader.get_record(name))
     for program in programs:
         yield from _strings(json.loads(program))
 
@@ -210,7 +215,7 @@ def _is_allowed(node: ast.AST) -> bool:
         case ast.Call(func=ast.Attribute()):
             return True  # of what attributes there may be
         case ast.Call(func=ast.Name(id=name)):
-            return name in _ARITHMETIC_NAMES or name in vars(torch.utils._sympy.functions)
+            return name in _ARITHMETIC_NAMES
         case ast.Call():
             return False
         case ast.Name(id=name):

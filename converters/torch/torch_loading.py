@@ -227,9 +227,36 @@ def _strip_prefix(state: dict[str, torch.Tensor], wanted: set[str]) -> dict[str,
 def _from_torchscript(source: dict[str, Any]) -> Loaded:
     path = _existing(source)
     try:
-        return torch.jit.load(path, map_location="cpu"), None
+        model = torch.jit.load(path, map_location="cpu")
     except Exception as error:
         raise _unreadable(path, "TorchScript", error) from error
+    if not source.get("trust_pickle") and (found := _reaching_out(model)):
+        raise WorkerError(
+            f"{path} has operations that reach for files: {', '.join(found)}.",
+            cure="Leave them out of the model. If you trust its author, add --trust-pickle; to write "
+            "elsewhere than below its work folder it needs --allow-write FOLDER too.",
+            kind="model",
+        )
+    return model, None
+
+
+_FILE_OPERATORS = ("aten::save", "aten::from_file")
+"""What TorchScript has for files; where the kernel refuses them, they fail without a word."""
+
+
+def _reaching_out(model: torch.jit.ScriptModule) -> list[str]:
+    graphs = [
+        method.graph
+        for module in model.modules()
+        for method in (module._c._get_method(name) for name in module._c._method_names())
+    ]
+    for graph in graphs:
+        torch._C._jit_pass_inline(graph)
+    return [
+        name
+        for name in _FILE_OPERATORS
+        if any(graph.findNode(name, recurse=True) for graph in graphs)
+    ]
 
 
 def _from_exported_program(source: dict[str, Any]) -> Loaded:
