@@ -16,16 +16,14 @@ import ctypes
 import errno
 import json
 import os
-import platform
 import re
-import shutil
 import stat
 import struct
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 """Landlock's system calls, which have these numbers on every architecture."""
@@ -45,7 +43,7 @@ _SCOPES, _SCOPES_SINCE = 3, 6
 _REFER_SINCE = 2
 
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
-_ACCELERATORS = ("nvidia*", "dri", "kfd")
+_ACCELERATORS = ("nvidia", "dri", "kfd")
 _SYSTEM = (
     "/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/opt", "/nix/store", "/gnu/store",
     "/sys", "/etc/ld.so.cache", "/etc/localtime", "/etc/timezone", "/etc/nsswitch.conf",
@@ -65,8 +63,7 @@ _HOMES = ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "TORCH_HOME", "H
 """Where libraries look before they look into the home folder."""
 
 
-@dataclass(frozen=True)
-class Bounds:
+class Bounds(NamedTuple):
     """What a worker may touch.
 
     Attributes:
@@ -114,7 +111,6 @@ def contain(bounds: Bounds, program: Path) -> None:
         bounds: what is allowed.
         program: the worker, which may read what is beside it.
     """
-    _settle(bounds)
     abi = landlock_abi()
     if abi:
         _restrict_files(bounds, program, abi)
@@ -122,6 +118,7 @@ def contain(bounds: Bounds, program: Path) -> None:
         _move_by_copying()
     if sys.platform == "linux":
         _install_filter(bounds)
+    _settle(bounds)
     sys.addaudithook(_Hook(bounds))
 
 
@@ -165,7 +162,7 @@ def _settle(bounds: Bounds) -> None:
     for name in ("TMPDIR", "TEMP", "TMP"):
         os.environ[name] = bounds.scratch
     for name in _CACHES:
-        os.environ[name] = os.path.join(bounds.scratch, name.lower())
+        os.environ[name] = f"{bounds.scratch}/{name.lower()}"
     if not bounds.code:
         os.environ["HOME"] = bounds.scratch
         for name in _HOMES:
@@ -227,15 +224,17 @@ def _allow(ruleset: int, path: str, rights: int) -> None:
         os.close(place)
 
 
-def _devices() -> Iterator[str]:
-    yield from _DEVICES
-    for pattern in _ACCELERATORS:
-        yield from map(str, Path("/dev").glob(pattern))
+@cache
+def _devices() -> frozenset[str]:
+    there = os.listdir("/dev")  # noqa: PTH208
+    return frozenset(
+        {*_DEVICES, *(f"/dev/{name}" for name in there if name.startswith(_ACCELERATORS))}
+    )
 
 
 def _python(program: Path) -> Iterator[str]:
     """Where this interpreter, its packages and the worker's own code are."""
-    home = os.path.realpath(os.path.expanduser("~"))
+    home = os.path.realpath(Path.home())
     places = [sys.prefix, sys.base_prefix, sys.exec_prefix, *sys.path]
     places += os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep)
     places += [sys.executable, str(program.parent), str(Path(__file__).parent)]
@@ -249,6 +248,8 @@ def _python(program: Path) -> Iterator[str]:
 def _move_by_copying() -> None:
     """The first Landlock lets nobody move a file from folder to folder: copy it, then remove it."""
 
+    import shutil
+
     def copying(move: Any) -> Any:
         def moved(source: Any, target: Any, **more: Any) -> None:
             try:
@@ -257,7 +258,7 @@ def _move_by_copying() -> None:
                 if error.errno != errno.EXDEV:
                     raise
                 shutil.copyfile(source, target)
-                os.unlink(source)
+                os.remove(source)  # noqa: PTH107
 
         return moved
 
@@ -287,9 +288,10 @@ _ALLOWED, _FAILING = 0x7FFF0000, 0x00050000
 
 
 def _install_filter(bounds: Bounds) -> None:
-    if platform.machine() not in _NUMBERS:
+    machine = os.uname().machine
+    if machine not in _NUMBERS:
         return
-    program = _filter(bounds, *_NUMBERS[platform.machine()])
+    program = _filter(bounds, *_NUMBERS[machine])
     code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *row) for row in program))
     header = ctypes.create_string_buffer(
         struct.pack("HxxxxxxP", len(program), ctypes.addressof(code))
@@ -348,7 +350,7 @@ _CHANGES: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
     "os.rmdir": ((0,), (1,)), "os.link": ((1,), (2, 3)), "os.symlink": ((1,), (2,)),
     "os.truncate": ((0,), ()), "os.chmod": ((0,), (2,)), "os.chown": ((0,), (3,)),
 }  # fmt: skip
-"""Audit events that change files: which arguments are paths, and which are folders to start from."""
+"""Audit events that change files: which arguments are paths, which are folders to start from."""
 _STARTS = ("subprocess.Popen", "os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn")
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _PROCESS_CURE = "Do that once outside edgekit, and give the model what came of it."
@@ -361,7 +363,6 @@ class _Hook:
     def __init__(self, bounds: Bounds) -> None:
         self._bounds = bounds
         self._roots = [os.path.realpath(path) for path in bounds.write]
-        self._devices = set(_devices())
 
     def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open":
@@ -389,11 +390,11 @@ class _Hook:
         if not isinstance(path, str | bytes | os.PathLike):
             return  # a descriptor: it was opened before
         real = os.path.realpath(os.fsdecode(path))
-        if real in self._devices or any(_is_below(real, root) for root in self._roots):
+        if real in _devices() or any(_is_below(real, root) for root in self._roots):
             return
         raise Refused(
             f"a model writes below its work folder only (wanted {real})",
-            f"If you trust the model: --allow-write {os.path.dirname(real)}",
+            f"If you trust the model: --allow-write {Path(real).parent}",
         )
 
 
@@ -401,6 +402,7 @@ def _is_below(path: str, root: str) -> bool:
     return path == root or path.startswith(root.rstrip(os.sep) + os.sep)
 
 
+@cache
 def _libc() -> Any:
     return ctypes.CDLL(None, use_errno=True)
 
@@ -415,5 +417,3 @@ def _call(number: int, *arguments: Any) -> int:
         code = ctypes.get_errno()
         raise OSError(code, f"Landlock: {os.strerror(code)}")
     return int(result)
-
-

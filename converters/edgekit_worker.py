@@ -120,12 +120,6 @@ def main(worker: Path) -> None:
     events = _take_events_pipe()
     requests = _take_standard_input()
     _die_with_parent()
-    # Workers write `from edgekit_worker import WorkerError`: that must be this very module.
-    sys.modules["edgekit_worker"] = sys.modules[__name__]
-    # The folders beside this file are called `torch`, `keras`, `onnx`: where such a package is not
-    # installed, `import onnx` would find the folder and not fail.
-    here = str(Path(__file__).resolve().parent)
-    sys.path[:] = [entry for entry in sys.path if entry != here]
     contain(Bounds.take(), worker)
     # Imported before the first request, so that a back end loads while others still work.
     module: ModuleType | BaseException
@@ -167,6 +161,15 @@ def _call(module: ModuleType, request: dict[str, Any], events: TextIO) -> dict[s
     if not isinstance(result, dict):
         raise WorkerError(f"{verb} of {module.__file__} gave {result!r}, which is no dictionary")
     return result
+
+
+def _clear_the_path() -> None:
+    # Workers write `from edgekit_worker import WorkerError`: that must be this very module.
+    sys.modules["edgekit_worker"] = sys.modules[__name__]
+    # The folders beside this file are called `torch`, `keras`, `onnx`: where such a package is not
+    # installed, `import onnx` would find the folder and not fail.
+    here = str(Path(__file__).resolve().parent)
+    sys.path[:] = [entry for entry in sys.path if entry != here]
 
 
 def _load(worker: Path) -> ModuleType:
@@ -249,4 +252,8 @@ def _die_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).resolve())
+    _clear_the_path()
+    if sys.argv[1] == "--import":  # by edgekit, which wants the bytecode that a worker cannot write
+        _load(Path(sys.argv[2]).resolve())
+    else:
+        main(Path(sys.argv[1]).resolve())

@@ -1,7 +1,7 @@
-"""ExportedPrograms of strangers: what in a `.pt2` archive is code, and loading it without running any.
+"""ExportedPrograms of strangers: what in a `.pt2` archive is code, and loading it without any.
 
-`torch.export.load` unpickles whatever an archive asks it to, evaluates its shapes as Python, compiles
-Python from the names of its nodes, and looks its operators up by name in all of `torch`. So the
+`torch.export.load` unpickles whatever an archive asks it to, evaluates its shapes as Python, makes
+Python of the names of its nodes, and looks its operators up by name in all of `torch`. So the
 archive is read first, by the same reader, and refused where it holds more than a graph and tensors.
 """
 
@@ -40,9 +40,9 @@ _FUNCTIONS = re.compile(r"math\.\w+|torch\.sym_\w+|torch\._C\._set_grad_enabled"
 _SHAPES = {"size", "shape", "stride", "storage_offset"}
 """What a guard may ask of a tensor."""
 _EXPRESSION = (
-    ast.Expression, ast.BoolOp, ast.BinOp, ast.UnaryOp, ast.Compare, ast.Call, ast.keyword, ast.Name,
-    ast.Constant, ast.Subscript, ast.Attribute, ast.Tuple, ast.Load, ast.operator, ast.unaryop,
-    ast.cmpop, ast.boolop,
+    ast.Expression, ast.BoolOp, ast.BinOp, ast.UnaryOp, ast.Compare, ast.Call, ast.keyword,
+    ast.Name, ast.Constant, ast.Subscript, ast.Attribute, ast.Tuple, ast.Load, ast.operator,
+    ast.unaryop, ast.cmpop, ast.boolop,
 )  # fmt: skip
 _ARITHMETIC_NAMES = {
     "Symbol", "Integer", "Float", "Rational", "Add", "Mul", "Pow", "Mod", "Max", "Min", "Abs", "Eq",
@@ -116,7 +116,7 @@ def _code(path: Path) -> Iterator[str]:
             if entry.filename.rpartition("/")[2] == _OLD_PROGRAM
         ]
     try:
-        reader = torch._C.PyTorchFileReader(os.fspath(path))
+        reader = torch._C.PyTorchFileReader(os.fspath(path))  # noqa: SLF001  what loading uses
     except RuntimeError:  # of before PyTorch 2.8
         reader = None
     for name in reader.get_all_records() if reader else ():
@@ -163,9 +163,7 @@ _WHAT = {
 
 def _is_harmless(text: str, key: str) -> bool:
     if key in ("target", "as_operator"):
-        return bool(
-            text in _ARITHMETIC or _OPERATOR.fullmatch(text) or _FUNCTIONS.fullmatch(text)
-        )
+        return bool(text in _ARITHMETIC or _OPERATOR.fullmatch(text) or _FUNCTIONS.fullmatch(text))
     if key in ("expr_str", "guards_code"):
         return is_arithmetic(text)
     if key in ("in_spec", "out_spec"):
@@ -209,9 +207,7 @@ def is_arithmetic(text: str) -> bool:
 def _is_allowed(node: ast.AST) -> bool:
     match node:
         case ast.Attribute(attr=name):
-            return name in _SHAPES or (
-                isinstance(node.value, ast.Name) and node.value.id == "math"
-            )
+            return name in _SHAPES or (isinstance(node.value, ast.Name) and node.value.id == "math")
         case ast.Call(func=ast.Attribute()):
             return True  # of what attributes there may be
         case ast.Call(func=ast.Name(id=name)):

@@ -233,8 +233,8 @@ def _from_torchscript(source: dict[str, Any]) -> Loaded:
     if not source.get("trust_pickle") and (found := _reaching_out(model)):
         raise WorkerError(
             f"{path} has operations that reach for files: {', '.join(found)}.",
-            cure="Leave them out of the model. If you trust its author, add --trust-pickle; to write "
-            "elsewhere than below its work folder it needs --allow-write FOLDER too.",
+            cure="Leave them out of the model. If you trust its author, add --trust-pickle; where "
+            "it may write then, --allow-write FOLDER says.",
             kind="model",
         )
     return model, None
@@ -245,18 +245,8 @@ _FILE_OPERATORS = ("aten::save", "aten::from_file")
 
 
 def _reaching_out(model: torch.jit.ScriptModule) -> list[str]:
-    graphs = [
-        method.graph
-        for module in model.modules()
-        for method in (module._c._get_method(name) for name in module._c._method_names())
-    ]
-    for graph in graphs:
-        torch._C._jit_pass_inline(graph)
-    return [
-        name
-        for name in _FILE_OPERATORS
-        if any(graph.findNode(name, recurse=True) for graph in graphs)
-    ]
+    graph = model.inlined_graph
+    return [name for name in _FILE_OPERATORS if graph.findNode(name, recurse=True)]
 
 
 def _from_exported_program(source: dict[str, Any]) -> Loaded:

@@ -194,5 +194,6 @@ def _check_grants(lock: Lock, request: ReplayRequest) -> None:
             raise UsageError(
                 f"The lock's conversion was made with {flag}, which lets the model's file or code "
                 "do more than convert would let it.",
-                cure=f"If you trust the model: edgekit replay {request.lock} {_typed(flag, wanted)}",
+                cure="If you trust the model: "
+                f"edgekit replay {request.lock} {_typed(flag, wanted)}",
             )

@@ -95,4 +95,4 @@ def _named(result: Any) -> Iterator[str]:
 
 
 def _absolute(path: Path) -> str:
-    return os.path.abspath(path)
+    return str(path.absolute())

@@ -36,7 +36,7 @@ def _opens(libc: Any, path: Path, flags: int) -> bool:
 
 
 def _closes(libc: Any, descriptor: int) -> bool:
-    return descriptor >= 0 and libc.close(descriptor) == 0
+    return bool(descriptor >= 0 and libc.close(descriptor) == 0)
 
 
 def _forks(libc: Any) -> bool:
@@ -45,4 +45,4 @@ def _forks(libc: Any) -> bool:
         os._exit(0)
     if child > 0:
         os.waitpid(child, 0)
-    return child > 0
+    return bool(child > 0)

@@ -151,7 +151,7 @@ def _from_table(table: dict[str, Any], folder: Path) -> Converter:
         raise ValueError(f"choose is {choose!r}, not first or fastest")
     processes = table.pop("processes", False)
     if not isinstance(processes, bool):
-        raise ValueError(f"processes is {processes!r}, not true or false")
+        raise TypeError(f"processes is {processes!r}, not true or false")
     python = table.pop("python", ">=3.11")
     satisfies((3, 11, 0), python)  # raises where it is no version specifier
     program = folder / "worker.py"

@@ -9,12 +9,16 @@ survivors: the process group is killed whatever happens. What the process may to
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import selectors
 import signal
+import struct
 import subprocess
+import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -64,7 +68,8 @@ class Worker:
         memory_gb: the limit on the resident memory of the whole process tree.
         isolated: run without the user's PYTHONPATH and site folder, and with the environment's
             programs first on PATH.
-        bounds: what it may touch; without them it writes nothing, starts nothing, and has no network.
+        bounds: what it may touch; without them it writes nothing, starts no programs, and has no
+            network.
     """
 
     def __init__(
@@ -248,6 +253,43 @@ class Worker:
         if event["kind"] == ConversionError.kind:
             return StepError(cause, step=step, cure=cure, log=self.log)
         return by_kind(event["kind"])(cause, cure=cure, log=self.log)
+
+
+def write_bytecode(program: Path, modules: Sequence[str]) -> None:
+    """Import what a worker of this Python imports, where its bytecode is missing.
+
+    A worker's own process cannot write it, and would compile all of a framework at each start.
+
+    Args:
+        program: the worker's file.
+        modules: what it needs of others; nothing is imported here.
+    """
+    specs = [importlib.util.find_spec(name) for name in modules]
+    files = [Path(spec.origin) for spec in specs if spec and spec.origin] or [program]
+    if sys.dont_write_bytecode or not any(map(_lacks_bytecode, files)):
+        return
+    subprocess.run(
+        [sys.executable, str(launcher()), "--import", str(program)],
+        env=_environment(sys.executable, Bounds(code=False), isolated=False),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        check=False,  # a worker that cannot be imported says so when it is asked
+    )
+
+
+def _lacks_bytecode(source: Path) -> bool:
+    """Whether it could be written and is not there, or is of another version of the file."""
+    place = Path(importlib.util.cache_from_source(source))
+    if source.suffix != ".py" or not os.access(source.parent, os.W_OK):
+        return False
+    try:
+        head, status = place.read_bytes()[:16], source.stat()
+    except OSError:
+        return True
+    flags, modified, size = struct.unpack("<III", head[4:])
+    wanted = int(status.st_mtime) & 0xFFFFFFFF, status.st_size & 0xFFFFFFFF
+    return flags == 0 and (modified, size) != wanted
 
 
 def tree_memory(pid: int) -> int:

@@ -23,7 +23,7 @@ from edgekit.errors import (
 from edgekit.toolchain import environments, home
 from edgekit.toolchain.bounds import Bounds, files_of, runs_code
 from edgekit.toolchain.converters import Converter
-from edgekit.toolchain.worker import Worker
+from edgekit.toolchain.worker import Worker, write_bytecode
 from edgekit.types import ModelSource, Progress, Step
 
 _KEPT_RUNS = 50
@@ -172,6 +172,8 @@ class Workshop:
             self._versions[converter.name] = versions(
                 converter.versions, environment.site_packages()
             )
+            if environment.folder is None:
+                write_bytecode(converter.program, converter.modules)
             self._workers[converter.name] = Worker(
                 converter.program,
                 python=environment.python,
