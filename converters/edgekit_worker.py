@@ -207,8 +207,8 @@ def _describe(error: BaseException) -> dict[str, str]:
     cause = f"{type(error).__name__}: {str(error).strip() or 'no message'}"
     if isinstance(error, Refused):
         cause = f"{error.why[0].upper()}{error.why[1:]}."
-    kind = "model" if allowing else "unexpected"
-    return {"kind": kind, "cause": f"{cause} {line}".strip(), "cure": allowing, "trace": trace}
+    said = f"{cause} {line}".strip()
+    return {"kind": "unexpected", "cause": said, "cure": allowing, "trace": trace}
 
 
 def _send(events: TextIO, event: dict[str, Any]) -> None:

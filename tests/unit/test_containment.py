@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.errors import ConversionError, ModelError
+from edgekit.errors import ConversionError, StepError
 from edgekit.toolchain.bounds import Bounds, files_of
 from edgekit.toolchain.converters import builtin_folder
 from edgekit.toolchain.doctor import examine
@@ -211,7 +211,7 @@ def start(tmp_path):
 def test_a_refused_write_names_the_path_and_what_would_allow_it(start, tmp_path):
     path = tmp_path / "elsewhere" / "file"
     path.parent.mkdir()
-    with start() as worker, pytest.raises(ModelError) as caught:
+    with start() as worker, pytest.raises(StepError) as caught:
         worker.call("write", {"path": str(path)})
     assert str(path) in caught.value.cause
     assert caught.value.cure == f"If you trust the model: --allow-write {path.parent}"
