@@ -17,6 +17,7 @@ from edgekit.types import (
     Step,
     Verdict,
 )
+from edgekit.validation_result import Figure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +130,8 @@ class FileResult:
     latency: LatencyReport | None
     verdict: Verdict
     metrics: dict[str, float]
+    figures: tuple[Figure, ...] = ()
+    reference_figures: tuple[Figure, ...] = ()
     integer_share: float | None = None
     float_ops: tuple[str, ...] = ()
     kept_float: tuple[KeptFloat, ...] = ()

@@ -72,12 +72,17 @@ class Span:
 
 @dataclass(frozen=True, kw_only=True)
 class CandidateJob:
-    """One file, with its tensors bound to the reference's."""
+    """One file, with its tensors bound to the reference's.
+
+    ``widths`` are those of its outputs' possible ranges, in the reference's order, see
+    `edgekit.tflite.bounds`.
+    """
 
     path: str
     feeds: Sequence[Feed]
     outputs: Sequence[Taken]
     spans: Sequence[Span] = ()
+    widths: Sequence[float | None] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +128,7 @@ class Job:
                 feeds=[_feed(feed) for feed in one["feeds"]],
                 outputs=[Taken(**taken) for taken in one["outputs"]],
                 spans=[Span(**span) for span in one["spans"]],
+                widths=one["widths"],
             )
             for one in table.pop("candidates")
         ]

@@ -7,25 +7,25 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.contract import Task
-from edgekit.pipeline.validation.job import Job, Span
+from edgekit.closeness import Variation, is_vector_of_scores, sqnr_db
+from edgekit.contract import Contract, Task
+from edgekit.pipeline.validation.job import CandidateJob, Span
+from edgekit.pipeline.validation.rows import Cuts, Joining, Rows, under
 from edgekit.pipeline.validation.store import RunStore, read_table
 from edgekit.types import (
     Binding,
     Gate,
     Interval,
+    LatencyReport,
+    OutputParity,
     ParityReport,
     Scheme,
     Verdict,
 )
 from edgekit.validation import gates
+from edgekit.validation.evidence import FLOATING, Evidence, decide, distinct
 from edgekit.validation.metrics import Metric, Score, Settings, Summary
-from edgekit.validation.parity import (
-    is_vector_of_scores,
-    sqnr_db,
-    summarize,
-    summarize_part,
-)
+from edgekit.validation.parity import summarize, summarize_part
 from edgekit.validation_result import Figure, TensorDrift, WorstSample
 
 if TYPE_CHECKING:
@@ -36,27 +36,40 @@ if TYPE_CHECKING:
 _REFERENCE = "reference_"
 
 
-@dataclass(kw_only=True)
-class Rows:
-    """All rows of a run, joined: those of the samples, and those of each candidate by name."""
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """What is compared with what, the same for all rows of a candidate.
 
-    index: Array
-    digest: Array
-    labelled: Array
-    candidates: list[dict[str, Array]]
-    skipped: tuple[str, ...]
+    Attributes:
+        contract: on the reference's tensors.
+        cuts: the parts of its outputs that mix ranges.
+        candidate: the file with its tensors bound.
+        bindings: of its outputs.
+        scheme: of the file, where it is known.
+        names: of the reference and of the candidate.
+        metric: the task's.
+        settings: how intervals are drawn.
+    """
 
-    @property
-    def samples(self) -> int:
-        """How many samples were measured."""
-        return len(self.index)
+    contract: Contract
+    cuts: Cuts
+    candidate: CandidateJob
+    bindings: Sequence[Binding]
+    scheme: Scheme | None
+    names: tuple[str, str]
+    metric: Metric | None = None
+    settings: Settings = field(default_factory=Settings)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """What the rows of one candidate say."""
+    """What the rows of one candidate say.
+
+    ``values`` and ``intervals`` are by metric: what compares outputs, and what the task measures.
+    """
 
     parity: ParityReport
+    evidence: Evidence
     figures: tuple[Figure, ...] = ()
     reference_figures: tuple[Figure, ...] = ()
     details: dict[str, Any] = field(default_factory=dict)
@@ -73,87 +86,58 @@ def load_rows(store: RunStore, chunks: Iterable[int], candidates: int) -> Rows:
         chunks: those that are finished.
         candidates: how many there are; one that crashed has rows of some chunks only.
     """
-    import numpy as np
-
-    kept: dict[str, list[Array]] = {}
-    skipped: list[str] = []
+    joining = Joining(candidates)
     for chunk in sorted(chunks):
         columns, words = read_table(store.path(chunk))
-        skipped += words["skipped"]
-        for name, column in columns.items():
-            # A copy: a view would keep all of the file's bytes.
-            kept.setdefault(name, []).append(column.copy())
-    joined = {}
-    while kept:
-        name, parts = kept.popitem()
-        joined[name] = np.concatenate(parts)
-    empty = np.zeros(0, np.int64)
-    return Rows(
-        index=joined.get("index", empty),
-        digest=joined.get("digest", np.zeros((0, 32), np.uint8)),
-        labelled=joined.get("labelled", np.zeros(0, bool)),
-        candidates=[_under(joined, str(number)) for number in range(candidates)],
-        skipped=tuple(skipped),
-    )
+        joining.add(columns, words["skipped"])
+    return joining.rows()
 
 
 def judge_rows(
-    rows: Mapping[str, Array],
-    job: Job,
+    rows: Rows,
     number: int,
+    compared: Compared,
     *,
-    names: tuple[str, str],
     ids: Sequence[str],
     data: str,
-    bindings: Sequence[Binding],
-    metric: Metric | None,
-    settings: Settings,
+    synthetic: bool = False,
 ) -> Judged:
     """Everything about one candidate that its rows tell.
 
     Args:
-        rows: its own.
-        job: what was measured.
+        rows: of the run.
         number: which candidate it is.
-        names: of the reference and of the candidate.
+        compared: what it is compared with.
         ids: of the samples, in the order of the rows.
         data: the digest of the samples.
-        bindings: of its outputs.
-        metric: the task's.
-        settings: how intervals are drawn.
+        synthetic: the inputs are random.
     """
-    contract = job.stated
+    mine = rows.candidates[number]
     summary = Summary(scores=())
-    if metric is not None:
-        summary = metric.summarize(_under(rows, "metric"), settings)
+    if compared.metric is not None:
+        summary = compared.metric.summarize(under(mine, "metric"), compared.settings)
     found = summary.values
-    outputs = []
-    for place, binding in enumerate(bindings):
-        shape = [size or 1 for size in contract.outputs[place].tensor.shape]
-        output = summarize(
-            contract.outputs[place].tensor.name,
-            _under(rows, f"parity/{place}"),
-            ids,
-            scores=is_vector_of_scores(shape),
-        )
-        spans = job.parts.get(str(place), [])
-        parts = tuple(
-            summarize_part((axis, start, size), _under(rows, f"part/{place}/{part}"), ids)
-            for part, (axis, start, size) in enumerate(spans)
-        )
-        outputs.append(replace(output, name=binding.reference, parts=parts))
     parity = ParityReport(
-        reference=names[0],
-        candidate=names[1],
+        reference=compared.names[0],
+        candidate=compared.names[1],
         data=data,
         samples=len(ids),
-        outputs=tuple(outputs),
-        bindings=tuple(bindings),
+        outputs=tuple(
+            _output(rows, mine, place, binding, compared, ids)
+            for place, binding in enumerate(compared.bindings)
+        ),
+        bindings=tuple(compared.bindings),
         accuracy=found.get("top1_accuracy"),
         reference_accuracy=found.get("reference_top1_accuracy"),
     )
+    intervals = dict(summary.intervals)
+    if "top1_drop" in intervals:
+        intervals["drop"] = intervals["top1_drop"]
     return Judged(
         parity=parity,
+        evidence=Evidence(
+            samples=len(ids), distinct=distinct(rows.marks) if ids else 0, synthetic=synthetic
+        ),
         figures=tuple(_figures(summary.scores)),
         reference_figures=tuple(
             Figure(
@@ -167,12 +151,67 @@ def judge_rows(
         ),
         details=summary.details,
         drift=tuple(
-            _drift(span, _under(rows, f"drift/{place}"))
-            for place, span in enumerate(job.candidates[number].spans)
+            _drift(span, under(mine, f"drift/{place}"))
+            for place, span in enumerate(compared.candidate.spans)
         ),
         values=found,
-        intervals=summary.intervals,
+        intervals=intervals,
     )
+
+
+def _output(
+    rows: Rows,
+    mine: Mapping[str, Array],
+    place: int,
+    binding: Binding,
+    compared: Compared,
+    ids: Sequence[str],
+) -> OutputParity:
+    entry = compared.contract.outputs[place].tensor
+    coarse = compared.scheme not in FLOATING
+    widths = compared.candidate.widths
+    width = widths[place] if place < len(widths) else None
+    output = summarize(
+        binding.reference,
+        under(mine, f"parity/{place}"),
+        ids,
+        scores=is_vector_of_scores([size or 1 for size in entry.shape]),
+        variation=Variation(rows.spreads[str(place)], width),
+        coarse=coarse,
+    )
+    parts = tuple(
+        summarize_part(
+            (cut[0], cut[1], cut[2]),
+            under(mine, f"part/{place}/{part}"),
+            ids,
+            variation=Variation(rows.spreads[f"{place}.{part}"]),
+            coarse=coarse,
+        )
+        for part, cut in enumerate(compared.cuts.get(str(place), ()))
+    )
+    return replace(output, parts=parts)
+
+
+def measured(
+    judged: Judged,
+    latency: LatencyReport | None,
+    *,
+    size_bytes: int,
+    integer_share: float | None,
+    target_violations: int | None = None,
+) -> dict[str, float]:
+    """Every figure of a candidate, by the names of `edgekit.validation.gates.METRICS`."""
+    values = gates.metrics(
+        judged.parity,
+        latency,
+        size_bytes=size_bytes,
+        integer_share=integer_share,
+        target_violations=target_violations,
+    )
+    values |= judged.values
+    if "top1_drop" in judged.values:
+        values["drop"] = judged.values["top1_drop"]
+    return values
 
 
 def worst_places(rows: Mapping[str, Array], outputs: int, most: int) -> list[tuple[int, float]]:
@@ -183,7 +222,7 @@ def worst_places(rows: Mapping[str, Array], outputs: int, most: int) -> list[tup
         return []
     lowest = None
     for place in range(outputs):
-        columns = _under(rows, f"parity/{place}")
+        columns = under(rows, f"parity/{place}")
         pairs = zip(columns["signal"].tolist(), columns["noise"].tolist(), strict=True)
         values = np.array([sqnr_db(signal, noise) for signal, noise in pairs])
         lowest = values if lowest is None else np.minimum(lowest, values)
@@ -207,46 +246,43 @@ def worst_sample(words: Mapping[str, Any], number: int, decibels: float) -> Wors
 def verdict(
     scheme: Scheme | None,
     task: Task | None,
-    stated: Sequence[tuple[Scheme | None, Gate]],
-    measured: Mapping[str, float],
-    intervals: Mapping[str, Interval],
+    wanted: Sequence[Gate],
+    values: Mapping[str, float],
+    judged: Judged,
     *,
+    reasons: Mapping[str, str] | None = None,
     no_labels: str = "",
     untimed: str = "",
+    accept_few: bool = False,
 ) -> Verdict:
-    """Hold a candidate against the stated gates, and against defaults for the rest.
+    """Hold a candidate against its gates, and say why a figure is missing.
 
     Args:
         scheme: of the file, where it is known.
-        task: decides the defaults.
-        stated: the user's gates, with the scheme that each is for.
-        measured, intervals: figures by name.
+        task: of the first output.
+        wanted: the file's gates, see `edgekit.validation.gates.for_file`.
+        values: its figures, from `measured`.
+        judged: what its rows said.
+        reasons: by metric, why a figure is what it is.
         no_labels: why the data has none; the reason of gates that would need them.
         untimed: why there are no latencies.
+        accept_few: few samples will do.
     """
-    result = gates.judge(gates_of(scheme, task, stated), measured, intervals)
-    return Verdict(
-        gates=tuple(
-            replace(one, why=_missing(one.gate.metric, task, no_labels, untimed) or one.why)
-            if one.state == "not measured" and one.measured is None
-            else one
-            for one in result.gates
-        )
-    )
-
-
-def gates_of(
-    scheme: Scheme | None, task: Task | None, stated: Sequence[tuple[Scheme | None, Gate]]
-) -> tuple[Gate, ...]:
-    """The gates of one file: the stated ones, then defaults on metrics that none is about."""
-    # A file of no known scheme is held to what every quantized one is.
-    like: Scheme = scheme or "dynamic-int8"
-    mine = [(only, gate) for only, gate in stated if only in (None, scheme)]
-    own = gates.for_file(like, None, mine, allow_float=True)
-    named = {gate.metric for gate in own}
-    return (
-        *own,
-        *(gate for gate in gates.task_defaults(scheme, task) if gate.metric not in named),
+    missing = {
+        gate.metric: _missing(gate.metric, task, no_labels, untimed)
+        for gate in wanted
+        if gate.metric not in values
+    }
+    return decide(
+        wanted,
+        values,
+        judged.intervals,
+        scheme=scheme,
+        task=task,
+        parity=judged.parity,
+        evidence=judged.evidence,
+        reasons=missing | dict(reasons or {}),
+        accept_few=accept_few,
     )
 
 
@@ -256,9 +292,12 @@ def _missing(metric: str, task: Task | None, no_labels: str, untimed: str) -> st
         return untimed
     if metric in gates.COST_METRICS:
         return ""
-    if no_labels:
+    if no_labels and not metric.endswith(_NEEDS_NO_LABELS):
         return no_labels
     return f"it is no figure of {task}" if task else "no task is stated"
+
+
+_NEEDS_NO_LABELS = ("_agreement", "_to_reference", "_to_reference_db", "lost_share", "classes_lost")
 
 
 def _figures(scores: Sequence[Score]) -> Iterable[Figure]:
@@ -281,13 +320,3 @@ def _drift(span: Span, columns: Mapping[str, Array]) -> TensorDrift:
         seen=(float(columns["low"].min()), float(columns["high"].max())),
         clipped=float(columns["outside"].sum()) / max(1.0, float(columns["count"].sum())),
     )
-
-
-def _under(columns: Mapping[str, Array], prefix: str) -> dict[str, Array]:
-    """The columns below a prefix, without it."""
-    start = f"{prefix}/"
-    return {
-        name.removeprefix(start): column
-        for name, column in columns.items()
-        if name.startswith(start)
-    }

@@ -6,8 +6,8 @@ import math
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
+from edgekit.closeness import sqnr_db
 from edgekit.validation.explain.split import energy
-from edgekit.validation.parity import sqnr_db
 
 if TYPE_CHECKING:
     import numpy as np
