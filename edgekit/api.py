@@ -59,7 +59,8 @@ def convert(
     output: AnyPath | None = None,
     config: AnyPath | None = None,
     samples: int | None = None,
-    parity_samples: int = 32,
+    parity_samples: int = 64,
+    accept_few: bool = False,
     seed: int = 0,
     synthetic: bool = False,
     force: bool = False,
@@ -101,6 +102,7 @@ def convert(
         config: an ``edgekit.toml``; arguments win over it.
         samples: at most so many calibration samples (128 by default).
         parity_samples: at most so many to compare on.
+        accept_few: judge on however few samples there are; they prove less than PASS says.
         seed: decides which samples are used.
         synthetic: use random inputs; the report says so.
         force: replace existing outputs.
@@ -128,6 +130,7 @@ def convert(
         parity=_path(parity),
         samples=samples,
         parity_samples=parity_samples,
+        accept_few=accept_few,
         seed=seed,
         synthetic=synthetic,
         schemes=tuple(schemes),
@@ -173,6 +176,7 @@ def validate(
     metric: str | None = None,
     gates: Sequence[str] = (),
     strict: bool = False,
+    accept_few: bool = False,
     config: AnyPath | None = None,
     jobs: int | None = None,
     threads: int = 1,
@@ -202,7 +206,8 @@ def validate(
         labels: a file with class names, one a line.
         metric: your own in place of the task's, ``package.module:function``.
         gates: conditions such as ``top1_drop <= 1% (upper)``.
-        strict: a gate that was not measured fails.
+        strict: a default gate that was not measured fails, too.
+        accept_few: judge on however few samples there are; they prove less than PASS says.
         config: an ``edgekit.toml``; arguments win over it.
         jobs: how many processes measure; as many as there are cores by default.
         threads: of the runtime when latencies are taken.
@@ -242,6 +247,7 @@ def validate(
             metric=metric,
             gates=tuple(gates),
             strict=strict,
+            accept_few=accept_few,
             config=_path(config),
             jobs=jobs,
             threads=threads,

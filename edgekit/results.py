@@ -16,6 +16,7 @@ from edgekit.types import (
     Scheme,
     Step,
     Verdict,
+    VerdictState,
 )
 from edgekit.validation_result import Figure
 
@@ -160,3 +161,8 @@ class ConversionResult:
     def passed(self) -> bool:
         """Whether every gate of every file held."""
         return all(file.verdict.passed for file in self.files)
+
+    @property
+    def states(self) -> tuple[VerdictState, ...]:
+        """The verdict on each file."""
+        return tuple(file.verdict.state for file in self.files)

@@ -324,10 +324,11 @@ class Verdict:
 
     @property
     def state(self) -> VerdictState:
-        """A gate that fails decides; else what is missing does."""
+        """A gate that fails decides; else what is missing does, and whether any gate held."""
         if not self.holds:
             return "fail"
-        unproven = self.missing or any(one.state == "not proven" for one in self.gates)
+        states = {one.state for one in self.gates}
+        unproven = self.missing or "not proven" in states or "pass" not in states
         return "not proven" if unproven else "pass"
 
     @property

@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import ConversionError
-from edgekit.pipeline.reference import Reference
-from edgekit.pipeline.validation.binding import Bound, bind
-from edgekit.pipeline.validation.job import CandidateJob, Taken, turn_back
-from edgekit.pipeline.validation.judge import Compared, Judged, judge_rows
-from edgekit.pipeline.validation.rows import (
+from edgekit.measure.binding import Bound, bind
+from edgekit.measure.job import CandidateJob, Taken, turn_back
+from edgekit.measure.judge import Compared, Judged, judge_rows
+from edgekit.measure.rows import (
     Cuts,
     Joining,
     candidate_rows,
     reference_rows,
     sample_rows,
 )
+from edgekit.pipeline.reference import Reference
 from edgekit.runners.litert import LITERT
 from edgekit.runners.litert_runner import LitertRunner
 from edgekit.tflite.metadata import read_contract
@@ -80,7 +80,7 @@ def measure(
         work: a folder for the outputs.
         scheme: of the file.
         told: what the converter says about the inputs' axes.
-        parts: of the reference's outputs that mix ranges, see `edgekit.pipeline.parts`.
+        parts: of the reference's outputs that mix ranges, see `edgekit.measure.parts`.
         metric: the task's.
 
     Raises:

@@ -11,16 +11,16 @@ from typing import Any
 from edgekit import sources
 from edgekit.calibration.checks import listing
 from edgekit.errors import ConversionError, DataError, EdgekitError, SetupError, UsageError
+from edgekit.measure.judge import Judged, verdict
+from edgekit.measure.judge import measured as figures_of
+from edgekit.measure.parts import Mixed, of_reference, told_by
+from edgekit.measure.tasks import make_metric
 from edgekit.pipeline import candidates
 from edgekit.pipeline.file_contract import file_contract
 from edgekit.pipeline.floats import FloatFile
 from edgekit.pipeline.ladder import Batch, Setting, as_tables, climb
-from edgekit.pipeline.parts import Mixed, of_reference, told_by
 from edgekit.pipeline.plan import PREPARED_NAME, Plan
 from edgekit.pipeline.reference import Reference
-from edgekit.pipeline.validation.judge import Judged, verdict
-from edgekit.pipeline.validation.judge import measured as figures_of
-from edgekit.pipeline.validation.tasks import make_metric
 from edgekit.results import Advice, FileResult, KeptFloat, KeptLayer, Rung
 from edgekit.standard_metadata.embed import embed_standard_metadata, remove_standard_metadata
 from edgekit.targets.check import check, reasons

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from edgekit.pipeline.figures import task_figures
 
 from edgekit.contract import Contract, OutputContract, Task
 from edgekit.errors import UsageError
 from edgekit.pipeline.budget import budget_gates, check_int8_wishes
-from edgekit.pipeline.figures import task_figures
 from edgekit.pipeline.request import ConversionRequest
 from edgekit.types import Binding, TensorSpec
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from edgekit.measure.job import Span
+from edgekit.measure.judge import _drift as total_drift
+from edgekit.measure.judge import worst_places
+from edgekit.pipeline.validation.store import load_rows
 from edgekit.pipeline.validation.engine import _drift
-from edgekit.pipeline.validation.job import Span
-from edgekit.pipeline.validation.judge import _drift as total_drift
-from edgekit.pipeline.validation.judge import gates_of, load_rows, verdict, worst_places
 from edgekit.pipeline.validation.store import RunStore, write_table
 from edgekit.pipeline.validation.stream import duration
 from edgekit.validation import gates

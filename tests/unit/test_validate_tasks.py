@@ -11,7 +11,7 @@ import validate_nets as nets
 from edgekit.contract import Contract, Decoder, InputContract, OutputContract
 from edgekit.datasets.samples import to_boxes
 from edgekit.errors import UsageError
-from edgekit.pipeline.validation.tasks import class_count, make_metric, say, say_label
+from edgekit.measure.tasks import class_count, make_metric, say, say_label
 from edgekit.types import TensorSpec
 from edgekit.validation.metrics import (
     Classification,

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, cast
 from edgekit.calibration.tensors import to_tensors
 from edgekit.datasets.digests import sample_digest
 from edgekit.errors import DataError
-from edgekit.pipeline.validation import tasks
+from edgekit.measure import tasks
+from edgekit.measure.job import CandidateJob, Job, turn_back
+from edgekit.measure.rows import candidate_rows, reference_rows, sample_rows
 from edgekit.pipeline.validation.data import Samples, label_for_input, open_samples
-from edgekit.pipeline.validation.job import CandidateJob, Job, turn_back
-from edgekit.pipeline.validation.rows import candidate_rows, reference_rows, sample_rows
 from edgekit.pipeline.validation.store import read_table, write_table
 from edgekit.validation.metrics import Batch
 

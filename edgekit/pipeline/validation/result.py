@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 from edgekit import __version__
 from edgekit.contract import Contract
 from edgekit.errors import DataError
-from edgekit.pipeline.validation import judge, tasks, timing
+from edgekit.measure import judge, tasks
+from edgekit.measure.job import Job
+from edgekit.measure.rows import Rows
+from edgekit.pipeline.validation import timing
 from edgekit.pipeline.validation.data import Samples
-from edgekit.pipeline.validation.job import Job
 from edgekit.pipeline.validation.prepare import Candidate, Reference
 from edgekit.pipeline.validation.request import ValidationRequest
-from edgekit.pipeline.validation.rows import Rows
-from edgekit.pipeline.validation.store import RunStore
+from edgekit.pipeline.validation.store import RunStore, load_rows
 from edgekit.pipeline.validation.stream import Stream
 from edgekit.report.json import cpu_name
 from edgekit.toolchain.workshop import versions
@@ -66,7 +67,7 @@ def make_result(
     Raises:
         DataError: more than a tenth of the samples could not be read.
     """
-    rows = judge.load_rows(store, finished, len(findings.job.candidates))
+    rows = load_rows(store, finished, len(findings.job.candidates))
     _check_skipped(rows, findings.samples)
     errors = _errors(findings, stream)
     worst = _worst(findings, rows, stream, errors)

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 from edgekit import __version__
 from edgekit.config import Config, load_config
 from edgekit.contract import Contract
+from edgekit.measure.job import Job
 from edgekit.pipeline.target import Target, open_target
 from edgekit.pipeline.validation import contracts, prepare, timing
 from edgekit.pipeline.validation.data import Samples, identity, order
 from edgekit.pipeline.validation.inside import look_inside
-from edgekit.pipeline.validation.job import Job
 from edgekit.pipeline.validation.on_device import Chunks
 from edgekit.pipeline.validation.prepare import Candidate, First
 from edgekit.pipeline.validation.request import ValidationRequest

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from edgekit.closeness import sqnr_db, sums
 from edgekit.contract import Contract, InputContract, image_axes
 from edgekit.errors import ConversionError
-from edgekit.pipeline.parts import together
-from edgekit.pipeline.validation.job import CandidateJob, Feed, Span, Taken, turn_back
+from edgekit.measure.job import CandidateJob, Feed, Span, Taken, turn_back
+from edgekit.measure.parts import together
 from edgekit.raw_pixels.normalization import Normalization
 from edgekit.runners.protocol import Described, Runner
 from edgekit.tflite.bounds import output_widths

@@ -94,7 +94,7 @@ class Job:
         contract: on the reference's tensors, as `Contract.to_json` writes it.
         parts: by output: (axis, start, size) of entries with a magnitude of their own.
         metric: the user's own.
-        span: see `edgekit.pipeline.validation.tasks.make_metric`.
+        span: see `edgekit.measure.tasks.make_metric`.
         recorded: the reference is asked by digests, so nobody needs the inputs as stacks.
         references: the folder of the reference's outputs.
         scratch: a folder for what is on its way.

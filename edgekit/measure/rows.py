@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from edgekit.closeness import channel_axis, merge, spread, sums
 from edgekit.contract import Contract
-from edgekit.pipeline.validation.job import Span
+from edgekit.measure.job import Span
 from edgekit.validation.evidence import marks
 from edgekit.validation.metrics import Batch, Metric
 

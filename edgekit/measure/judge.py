@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.closeness import Variation, is_vector_of_scores, sqnr_db
 from edgekit.contract import Contract, Task
-from edgekit.pipeline.validation.job import CandidateJob, Span
-from edgekit.pipeline.validation.rows import Cuts, Joining, Rows, under
-from edgekit.pipeline.validation.store import RunStore, read_table
+from edgekit.measure.job import CandidateJob, Span
+from edgekit.measure.rows import Cuts, Rows, under
 from edgekit.types import (
     Binding,
     Gate,
@@ -76,21 +75,6 @@ class Judged:
     drift: tuple[TensorDrift, ...] = ()
     values: dict[str, float] = field(default_factory=dict)
     intervals: dict[str, Interval] = field(default_factory=dict)
-
-
-def load_rows(store: RunStore, chunks: Iterable[int], candidates: int) -> Rows:
-    """Read the rows of some chunks, in their order.
-
-    Args:
-        store: where they are.
-        chunks: those that are finished.
-        candidates: how many there are; one that crashed has rows of some chunks only.
-    """
-    joining = Joining(candidates)
-    for chunk in sorted(chunks):
-        columns, words = read_table(store.path(chunk))
-        joining.add(columns, words["skipped"])
-    return joining.rows()
 
 
 def judge_rows(

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, assert_never
 
 from edgekit.closeness import is_vector_of_scores
-from edgekit.contract import Contract, Decoder, OutputContract
+from edgekit.contract import Contract, Decoder, OutputContract, image_axes
 from edgekit.errors import UsageError
-from edgekit.pipeline.validation.data import input_size
+from edgekit.types import TensorSpec
 from edgekit.validation.metrics import (
     Classification,
     Detection,
@@ -70,6 +70,14 @@ def make_metric(
             return _detection(contract)
         case task:
             assert_never(task)
+
+
+def input_size(tensor: TensorSpec) -> tuple[int, int] | None:
+    """Height and width of a picture input."""
+    axes = image_axes(tensor)
+    if axes is None:
+        return None
+    return tensor.shape[axes[0]] or 0, tensor.shape[axes[1]] or 0
 
 
 def _are_scores(contract: Contract) -> bool:
