@@ -118,7 +118,13 @@ def measure(
 
 
 def compare_stacks(
-    reference: Reference, outputs: Sequence[TensorSpec], files: Sequence[Path], *, name: str
+    reference: Reference,
+    outputs: Sequence[TensorSpec],
+    files: Sequence[Path],
+    *,
+    name: str,
+    parts: Parts | None = None,
+    metric: Metric | None = None,
 ) -> Judged:
     """Compare outputs that somebody else computed for the parity samples.
 
@@ -127,6 +133,7 @@ def compare_stacks(
         outputs: the candidate's, with the shapes of one sample.
         files: its stacked outputs.
         name: of the candidate.
+        parts, metric: as for `measure`.
 
     Raises:
         ConversionError: an output has no counterpart.
@@ -143,6 +150,8 @@ def compare_stacks(
         lambda some, _inputs: [np.asarray(stack[some]) for stack in stacks],
         name=name,
         scheme="fp32",
+        parts=parts,
+        metric=metric,
     )
 
 

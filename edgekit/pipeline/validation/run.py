@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit import __version__
+from edgekit.arguments import check_arguments
 from edgekit.config import Config, load_config
 from edgekit.contract import Contract
 from edgekit.measure.job import Job
@@ -54,6 +55,7 @@ def validate(request: ValidationRequest, progress: Progress | None = None) -> Va
         KeyboardInterrupt: before any sample was measured.
     """
     started = time.monotonic()
+    check_arguments(request)
     told = progress or SilentProgress()
     config = load_config(request.config) if request.config else Config()
     files = prepare.open_candidates(request)
