@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +82,7 @@ class CandidateJob:
     feeds: Sequence[Feed]
     outputs: Sequence[Taken]
     spans: Sequence[Span] = ()
-    widths: Sequence[float | None] = ()
+    widths: Sequence[float | None] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)

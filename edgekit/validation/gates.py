@@ -24,7 +24,7 @@ from edgekit.types import (
 
 FILE_METRICS = {
     "centred_sqnr_db": "what varies in the reference against the error, of the worst output, in dB",
-    "r2": "the share of the reference's variance that the file explains, of the worst output",
+    "r2": "R²: how much of the reference's variance the file explains, of the worst output",
     "lost_share": "share of an output's channels whose variation is lost, of the worst output",
     "systematic_error": "what a constant factor or offset is wrong by, of what varies",
     "classes_lost": "number of classes that the reference chose often and the file never",

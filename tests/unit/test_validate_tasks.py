@@ -46,7 +46,9 @@ def of(task, shape=(1, 5), *, labels=LABELS, layout=None, decoder=None) -> Contr
             Segmentation(classes=21, layout="NCHW"),
         ),
         (of("segmentation", (1, 16, 16)), Segmentation(classes=5, layout="map")),
-        (of(None), None),
+        (of(None), Classification()),
+        (of(None, (1, 1)), None),
+        (of(None, (1, 4, 4)), None),
     ],
 )
 def test_each_task_has_its_metric(contract, metric):
