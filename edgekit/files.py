@@ -7,6 +7,7 @@ command, bad data or a bad model.
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import os
 import re
 import shutil
@@ -24,7 +25,8 @@ MOST_BYTES = 2 << 30
 """Of a picture, a model, a list of annotations: as much as a flatbuffer can hold."""
 MOST_TEXT = 64 << 20
 """Of a configuration or a list of names."""
-_TEMPORARY = "edgekit-"
+_END = r"\Z"
+"""With which `fnmatch.translate` ends."""
 _LONGEST_NAME = 255
 _LONGEST_PATH = 4095
 
@@ -144,10 +146,15 @@ def temporary_folder(purpose: str) -> Iterator[Path]:
 
     It is named after this process, so that a later run can tell and remove what a killed one left.
     """
-    remove_leftovers(Path(tempfile.gettempdir()), f"{_TEMPORARY}{purpose}-")
-    prefix = f"{_TEMPORARY}{purpose}-{os.getpid()}-"
+    remove_leftovers(Path(tempfile.gettempdir()), "edgekit-[a-z]*-")
+    prefix = temporary_prefix(purpose)
     with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as folder:
         yield Path(folder)
+
+
+def temporary_prefix(purpose: str) -> str:
+    """How a temporary folder of this process is called, for one that lives longer than a block."""
+    return f"edgekit-{purpose}-{os.getpid()}-"
 
 
 def remove_leftovers(folder: Path, prefix: str, *, nameless: bool = False) -> None:
@@ -155,12 +162,13 @@ def remove_leftovers(folder: Path, prefix: str, *, nameless: bool = False) -> No
 
     Args:
         folder: where they lie.
-        prefix: of their names.
+        prefix: of their names, as `fnmatch` has it.
         nameless: also remove what has the prefix but no number: nobody else calls anything so.
     """
+    numbered = re.compile(rf"{fnmatch.translate(prefix).removesuffix(_END)}(\d{{1,10}})-")
     for path in folder.glob(f"{prefix}*"):
-        pid = path.name.removeprefix(prefix).partition("-")[0]
-        gone = not is_alive(int(pid)) if pid.isdecimal() else nameless
+        match = numbered.match(path.name)
+        gone = not is_alive(int(match[1])) if match else nameless
         if not gone or not _is_mine(path):
             continue
         if path.is_dir() and not path.is_symlink():

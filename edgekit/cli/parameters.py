@@ -117,10 +117,14 @@ class Size(click.ParamType["int | tuple[int, int]"]):
 
 
 class PathName(click.Path):
-    """A path that a file system can hold; whether something is there is told by who opens it."""
+    """A path that a file system can hold; whether something is there is told by who opens it.
 
-    def __init__(self) -> None:
-        super().__init__(path_type=Path)
+    Args:
+        folder: it has to be a folder that is there.
+    """
+
+    def __init__(self, *, folder: bool = False) -> None:
+        super().__init__(path_type=Path, exists=folder, file_okay=not folder)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The path.
@@ -149,6 +153,7 @@ def _fraction(text: str) -> float:
 
 
 PATH = PathName()
+FOLDER = PathName(folder=True)
 SEED = click.IntRange(0, (1 << 32) - 1)
 THREADS = click.IntRange(1, 256)
 COUNT = click.IntRange(1, 1_000_000_000)
