@@ -1,4 +1,4 @@
-"""Ask edgekit about planted lies and their honest twins: ``python -m benchmarks.lies``.
+"""Ask edgekit about planted lies and their honest twins: ``python benchmarks/lies.py``.
 
 None of the lies may end in PASS, and every twin must. Prints a table, and ends with 1 where one
 does not answer as it should.
@@ -12,8 +12,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.lies.battery import Answer, Bench, groups
-from benchmarks.lies.nets import Digits, train
+from lying.battery import Answer, Bench, groups
+from lying.nets import Digits, train
 
 
 def answers(folder: Path) -> Iterator[Answer]:
@@ -32,9 +32,10 @@ def main() -> int:
         sign = " " if one.as_it_should else "!"
         kind = "twin" if one.honest else "lie"
         print(f"{sign} {kind:4}  {one.state:10}  {one.group}: {one.name}")
-        print(f"         {one.why}" if "-v" in sys.argv or sign == "!" else "", end="\n" * (
-            "-v" in sys.argv or sign == "!"
-        ))
+        print(
+            f"         {one.why}" if "-v" in sys.argv or sign == "!" else "",
+            end="\n" * ("-v" in sys.argv or sign == "!"),
+        )
     lies = [one for one in found if not one.honest]
     twins = [one for one in found if one.honest]
     print(

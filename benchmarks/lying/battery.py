@@ -1,6 +1,6 @@
 """The battery: groups of files against one reference, each file a lie or an honest twin.
 
-Every group is one real ``edgekit validate`` (or ``convert``): all of its files are measured in one run.
+Every group is one real ``edgekit validate``: all of its files are measured in one run.
 """
 
 from __future__ import annotations
@@ -13,11 +13,14 @@ from typing import Any
 import numpy as np
 
 import edgekit
-from benchmarks.lies.nets import (
+from edgekit.quantize.emit import emit
+from lying.nets import (
     SIDE,
     Array,
     Digits,
     Layers,
+    Net,
+    Tensor,
     dense,
     hidden,
     mapped,
@@ -53,16 +56,17 @@ class Group:
     name: str
     reference: Path
     data: Path
+    stored: Callable[[Path], Path] = lambda path: path
     options: dict[str, Any] = field(default_factory=dict)
     files: dict[str, tuple[Path, bool]] = field(default_factory=dict)
 
     def lie(self, name: str, path: Path) -> None:
         """A file that must not pass."""
-        self.files[name] = (path, False)
+        self.files[name] = (self.stored(path), False)
 
     def twin(self, name: str, path: Path) -> None:
         """A file that must pass."""
-        self.files[name] = (path, True)
+        self.files[name] = (self.stored(path), True)
 
     def ask(self) -> Iterator[Answer]:
         """One validation of all files."""
@@ -97,6 +101,13 @@ class Group:
             )
 
 
+def with_8_bits(path: Path) -> Path:
+    """The same file with int8 weights: it is held to what quantized files are."""
+    output = path.with_suffix(".int8.tflite")
+    emit(path, output, "dynamic-int8")
+    return output
+
+
 class Bench:
     """Writes models and data into a folder."""
 
@@ -109,20 +120,26 @@ class Bench:
         self._count += 1
         return self.folder / f"{self._count:03d}{suffix}"
 
+    def save(self, net: Net, *outputs: Tensor) -> Path:
+        """The net with these outputs, as a file."""
+        path = self.path(".tflite")
+        net.save(path, *outputs)
+        return path
+
     def data(self, images: Array, labels: Array | None = None) -> Path:
         """An `.npz` of model inputs, with labels where there are some."""
         path = self.path(".npz")
-        columns = {"image": images} if labels is None else {"image": images, "labels": labels}
-        np.savez(path, **columns)
+        if labels is None:
+            np.savez(path, image=images)
+        else:
+            np.savez(path, image=images, labels=labels)
         return path
 
     def classifier(self, matrix: Array | None = None, bias: Array | float = 0.0) -> Path:
         """Ten logits, with a linear map behind them."""
         net = start()
         out = scores(net, self.layers)
-        return net.save(
-            self.path(".tflite"), out if matrix is None else mapped(net, out, matrix, bias)
-        )
+        return self.save(net, out if matrix is None else mapped(net, out, matrix, bias))
 
     def regressor(self, offset: float, gain: float, factor: float = 1.0, shift: float = 0) -> Path:
         """How much ink there is, in a unit whose zero is far away."""
@@ -130,8 +147,8 @@ class Bench:
         ink = np.full((SIDE * SIDE, 1), gain / SIDE**2)
         out = dense(net, net.image, "kelvin", ink, np.array([offset]))
         if (factor, shift) == (1.0, 0):
-            return net.save(self.path(".tflite"), out)
-        return net.save(self.path(".tflite"), mapped(net, out, np.array([[factor]]), shift))
+            return self.save(net, out)
+        return self.save(net, mapped(net, out, np.array([[factor]]), shift))
 
     def planes(self, matrix: Array | None = None, bias: Array | float = 0.0) -> Path:
         """(1, 8, 8, 3): background, ink, edge; mostly background."""
@@ -148,9 +165,7 @@ class Bench:
         out = reshape(
             net, dense(net, net.image, "planes_flat", weights, offset), "planes", 1, SIDE, SIDE, 3
         )
-        return net.save(
-            self.path(".tflite"), out if matrix is None else mapped(net, out, matrix, bias)
-        )
+        return self.save(net, out if matrix is None else mapped(net, out, matrix, bias))
 
     def picture(self, matrix: Array | None = None, bias: Array | float = 0.0) -> Path:
         """(1, 8, 8, 3) in 0…1: a digit in colour."""
@@ -168,17 +183,13 @@ class Bench:
             SIDE,
             3,
         )
-        return net.save(
-            self.path(".tflite"), out if matrix is None else mapped(net, out, matrix, bias)
-        )
+        return self.save(net, out if matrix is None else mapped(net, out, matrix, bias))
 
     def embedding(self, matrix: Array | None = None, bias: Array | float = 0.0) -> Path:
         """The hidden layer as a vector of 32."""
         net = start()
         out = hidden(net, self.layers)
-        return net.save(
-            self.path(".tflite"), out if matrix is None else mapped(net, out, matrix, bias)
-        )
+        return self.save(net, out if matrix is None else mapped(net, out, matrix, bias))
 
     def boxes(self, matrix: Array | None = None, bias: Array | float = 0.0) -> Path:
         """(1, 9, 6): for each of 9 places a box up to 320 and two scores."""
@@ -194,9 +205,7 @@ class Bench:
             weights[:, place * 6 + 4 : place * 6 + 6] *= 2
             offset[place * 6 + 4 : place * 6 + 6] = 0.4
         out = reshape(net, dense(net, net.image, "raw", weights, offset), "boxes", 1, 9, 6)
-        return net.save(
-            self.path(".tflite"), out if matrix is None else mapped(net, out, matrix, bias)
-        )
+        return self.save(net, out if matrix is None else mapped(net, out, matrix, bias))
 
     def two(self, *, swapped: bool = False, same: bool = False) -> Path:
         """Two outputs of one shape."""
@@ -209,7 +218,7 @@ class Bench:
         if same:
             copy = reshape(net, second, "copy", 1, 32)
             pair = (second, copy)
-        return net.save(self.path(".tflite"), *pair)
+        return self.save(net, *pair)
 
     def nan_below(self, ink: float) -> Path:
         """The classifier, but NaN on a digit with hardly any ink."""
@@ -218,7 +227,7 @@ class Bench:
         total = dense(net, net.image, "ink", np.ones((SIDE * SIDE, 1)), np.array([-ink]))
         root = net.operator("SQRT", [total], "root", (1, 1))
         nothing = dense(net, root, "nothing", np.zeros((1, 10)), np.zeros(10))
-        return net.save(self.path(".tflite"), net.add(out, nothing, "maybe"))
+        return self.save(net, net.add(out, nothing, "maybe"))
 
     def coarse(self, steps: float) -> Path:
         """Logits rounded to whole multiples: what a bad step does."""
@@ -227,7 +236,7 @@ class Bench:
         up = mapped(net, out, np.eye(10) * steps)
         whole = net.operator("ROUND", [up], "whole", (1, 10))
         down = dense(net, whole, "down", np.eye(10) / steps, np.zeros(10))
-        return net.save(self.path(".tflite"), down)
+        return self.save(net, down)
 
 
 def eye_but(size: int, changes: dict[tuple[int, int], float]) -> Array:
@@ -260,7 +269,9 @@ def _classifiers(bench: Bench) -> Iterator[Group]:
         ("classifier, no labels", bench.data(images), {"task": "classification"}),
         ("scores, no task", bench.data(images), {}),
     ):
-        group = Group(name=name, reference=reference, data=data, options=options)
+        group = Group(
+            name=name, reference=reference, data=data, options=options, stored=with_8_bits
+        )
         wanted = _answers(bench, images)
         mean = wanted.mean(axis=0)
         shuffled = np.random.default_rng(0).permutation(10)
@@ -302,7 +313,9 @@ def _evidence(bench: Bench) -> Iterator[Group]:
     reference = bench.classifier()
     right = bench.classifier(np.eye(10))
     task = {"task": "classification"}
-    grey = np.full((40, SIDE, SIDE, 1), 0.5, np.float32) * np.linspace(0, 1, 40)[:, None, None, None]
+    grey = (
+        np.full((40, SIDE, SIDE, 1), 0.5, np.float32) * np.linspace(0, 1, 40)[:, None, None, None]
+    )
     every = bench.digits.images
     ones = every[_answers(bench, every).argmax(axis=1) == 1][:24]
     cases: list[tuple[str, Path, dict[str, Any]]] = [
@@ -360,13 +373,20 @@ def _evidence(bench: Bench) -> Iterator[Group]:
 def _regressors(bench: Bench) -> Iterator[Group]:
     images, _ = bench.digits.held_out(96)
     for name, offset, gain, options in (
+        ("kelvin, float", 290.0, 0.1, {}),
         ("kelvin, no task", 290.0, 0.1, {}),
         ("kelvin", 290.0, 0.1, {"task": "regression"}),
         ("pixels", 5000.0, 30.0, {"task": "regression"}),
         ("a small unit", 0.0, 1e-3, {"task": "regression"}),
     ):
         reference = bench.regressor(offset, gain)
-        group = Group(name=name, reference=reference, data=bench.data(images), options=options)
+        group = Group(
+            name=name,
+            reference=reference,
+            data=bench.data(images),
+            options=options,
+            stored=(lambda path: path) if "float" in name else with_8_bits,
+        )
         mean = offset + gain * float(images.mean())
         group.twin("the same", bench.regressor(offset, gain, factor=1.0 + 1e-7))
         group.lie("the mean", bench.regressor(offset, gain, factor=0.0, shift=mean))
@@ -386,6 +406,7 @@ def _dense(bench: Bench) -> Iterator[Group]:
         reference=bench.planes(),
         data=bench.data(images),
         options={"task": "segmentation"},
+        stored=with_8_bits,
     )
     background = np.tile([4.0, -2.0, -1.5], size)
     planes.twin("the same", bench.planes(np.eye(size * 3)))
@@ -398,7 +419,10 @@ def _dense(bench: Bench) -> Iterator[Group]:
     planes.lie("each map's mean", bench.planes(_averaged(3)))
     yield planes
     pictures = Group(
-        name="a picture", reference=bench.picture(), data=bench.data(images)
+        name="a picture",
+        reference=bench.picture(),
+        data=bench.data(images),
+        stored=with_8_bits,
     )
     pictures.twin("the same", bench.picture(np.eye(size * 3)))
     pictures.lie("BGR for RGB", bench.picture(channels(size, np.eye(3)[::-1])))
@@ -432,6 +456,7 @@ def _others(bench: Bench) -> Iterator[Group]:
         reference=bench.embedding(),
         data=bench.data(images, labels),
         options={"task": "embedding"},
+        stored=with_8_bits,
     )
     rng = np.random.default_rng(1)
     half = np.diag((np.arange(32) < 16).astype(float))
@@ -442,7 +467,12 @@ def _others(bench: Bench) -> Iterator[Group]:
     vectors.lie("ten times as long", bench.embedding(10 * np.eye(32)))
     vectors.lie("noise in its place", bench.embedding(rng.normal(size=(32, 32)) / 6))
     yield vectors
-    detector = Group(name="boxes and scores", reference=bench.boxes(), data=bench.data(images))
+    detector = Group(
+        name="boxes and scores",
+        reference=bench.boxes(),
+        data=bench.data(images),
+        stored=with_8_bits,
+    )
     detector.twin("the same", bench.boxes(np.eye(54)))
     order = np.eye(6)[[2, 3, 0, 1, 4, 5]]
     centred = np.eye(6)
@@ -454,9 +484,16 @@ def _others(bench: Bench) -> Iterator[Group]:
     detector.lie("centres for corners", bench.boxes(channels(9, centred)))
     detector.lie("scores all zero", bench.boxes(channels(9, scored)))
     detector.lie("classes swapped", bench.boxes(channels(9, np.eye(6)[[0, 1, 2, 3, 5, 4]])))
-    detector.lie("boxes of one place", bench.boxes(np.kron(np.eye(9)[:1].repeat(9, 0).T, np.eye(6))))
+    detector.lie(
+        "boxes of one place", bench.boxes(np.kron(np.eye(9)[:1].repeat(9, 0).T, np.eye(6)))
+    )
     yield detector
-    pair = Group(name="two outputs", reference=bench.two(), data=bench.data(images))
+    pair = Group(
+        name="two outputs",
+        reference=bench.two(),
+        data=bench.data(images),
+        stored=with_8_bits,
+    )
     pair.twin("the same", bench.two())
     pair.lie("the first one twice", bench.two(same=True))
     yield pair

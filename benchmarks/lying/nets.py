@@ -9,16 +9,17 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "unit"))
 
-from quantize_nets import Net
+from quantize_nets import Net  # type: ignore[import-not-found]
 
-if TYPE_CHECKING:
-    from edgekit.tflite.model import Tensor
+from edgekit.tflite.model import Tensor
+
+__all__ = ["Array", "Digits", "Layers", "Net", "Tensor", "train"]
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
@@ -72,19 +73,22 @@ def dense(net: Net, source: Tensor, name: str, weights: Array, bias: Array) -> T
         net.constant(f"{name}_b", np.ascontiguousarray(bias, np.float32)),
     ]
     options = schema.FullyConnectedOptionsT()
-    return net.operator("FULLY_CONNECTED", inputs, name, (1, len(bias)), options)
+    found: Tensor = net.operator("FULLY_CONNECTED", inputs, name, (1, len(bias)), options)
+    return found
 
 
 def reshape(net: Net, source: Tensor, name: str, *shape: int) -> Tensor:
     """The same values in another shape."""
     wanted = net.constant(f"{name}_shape", np.array(shape, np.int32))
-    return net.operator("RESHAPE", [source, wanted], name, shape)
+    found: Tensor = net.operator("RESHAPE", [source, wanted], name, shape)
+    return found
 
 
 def hidden(net: Net, layers: Layers) -> Tensor:
     """The perceptron's hidden layer, (1, 32)."""
     flat = dense(net, net.image, "hidden", layers.weights[0], layers.biases[0])
-    return net.relu(flat, "hidden_relu")
+    found: Tensor = net.relu(flat, "hidden_relu")
+    return found
 
 
 def scores(net: Net, layers: Layers) -> Tensor:
