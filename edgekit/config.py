@@ -8,7 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias, cast, get_args
 
-from edgekit.contract import Task, decoder_from_table, only_known_keys, preprocess_from_table
+from edgekit.contract import (
+    Task,
+    check_elements,
+    decoder_from_table,
+    only_known_keys,
+    preprocess_from_table,
+)
 from edgekit.errors import UsageError
 from edgekit.files import is_name, kind_of, lines_of, read_text, read_toml, shown
 from edgekit.types import Layout, TensorSpec
@@ -62,6 +68,7 @@ def load_config(path: Path) -> Config:
     for name, table in inputs.items():
         _check_table(table, _INPUT, f"[inputs.{name}] of {path}")
         preprocess_from_table(table.get("preprocess", {}))
+        check_elements(table.get("shape", ()), shown(name))
     for name, table in outputs.items():
         _check_table(table, _OUTPUT, f"[outputs.{name}] of {path}")
         if "decoder" in table:
@@ -215,6 +222,7 @@ def parse_input_flag(text: str) -> TensorSpec:
     dimensions = tuple(
         None if part == "?" else int(part) for part in last.replace(",", "x").split("x")
     )
+    check_elements(dimensions, shown(name))
     if 0 in dimensions:
         raise UsageError(f"--input {text!r}: every dimension must be at least 1.")
     dtypes = [part for part in stated if part in DTYPES]

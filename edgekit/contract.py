@@ -317,6 +317,21 @@ def _check_decoder(decoder: Decoder) -> None:
         raise UsageError("decoder: variances has 4 numbers, each of grid_anchors has 2.")
 
 
+def check_elements(shape: Sequence[int | None], name: str) -> None:
+    """Refuse a tensor whose size is a slip, before anything makes room for it.
+
+    Raises:
+        UsageError: it has more than `MOST_ELEMENTS` values.
+    """
+    if math.prod(size or 1 for size in shape) > MOST_ELEMENTS:
+        written = "x".join("?" if size is None else str(size) for size in shape)
+        raise UsageError(
+            f"Input {name} of shape {shown(written)} has more than {MOST_ELEMENTS:,} values for "
+            "one sample.",
+            cure=f"State the size that the app will use, for example --input {name}:1x3x224x224",
+        )
+
+
 def check_label_count(output: OutputContract) -> None:
     """Refuse class names that are not as many as the scores that they name.
 

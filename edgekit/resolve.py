@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from math import prod
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from edgekit.config import Config, read_labels
 from edgekit.contract import (
-    MOST_ELEMENTS,
     Contract,
     InputContract,
     OutputContract,
     Task,
+    check_elements,
     check_label_count,
     decoder_from_table,
     image_axes,
@@ -227,13 +226,7 @@ def _require_static(spec: TensorSpec) -> None:
             f"Input {spec.name} has dynamic dimensions: {_show(spec.shape)}.",
             cure=f"Say which size the app will use, for example --input {spec.name}:{example}",
         )
-    if prod(size or 1 for size in spec.shape) > MOST_ELEMENTS:
-        raise UsageError(
-            f"Input {spec.name} of shape {_show(spec.shape)} has more than {MOST_ELEMENTS:,} "
-            "values for one sample.",
-            cure=f"State the size that the app will use, for example --input {spec.name}:"
-            f"{'x'.join('1' if place == 0 else '224' for place in range(len(spec.shape)))}",
-        )
+    check_elements(spec.shape, spec.name)
 
 
 def _show(shape: tuple[int | None, ...]) -> str:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 from edgekit.contract import Contract
 from edgekit.errors import DataError, EdgekitError, UsageError
+from edgekit.files import kind_of
 from edgekit.npy import read_header
 from edgekit.runners.bundle_format import (
     DIGEST_LENGTH,
@@ -253,6 +254,8 @@ def _other_version(path: Path, version: Any) -> DataError:
 
 
 def _open(path: Path) -> BinaryIO:
+    if kind_of(path) == "other":
+        raise DataError(f"{path} is no regular file.", cure="Check the path.")
     try:
         return path.open("rb")
     except OSError as error:
