@@ -15,6 +15,9 @@ from ai_edge_litert import schema_py_generated as schema
 from edgekit_worker import WorkerError
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "onnx"))
+from lowering import lower
+from onnx_dequantize import dequantize
+from onnx_graph import sort_nodes
 from onnx_layout import input_layout
 
 _LOOK = "An operator of this model may have no TFLite form; the log names it."
@@ -33,12 +36,16 @@ def convert(request: dict[str, Any], progress: Any) -> dict[str, Any]:
     work = output.parent / f"{output.stem}-onnx2tf"
     work.mkdir()
     model = onnx.load(request["artifact"])
+    sort_nodes(model)
+    dequantize(model)
     fix_shapes(model, request["inputs"])
     static = work / "static.onnx"
     # Past 2 GB a protobuf message cannot be written in one piece.
     large = sum(len(tensor.raw_data) for tensor in model.graph.initializer) > 1 << 30
     if not large:
         model = simplified(model)
+        if lower(model):
+            model = simplified(model)
     onnx.save(model, static, save_as_external_data=large)
     layouts = {spec["name"]: input_layout(model.graph, spec["name"]) for spec in request["inputs"]}
     keep = [

@@ -99,6 +99,7 @@ def make_reference(plan: Plan, workshop: Workshop, work: Path) -> Reference:
             title=f"Running the {plan.source.kind} model as the reference",
             options={"samples": data.parity.count, "data": data.parity.digest},
         )
+        _pass_on_notes(result, workshop)
         outputs = tuple(
             TensorSpec(name=o["name"], shape=tuple(o["shape"]), dtype=o["dtype"])
             for o in result["outputs"]
@@ -171,11 +172,18 @@ def _load(plan: Plan, workshop: Workshop, *, title: str) -> dict[str, Any]:
             "kind": source.kind,
             "weights": str(source.weights) if source.weights else None,
             "trust_pickle": source.trust_pickle,
+            "as_float": True,
         },
         "inputs": spec_tables(plan.request.inputs or tuple(in_config)),
     }
     result, _ = workshop.call(plan.runner, "describe", request, title=title)
+    _pass_on_notes(result, workshop)
     return result
+
+
+def _pass_on_notes(result: dict[str, Any], workshop: Workshop) -> None:
+    for note in result.get("notes", ()):
+        workshop.progress.note(note)
 
 
 def _settle_assumptions(
