@@ -271,9 +271,9 @@ def _integer(kind: str) -> Any:
     return rule
 
 
-def _lstm(graph: Graph, node: onnx.NodeProto, state: _Reals) -> bool:
+def _lstm(graph: Graph, node: onnx.NodeProto, _: _Reals) -> bool:
     """Its matrices are stored transposed: (directions, inputs, 4 · hidden)."""
-    x, w, r, *rest, w_scale, w_zero, r_scale, r_zero = [*node.input, *[""] * (12 - len(node.input))]
+    x, w, r, *rest, w_scale, w_zero, r_scale, r_zero = node.input
     matrices = []
     for name, scale, zero in ((w, w_scale, w_zero), (r, r_scale, r_zero)):
         stored, scales = graph.constants.get(name), graph.constants.get(scale)

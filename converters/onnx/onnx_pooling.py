@@ -35,14 +35,18 @@ def average_over_the_edge(graph: Graph, node: onnx.NodeProto) -> bool:
     padding = [*pads[:rank], *ends]
     if any(pad >= size for pad, size in zip(padding, [*kernel, *kernel], strict=True)):
         return False  # ONNX allows no such padding
+    factor = functools.reduce(np.multiply.outer, factors).astype(np.float32)[None, None]
+    # A sequence goes as an image of one row: onnx2tf turns its axes and not the factor's.
+    row = [1] * (rank == 1)
+    value = graph.add("Reshape", node.input[0], graph.constant([*shape[:2], *row, *shape[2:]]))
     mean = graph.add(
         "AveragePool",
-        node.input[0],
-        kernel_shape=kernel,
-        strides=strides,
-        pads=padding,
+        value,
+        kernel_shape=[*row, *kernel],
+        strides=[*row, *strides],
+        pads=[0] * len(row) + padding[:rank] + [0] * len(row) + padding[rank:],
         count_include_pad=1,
     )
-    factor = functools.reduce(np.multiply.outer, factors).astype(np.float32)[None, None]
-    graph.add("Mul", mean, graph.constant(factor), to=node.output[0])
+    scaled = graph.add("Mul", mean, graph.constant(factor.reshape(1, 1, *row, *result[2:])))
+    graph.add("Reshape", scaled, graph.constant(result), to=node.output[0])
     return True

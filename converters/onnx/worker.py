@@ -7,6 +7,7 @@ them.
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from onnx_graph import Graph, attributes, sort_nodes
 from onnx_intermediates import expose, modules
 from onnx_layout import input_layout
 from onnx_pooling import average_over_the_edge
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "common"))
+from quantized_source import Distance, it_is_quantized
 
 from edgekit_worker import Stacks, WorkerError, timed_runs
 
@@ -72,20 +76,11 @@ def describe(request: dict[str, Any], progress: Any) -> dict[str, Any]:
         spec["layout"] = input_layout(model.graph, spec["name"])
     quantized = quantized_operators(model) if _as_float else {}
     return {
-        **({"notes": [_it_is_quantized(quantized)]} if quantized else {}),
+        "notes": [it_is_quantized(quantized)] if quantized else [],
         "device": f"CPU, {_threads()} threads",
         "inputs": inputs,
         "outputs": [_spec(value) for value in _session.get_outputs()],
     }
-
-
-def _it_is_quantized(operators: dict[str, int]) -> str:
-    found = ", ".join(f"{count} {kind}" for kind, count in sorted(operators.items()))
-    return (
-        f"The model is quantized ({found}). All files are made of its float form and compared with "
-        "that: its weights exactly as they are stored, its activations without their rounding. The "
-        "float model that it was made from gives better int8 files"
-    )
 
 
 def reference(request: dict[str, Any], progress: Any) -> dict[str, Any]:
@@ -116,25 +111,20 @@ def reference(request: dict[str, Any], progress: Any) -> dict[str, Any]:
         outputs.append(
             {"name": name, "shape": shape, "dtype": str(stacked.dtype), "path": str(path)}
         )
-    return {"outputs": outputs, **_distance(specs, stacks, kept)}
+    return {"outputs": outputs, "notes": _distance(specs, stacks, kept)}
 
 
 def _distance(
     specs: list[dict[str, Any]], stacks: list[np.ndarray], kept: list[list[np.ndarray]]
-) -> dict[str, list[str]]:
+) -> list[str]:
     """How far the float form of a quantized model is from the model, as a note."""
-    if not _as_float or _described is None or not quantized_operators(_read(_described)):
-        return {}
-    session = _open(_described)
-    signal = noise = 0.0
-    for index in range(len(stacks[0])):
-        feed = _feed(specs, stacks, index)
-        for values, given in zip(kept, _run(session, feed), strict=True):
-            real = values[index].astype(np.float64)
-            signal += float(np.sum(real**2))
-            noise += float(np.sum((real - np.asarray(given, np.float64)) ** 2))
-    ratio = 10 * np.log10(signal / noise) if noise and signal else np.inf
-    return {"notes": [f"The quantized model itself is {ratio:.1f} dB from its float form"]}
+    distance = Distance()
+    if _as_float and _described is not None and quantized_operators(_read(_described)):
+        session = _open(_described)
+        for index in range(len(stacks[0])):
+            given = _run(session, _feed(specs, stacks, index))
+            distance.add([values[index] for values in kept], given)
+    return distance.notes()
 
 
 def intermediates(request: dict[str, Any], progress: Any) -> dict[str, Any]:

@@ -14,17 +14,21 @@ import numpy as np
 import onnx
 from onnx_graph import Graph, Rule, attributes
 from onnx_pooling import average_over_the_edge
+from onnx_recurrent import lstm
 from onnx_signal import dft, stft
 
 _PASSES = 4
 """A rule's nodes may need another rule (3-D pooling: 2-D pooling with windows over the edge)."""
+_ONCE = {"LSTM"}
+"""Operators that are rewritten with themselves."""
 
 
 def lower(model: onnx.ModelProto) -> set[str]:
     """Rewrite a model of static shapes in place; the operators that were replaced."""
     replaced: set[str] = set()
     for _ in range(_PASSES):
-        changed = Graph(model).rewrite(_RULES)
+        rules = {kind: rule for kind, rule in _RULES.items() if kind not in replaced & _ONCE}
+        changed = Graph(model).rewrite(rules)
         if not changed:
             break
         replaced |= changed
@@ -280,9 +284,7 @@ def _scatter_nd(graph: Graph, node: onnx.NodeProto) -> bool:
     row = graph.add("Expand", row, graph.constant([count, rest]))
     flat = graph.add("Reshape", data, graph.constant([rows, rest]))
     added = graph.add("Reshape", updates, graph.constant([count, rest]))
-    result = graph.add(
-        "ScatterElements", flat, row, added, axis=0, reduction=options["reduction"]
-    )
+    result = graph.add("ScatterElements", flat, row, added, axis=0, reduction=options["reduction"])
     graph.add("Reshape", result, graph.constant(shape), to=node.output[0])
     return True
 
@@ -383,6 +385,7 @@ _RULES: dict[str, Rule] = {
     "DFT": dft,
     "GridSample": _grid_sample,
     "IsNaN": _is_nan,
+    "LSTM": lstm,
     "MaxPool": _pool,
     "Mod": _mod,
     "Pad": _pad,

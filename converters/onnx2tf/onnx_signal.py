@@ -64,5 +64,7 @@ def stft(graph: Graph, node: onnx.NodeProto) -> bool:
     value = graph.add("Reshape", node.input[0], graph.constant([batch, samples]))
     value = graph.add("Gather", value, graph.constant(places.astype(np.int64)), axis=1)
     value = graph.add("MatMul", value, graph.constant(matrix.reshape(length, -1)))
-    graph.add("Reshape", value, graph.constant([batch, frames, *matrix.shape[2:]]), to=node.output[0])
+    graph.add(
+        "Reshape", value, graph.constant([batch, frames, *matrix.shape[2:]]), to=node.output[0]
+    )
     return True

@@ -13,11 +13,7 @@ _aten = torch.ops.aten
 
 def decomposed(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
     """The program with the operators of the table below written out; itself where it has none."""
-    used = {
-        node.target
-        for node in program.graph_module.graph.nodes
-        if isinstance(node.target, torch._ops.OpOverload)
-    }
+    used = {node.target for node in program.graph_module.graph.nodes}
     return program.run_decompositions(_TABLE) if used & _TRIGGERS else program
 
 
@@ -25,7 +21,7 @@ def _index_put(
     value: torch.Tensor,
     indices: list[torch.Tensor | None],
     new: torch.Tensor,
-    accumulate: bool = False,  # noqa: FBT001, FBT002  ATen's own signature
+    accumulate: bool = False,
 ) -> Any:
     """``y[mask] = number``: nothing is gathered and nothing has a size that depends on data."""
     masks = [index for index in indices if index is not None]
@@ -38,24 +34,25 @@ def _index_put(
 
 
 def _adaptive_average(value: torch.Tensor, sizes: list[int]) -> torch.Tensor:
-    """Along each axis a product with the constant matrix of the windows' means."""
-    first = value.ndim - len(sizes)
-    for axis, count in enumerate(sizes, first):
-        matrix = torch.zeros(value.shape[axis], count, dtype=value.dtype)
-        for place, (start, end) in enumerate(_windows(value.shape[axis], count)):
-            matrix[start:end, place] = 1 / (end - start)
-        value = torch.movedim(torch.movedim(value, axis, -1) @ matrix, -1, axis)
-    return value
+    return _pooled(value, sizes, lambda part, axis: part.mean(axis, keepdim=True))
 
 
 def _adaptive_maximum(value: torch.Tensor, sizes: list[int]) -> Any:
-    """Along each axis the windows' maxima, put together; their places are not computed."""
+    """The maxima; their places, which no runtime here gives, are not computed."""
+    found = _pooled(value, sizes, lambda part, axis: part.amax(axis, keepdim=True))
+    return found, torch.zeros_like(found, dtype=torch.int64)
+
+
+def _pooled(
+    value: torch.Tensor, sizes: list[int], reduce: Callable[[torch.Tensor, int], torch.Tensor]
+) -> torch.Tensor:
+    """Along each axis the windows' values, put together: a window is a product of ranges."""
     first = value.ndim - len(sizes)
     for axis, count in enumerate(sizes, first):
         windows = _windows(value.shape[axis], count)
-        parts = [value.narrow(axis, s, e - s).amax(axis, keepdim=True) for s, e in windows]
+        parts = [reduce(value.narrow(axis, start, end - start), axis) for start, end in windows]
         value = torch.cat(parts, axis)
-    return value, torch.zeros_like(value, dtype=torch.int64)
+    return value
 
 
 def _windows(size: int, count: int) -> list[tuple[int, int]]:
@@ -65,9 +62,9 @@ def _windows(size: int, count: int) -> list[tuple[int, int]]:
 
 _TABLE: dict[Any, Callable[..., Any]] = {
     _aten.index_put.default: _index_put,
-    _aten._adaptive_avg_pool3d.default: _adaptive_average,
+    _aten.adaptive_avg_pool3d.default: _adaptive_average,
     _aten.adaptive_max_pool2d.default: _adaptive_maximum,
     _aten.adaptive_max_pool3d.default: _adaptive_maximum,
 }
-_TRIGGERS = {*_TABLE, _aten.index_put_.default, _aten.adaptive_avg_pool3d.default}
-"""Before decomposition a graph may hold the in-place or the composite form."""
+_TRIGGERS = {*_TABLE, _aten.index_put_.default}
+"""Before decomposition a graph may hold the form that works in place."""

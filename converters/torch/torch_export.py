@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
 from torch_decompositions import decomposed
 
 from edgekit_worker import WorkerError

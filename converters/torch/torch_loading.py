@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
+from torch_quantized import register_operators
 
 from edgekit_worker import WorkerError
 
@@ -233,6 +234,7 @@ def _from_torchscript(source: dict[str, Any]) -> Loaded:
 
 def _from_exported_program(source: dict[str, Any]) -> Loaded:
     path = _existing(source)
+    register_operators()
     try:
         program = torch.export.load(path)
     except Exception as error:

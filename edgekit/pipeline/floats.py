@@ -13,6 +13,9 @@ from edgekit.pipeline.plan import Plan
 from edgekit.pipeline.reference import Reference, load_again, spec_tables
 from edgekit.results import Attempt
 from edgekit.routes import Hop, Route
+from edgekit.runners.litert import LITERT
+from edgekit.tflite.model import read
+from edgekit.tflite.normalise import normalised
 from edgekit.toolchain.workshop import Workshop
 from edgekit.types import Binding, LatencyReport, ParityReport, Step, TensorSpec
 from edgekit.validation import gates
@@ -71,6 +74,28 @@ def make_float(
     if not right:
         raise _no_route(failed)
     return _choose(plan, right, [attempt for attempt, _ in failed], workshop)
+
+
+def keeps_state(file: FloatFile, reference: Reference, workshop: Workshop) -> bool:
+    """Whether what a file gives depends on the samples that it was given before.
+
+    A graph with variables is run on consecutive samples without a reset, in two orders.
+    """
+    if not any(tensor.raw.isVariable for tensor in read(file.path).main.tensors):
+        return False
+    result, _ = workshop.call(
+        LITERT,
+        "consecutive",
+        {
+            "artifact": str(file.path),
+            "inputs": candidates.feeds(reference, file.bindings, "parity"),
+        },
+        title="Running samples in a row",
+    )
+    return float(result["sqnr_db"]) < _STATELESS_DB
+
+
+_STATELESS_DB = 100.0
 
 
 def _travel(
@@ -275,8 +300,8 @@ def _no_route(failed: list[tuple[Attempt, EdgekitError]]) -> EdgekitError:
 def _as_it_is(
     plan: Plan, reference: Reference, workshop: Workshop, work: Path
 ) -> tuple[FloatFile, tuple[Attempt, ...]]:
-    """A `.tflite` source is its own float file."""
-    path = Path(plan.source.location)
+    """A `.tflite` source is its own float file, its float16 weights as float32."""
+    path = normalised(Path(plan.source.location), work / "source.tflite")
     parity, bindings = candidates.measure(
         path, reference, workshop, name="float TFLite", work=work / "float"
     )

@@ -16,6 +16,7 @@ from edgekit.results import DataReport
 from edgekit.runners.litert import LITERT
 from edgekit.tflite.metadata import read_contract
 from edgekit.tflite.model import read
+from edgekit.tflite.normalise import normalise
 from edgekit.tflite.summary import summarize
 from edgekit.toolchain.workshop import Workshop
 from edgekit.types import TensorSpec
@@ -216,7 +217,9 @@ def _require_float(path: Path) -> None:
             f"{path} is quantized already.",
             cure="Start from the float file: quantizing twice only adds error.",
         )
-    refuse_bad_source(read(path))
+    model = read(path)
+    normalise(model)
+    refuse_bad_source(model)
 
 
 def _specs(tables: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
