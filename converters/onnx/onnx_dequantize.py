@@ -91,14 +91,14 @@ class _Reals:
             real = graph.add("Sub", real, graph.add("Cast", zero, to=onnx.TensorProto.FLOAT))
         return graph.add("Mul", real, scale)
 
-    def whole(self, name: str, zero: str) -> str:
+    def whole(self, name: str, zero: str, axis: int = 0) -> str:
         """``q - zero`` as a float, for operators whose scales the graph applies itself."""
         scale = self.scales.get(name)
         if name in self.scales:
             if scale is None:
                 return name
             return self.graph.add("Div", name, self.graph.constant(scale))
-        return self.real(name, self.graph.constant(np.float32(1)), zero)
+        return self.real(name, self.graph.constant(np.float32(1)), zero, axis)
 
     def give(self, value: str, node: onnx.NodeProto, scale: str, zero: str, source: str) -> None:
         """Write the node's output from a real value; ``source`` is the operator that made it."""
@@ -258,13 +258,13 @@ def _concat(graph: Graph, node: onnx.NodeProto, state: _Reals) -> bool:
     return True
 
 
-def _integer(kind: str) -> Any:
+def _integer(kind: str, axis: int) -> Any:
     """``ConvInteger`` and ``MatMulInteger``: the scales are applied behind them."""
 
     def rule(graph: Graph, node: onnx.NodeProto, state: _Reals) -> bool:
         a, b, *zeros = node.input
         zeros += [""] * (2 - len(zeros))
-        left, right = state.whole(a, zeros[0]), state.whole(b, zeros[1])
+        left, right = state.whole(a, zeros[0]), state.whole(b, zeros[1], axis)
         graph.add(kind, left, right, to=node.output[0], **attributes(node))
         return True
 
@@ -318,12 +318,12 @@ def _drop_unused(model: onnx.ModelProto) -> None:
 
 
 _RULES: dict[str, Any] = {
-    "ConvInteger": _integer("Conv"),
+    "ConvInteger": _integer("Conv", 0),
     "DequantizeLinear": _dequantize,
     "DynamicQuantizeLSTM": _lstm,
     "DynamicQuantizeLinear": _dynamic_quantize,
     "DynamicQuantizeMatMul": _dynamic_matmul,
-    "MatMulInteger": _integer("MatMul"),
+    "MatMulInteger": _integer("MatMul", -1),
     "MatMulIntegerToFloat": _matmul_to_float,
     "QGemm": _gemm,
     "QLinearAdd": _binary("Add"),
