@@ -19,7 +19,6 @@ from edgekit.tflite.normalise import normalised
 from edgekit.toolchain.workshop import Workshop
 from edgekit.types import Binding, LatencyReport, ParityReport, Step, TensorSpec
 from edgekit.validation import gates
-from edgekit.validation.parity import compare
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +114,7 @@ def _travel(
         if target == "onnx":
             stages.append(_check_onnx(plan, artifact, reference, workshop, folder / "onnx-outputs"))
             require_equal(plan, stages)
-    parity, bindings = candidates.measure(
+    measured = candidates.measure(
         artifact,
         reference,
         workshop,
@@ -123,12 +122,12 @@ def _travel(
         work=folder / "outputs",
         told=told,
     )
-    stages.append(parity)
+    stages.append(measured.parity)
     require_equal(plan, stages)
     return FloatFile(
         path=artifact,
-        parity=parity,
-        bindings=bindings,
+        parity=measured.parity,
+        bindings=measured.bindings,
         attempt=Attempt(
             route=route.name,
             path=str(route),
@@ -189,17 +188,7 @@ def _check_onnx(
         for o in result["outputs"]
     )
     files = tuple(Path(o["path"]) for o in result["outputs"])
-
-    return compare(
-        reference="framework",
-        candidate="ONNX",
-        data=reference.data.parity.digest,
-        samples=reference.data.parity.ids,
-        reference_files=reference.files,
-        candidate_files=files,
-        bindings=candidates.align_files(reference, specs, files),
-        labels=reference.labels,
-    )
+    return candidates.compare_stacks(reference, specs, files, name="ONNX").parity
 
 
 def require_equal(plan: Plan, stages: Sequence[ParityReport]) -> None:
@@ -211,20 +200,19 @@ def require_equal(plan: Plan, stages: Sequence[ParityReport]) -> None:
     report = stages[-1]
     measured = gates.metrics(report, None, size_bytes=0, integer_share=None)
     applicable = [
-        gate for gate in gates.for_file("fp32", None, plan.gates) if gate.metric in _PARITY_METRICS
+        gate
+        for gate in gates.for_file("fp32", None, plan.gates)
+        if gate.metric in gates.PARITY_METRICS and gate.metric in measured
     ]
-    for result in gates.judge(applicable, measured).gates:
+    for result in gates.judge(applicable, measured):
         if result.state == "fail":
             worst = report.worst_output
             raise _NotEqual(
                 f"{report.candidate} does not equal the framework: output {worst.name} has "
-                f"{worst.sqnr_db:.1f} dB (worst sample {worst.worst_sample}: "
+                f"{worst.centred_db:.1f} dB of what varies (worst sample {worst.worst_sample}: "
                 f"{worst.worst_sqnr_db:.1f} dB); required: {result.gate}.",
                 tuple(stages),
             )
-
-
-_PARITY_METRICS = {"sqnr_db", "worst_sqnr_db", "nonfinite", "cosine", "max_abs", "mean_abs"}
 
 
 def _choose(
@@ -284,17 +272,45 @@ def _no_route(failed: list[tuple[Attempt, EdgekitError]]) -> EdgekitError:
     if len(errors) == 1 or all(isinstance(error, EnvironmentNotReady) for error in errors):
         return errors[0]
     reasons = "".join(f"\n  {attempt.route}: {attempt.why}" for attempt, _ in failed)
-    cure = "The logs say more."
-    if any(isinstance(error, _NotEqual) for error in errors):
-        cure += (
-            " If the model is float16 or random inside, 60 dB may be out of reach: "
-            '--gate "fp32:sqnr_db >= 40" states what is right for you.'
-        )
     return NoRouteError(
         f"No route leads to a right file.{reasons}",
-        cure=cure,
+        cure=" ".join(_cures(failed)),
         log=next((error.log for error in errors if error.log), None),
     )
+
+
+_NEAR_DB = 30.0
+"""A file so near computes the model, only less exactly; below that an operator is wrong."""
+
+
+def _cures(failed: list[tuple[Attempt, EdgekitError]]) -> list[str]:
+    """What to do where every route failed: what the routes say, and what their figures mean."""
+    nearest = max(
+        (
+            (attempt.stages[-1].worst_output.centred_db, attempt.route)
+            for attempt, error in failed
+            if isinstance(error, _NotEqual) and attempt.stages
+        ),
+        default=(-1e9, ""),
+    )
+    cures = [
+        error.cure
+        for _, error in failed
+        if error.cure and "another route" not in error.cure.lower()
+    ]
+    cures = list(dict.fromkeys(cures))
+    if nearest[0] >= _NEAR_DB:
+        figure = int(nearest[0] // 5 * 5)
+        cures.append(
+            f"The file by {nearest[1]} is near. If the model has float16 or random numbers inside, "
+            f'so that 60 dB are out of reach, --gate "fp32:centred_sqnr_db >= {figure}" takes it.'
+        )
+    if not cures:
+        cures.append(
+            "Write what the reasons name with other operators, or end the model before it and "
+            "leave that part to the app."
+        )
+    return cures
 
 
 def _as_it_is(
@@ -302,8 +318,7 @@ def _as_it_is(
 ) -> tuple[FloatFile, tuple[Attempt, ...]]:
     """A `.tflite` source is its own float file, its float16 weights as float32."""
     path = normalised(Path(plan.source.location), work / "source.tflite")
-    parity, bindings = candidates.measure(
-        path, reference, workshop, name="float TFLite", work=work / "float"
-    )
-    attempt = Attempt(route="none", path="tflite", state="used", stages=(parity,))
-    return FloatFile(path=path, parity=parity, bindings=bindings, attempt=attempt), (attempt,)
+    found = candidates.measure(path, reference, workshop, name="float TFLite", work=work / "float")
+    attempt = Attempt(route="none", path="tflite", state="used", stages=(found.parity,))
+    made = FloatFile(path=path, parity=found.parity, bindings=found.bindings, attempt=attempt)
+    return made, (attempt,)
