@@ -211,6 +211,7 @@ def _load(plan: Plan, workshop: Workshop, *, title: str) -> dict[str, Any]:
             "kind": source.kind,
             "weights": str(source.weights) if source.weights else None,
             "trust_pickle": source.trust_pickle,
+            "signature": source.signature,
             "as_float": True,
         },
         "inputs": spec_tables(plan.request.inputs or tuple(in_config)),
