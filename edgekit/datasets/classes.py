@@ -165,13 +165,12 @@ def known_classes(
     """
     found = to_classes(labels, ids, model, outputs=outputs)
     if found.unknown and not found.known:
-        theirs = (
-            f"the model's {len(model)}, which begin with {_few(model)}"
-            if model
-            else f"known for the model's {outputs} scores"
-        )
+        unknown = found.unknown
         raise DataError(
-            f"None of the data's {len(found.unknown)} classes is {theirs}: {_few(found.unknown)}.",
+            f"All {len(unknown)} classes in the data are none of the model's {len(model)}: "
+            f"{_few(unknown)}. The model's begin with {_few(model)}."
+            if model
+            else f"The data has {len(unknown)} classes, the model has {outputs}: {_few(unknown)}.",
             cure="Give the model's class names, in the order of its scores, with --labels, or "
             "rename the classes of the data.",
         )
