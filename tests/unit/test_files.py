@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import edgekit
 from edgekit.contract import Contract
 from edgekit.errors import DataError, EdgekitError, UsageError
 from edgekit.files import (
@@ -221,3 +223,21 @@ def test_a_contract_of_other_types_is_refused(old, new):
     assert old in text
     with pytest.raises(UsageError):
         Contract.from_json(text.replace(old, new))
+
+
+# ------------------------------------------------------------------------- one place each
+
+
+@pytest.mark.parametrize(
+    ("pattern", "home"),
+    [
+        (r"\bclick\.echo\(", "terminal.py"),
+        (r"(?<![\w.])Console\(", "terminal.py"),
+        (r"click\.(Path|FloatRange)\(|type=(int|float)\b", "parameters.py"),
+    ],
+)
+def test_commands_print_and_read_options_in_one_place(pattern, home):
+    """Elsewhere a name could steer the terminal, or a NaN get in."""
+    folder = Path(edgekit.__file__).parent / "cli"
+    found = [one.name for one in folder.glob("*.py") if re.search(pattern, one.read_text("utf-8"))]
+    assert set(found) <= {home}
