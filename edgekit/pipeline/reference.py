@@ -10,6 +10,7 @@ from edgekit import calibration
 from edgekit.contract import Contract, InputContract, OutputContract
 from edgekit.errors import ModelError
 from edgekit.measure.tasks import require_decoder
+from edgekit.pipeline.labels import settle_labels
 from edgekit.pipeline.plan import Plan
 from edgekit.quantize.emit import refuse_bad_source
 from edgekit.resolve import resolve
@@ -37,12 +38,14 @@ class Reference:
         outputs: the outputs with the shapes of one sample.
         files: one stack of shape (N, …) per output.
         data: the samples.
+        labels: the class of each parity sample, empty where none is known.
     """
 
     contract: Contract
     outputs: tuple[TensorSpec, ...]
     files: tuple[Path, ...]
     data: calibration.Dataset
+    labels: tuple[int | None, ...] = ()
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -81,13 +84,6 @@ class Reference:
             doubled = stack.ndim == len(spec.shape) + 1 and stack.shape[1] == 1
             found.append(stack[:, 0] if doubled and spec.shape[:1] == (1,) else stack)
         return found
-
-    @property
-    def labels(self) -> tuple[int | None, ...]:
-        """The class index of each parity sample, empty where none is known."""
-        names = self.contract.outputs[0].labels if self.contract.outputs else ()
-        found = tuple(_label_index(label, names) for label in self.data.parity.labels)
-        return found if any(index is not None for index in found) else ()
 
 
 def spec_tables(specs: tuple[TensorSpec, ...]) -> list[dict[str, Any]]:
@@ -149,7 +145,8 @@ def make_reference(plan: Plan, workshop: Workshop, work: Path) -> Reference:
         files = tuple(Path(o["path"]) for o in result["outputs"])
     if not files:
         raise ModelError("The model has no outputs.", cure="Return at least one tensor.")
-    return Reference(contract=contract, outputs=outputs, files=files, data=data)
+    contract, labels = settle_labels(contract, outputs, data, workshop.progress)
+    return Reference(contract=contract, outputs=outputs, files=files, data=data, labels=labels)
 
 
 def data_report(plan: Plan, data: calibration.Dataset) -> DataReport:
@@ -302,11 +299,3 @@ def _load_data(
     for note in data.notes:
         workshop.progress.note(note)
     return data
-
-
-def _label_index(label: str | int | None, names: tuple[str, ...]) -> int | None:
-    if isinstance(label, int) or label is None:
-        return label
-    if label in names:
-        return names.index(label)
-    return int(label) if label.isdecimal() else None
