@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit import calibration
 from edgekit.contract import Contract, InputContract, OutputContract
 from edgekit.errors import ModelError
+from edgekit.measure.tasks import require_decoder
 from edgekit.pipeline.labels import settle_labels
 from edgekit.pipeline.plan import Plan
 from edgekit.quantize.emit import refuse_bad_source
@@ -100,6 +101,8 @@ def make_reference(plan: Plan, workshop: Workshop, work: Path) -> Reference:
         ModelError, UsageError, DataError, SetupError: see the classes.
     """
     contract = _describe(plan, workshop)
+    if plan.has_budget:
+        require_decoder(contract)
     data = _load_data(plan, contract, work / "data", workshop)
     contract = _settle_assumptions(contract, data, workshop)
     folder = work / "reference"

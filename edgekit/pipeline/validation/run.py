@@ -18,6 +18,7 @@ from edgekit.config import Config, load_config
 from edgekit.contract import Contract
 from edgekit.files import temporary_folder
 from edgekit.measure.job import Job
+from edgekit.measure.tasks import require_decoder
 from edgekit.pipeline.target import Target, open_target
 from edgekit.pipeline.validation import contracts, prepare, timing
 from edgekit.pipeline.validation.data import Samples, identity, order
@@ -78,6 +79,8 @@ def validate(request: ValidationRequest, progress: Progress | None = None) -> Va
         reference = prepare.open_the_reference(request, embedded, workshop, work)
         with reference.runner:
             contract = prepare.make_contract(request, config, reference, embedded)
+            if request.metric is None:
+                require_decoder(contract)
             run = _Run(
                 request=request,
                 reference=reference,
