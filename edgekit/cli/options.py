@@ -25,6 +25,7 @@ def _option(*names: str, **attributes: Any) -> click.Option:
 
 
 ACCEPT_FEW = "Judge on however few samples there are; they prove less than PASS says."
+ACCEPT_CONTRACT = "Inputs are meant as stated, though the model does better with others."
 _DATA = [
     _option(
         "--calibration",
@@ -115,6 +116,7 @@ _RESULT = [
     _option("--task", type=click.Choice(get_args(Task)), help="What the first output means."),
     _option("--labels", type=PATH, help="Class names, one a line."),
     _option("--accept-few", is_flag=True, help=ACCEPT_FEW),
+    _option("--accept-contract", is_flag=True, help=ACCEPT_CONTRACT),
     _option(
         "--gate",
         "gates",
@@ -129,6 +131,7 @@ _RESULT = [
     ),
 ]
 accept_few_option = click.option("--accept-few", is_flag=True, help=ACCEPT_FEW)
+accept_contract_option = click.option("--accept-contract", is_flag=True, help=ACCEPT_CONTRACT)
 _REFERENCE = [
     _option("--layout", type=click.Choice(_LAYOUTS), help="Of the data, if it cannot be seen."),
     _option("--limit", type=click.IntRange(1), help="At most so many samples."),
@@ -264,6 +267,7 @@ def request_arguments(options: dict[str, Any]) -> dict[str, Any]:
         "min_sqnr",
         "allow_float_ops",
         "accept_few",
+        "accept_contract",
         "targets",
         "task",
         "labels",

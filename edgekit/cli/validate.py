@@ -14,6 +14,7 @@ from edgekit.cli.options import (
     PATH,
     REFERENCE_ARGUMENTS,
     ReferenceCommand,
+    accept_contract_option,
     accept_few_option,
     limits,
     preprocess_flags,
@@ -54,6 +55,7 @@ _SIDE_BY_SIDE = 3
 )
 @click.option("--strict", is_flag=True, help="A default gate that was not measured fails, too.")
 @accept_few_option
+@accept_contract_option
 @click.option("--device", "address", default="local", help=DEVICE_HELP)
 @click.option("--runtime", help="Another one here: tflite-runtime==2.14.0, ai-edge-litert==1.4.0.")
 @click.option("--jobs", type=click.IntRange(1), help="Processes that measure [all cores].")
@@ -95,7 +97,7 @@ def command(files: tuple[Path, ...], inputs: tuple[str, ...], **options: Any) ->
     from edgekit.report.validation_json import to_json
 
     same = [*REFERENCE_ARGUMENTS, "reference", "data", "metric", "gates", "strict", "jobs"]
-    same += ["accept_few"]
+    same += ["accept_few", "accept_contract"]
     same += ["resume", "worst", "threads", "runtime", "explain"]
     request = ValidationRequest(
         candidates=files,
@@ -186,6 +188,8 @@ def _lines(result: ValidationResult, written: Sequence[Path]) -> list[str]:
             f"[{colours[state]}]{state.upper()}[/]  {escape(one.name)}: {escape(sentence)}"
         )
         lines += [f"        {escape(line)}" for line in (*words.diagnosis(one), *one.notes)]
+    if said := words.reference_words(result.probe):
+        lines.append(f"Model   {escape(said)}")
     reference, data = result.reference, result.data
     lines.append(f"Against {escape(reference.name)} ({escape(reference.device)})")
     if "device" in result.environment:

@@ -11,21 +11,35 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from edgekit.contract import Preprocess
     from edgekit.tflite.graph import Operator, Subgraph, Tensor
-    from numpy.typing import NDArray
 
     Array: TypeAlias = NDArray[Any]
 
 _PASSED = frozenset(
-    "TRANSPOSE RESHAPE EXPAND_DIMS SQUEEZE PAD PADV2 MIRROR_PAD CAST QUANTIZE DEQUANTIZE REVERSE_V2 "
-    "RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR".split()
+    {
+        "CAST",
+        "DEQUANTIZE",
+        "EXPAND_DIMS",
+        "MIRROR_PAD",
+        "PAD",
+        "PADV2",
+        "QUANTIZE",
+        "RESHAPE",
+        "RESIZE_BILINEAR",
+        "RESIZE_NEAREST_NEIGHBOR",
+        "REVERSE_V2",
+        "SQUEEZE",
+        "TRANSPOSE",
+    }
 )
 """Operators that keep the values of a picture, or nearly, and only move or convert them."""
 
 _WHITE = 255.0
 _FAR = 300.0
-"""No network is fed values beyond this that were made of 8-bit pixels (0…255 less a mean at most)."""
+"""No network is fed values beyond this that were made of 8-bit pixels."""
 _CLOSE = 0.01
 _NARROW = 16.0
 """A range narrower than this is not that of 8-bit pixels."""
@@ -227,7 +241,9 @@ def _wants_pixels(own: OwnNormalization) -> bool:
     if all(abs(shift) < 1e-6 for shift in own.shifts):
         return all(any(_near(gain, one) for one in _FROM_PIXELS) for gain in own.gains)
     ends = own.of(0.0, _WHITE)
-    return all(0.4 <= high - low <= 10 and _off(low, high) <= _CENTRED for low, high in ends) or all(
+    return all(
+        0.4 <= high - low <= 10 and _off(low, high) <= _CENTRED for low, high in ends
+    ) or all(
         _near(gain, 1.0) and 90 <= -shift <= 140
         for gain, shift in zip(own.gains, own.shifts, strict=True)
     )
