@@ -176,6 +176,13 @@ _LIMITS = [
         help="Gigabytes that one step may use [16].",
     ),
     _option("--allow-network", is_flag=True, help="Let the model's own code use the network."),
+    _option(
+        "--allow-write",
+        type=click.Path(path_type=Path, exists=True, file_okay=False),
+        multiple=True,
+        metavar="FOLDER",
+        help="Repeatable: let the model's own code write there, beside its work folder.",
+    ),
 ]
 _DISPLAY = [
     _option("--json", "as_json", is_flag=True, help="Print the report as JSON."),
@@ -293,6 +300,7 @@ def limits(options: dict[str, Any]) -> Limits:
         seconds=options["step_timeout"],
         memory_gb=options["step_memory"],
         allow_network=options["allow_network"],
+        allow_write=options["allow_write"],
     )
 
 

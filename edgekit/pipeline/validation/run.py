@@ -67,7 +67,13 @@ def validate(request: ValidationRequest, progress: Progress | None = None) -> Va
     )
     with (
         tempfile.TemporaryDirectory(prefix="edgekit-validate-") as scratch,
-        Workshop(name="validate", progress=told, limits=request.limits) as workshop,
+        Workshop(
+            name="validate",
+            progress=told,
+            limits=request.limits,
+            work=Path(scratch),
+            read=tuple(one.path for one in files),
+        ) as workshop,
         _target(request, told) or nullcontext() as target,
     ):
         work = Path(scratch)
@@ -310,4 +316,5 @@ class _Run:
             progress=self.workshop.progress,
             most_bytes=self.request.cache_gb * 1e9,
             device=device,
+            own_code=job.metric is not None,
         )
