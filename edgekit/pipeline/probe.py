@@ -34,8 +34,10 @@ _SCREENED = 10
 _SMALLEST = 8
 _CUT = 8
 """An eighth of the picture is cut off for a view."""
-_SHARPER = 1.3
+_SHARPER = 1.5
 """An alternative is looked at closer where its decisions are so many times as sharp."""
+_MOSTLY = 0.7
+"""And sharper on such a share of the samples."""
 
 Ask: TypeAlias = "Callable[[Sequence[Array]], Sequence[Array]]"
 """Stacks of samples, one for each input, to stacks of the reference's outputs."""
@@ -180,12 +182,13 @@ class _Asking:
         stated: Array | None = None
         for slip, answers in self._screen(alternatives, first):
             theirs = probe.sharpness(answers)
-            if np.median(theirs) < _SHARPER * np.median(mine):
+            ahead = np.median(theirs) >= _SHARPER * np.median(mine)
+            if not ahead or (theirs > mine).mean() < _MOSTLY:
                 tried.append(probe.unsuspicious(slip.alternative, mine, theirs))
                 continue
             if stated is None:
-                stated = self._views(None, some)
-            other = self._views(slip, some)
+                stated = self._views(self.inputs[self.place], some, self.scores)
+            other = self._views(self._under(slip, some), some)
             tried.append(
                 probe.by_sharpness(slip.alternative, stated, other, trials=len(alternatives))
             )
@@ -201,17 +204,18 @@ class _Asking:
         answers = self._answers([stack for _, stack in kept], some)
         return [(slip, one) for (slip, _), one in zip(kept, answers, strict=True)]
 
-    def _under(self, slip: Slip | None, some: Array) -> Array:
-        stack = self.inputs[self.place][some]
-        return stack if slip is None else slip.of(stack, self.axes[2])
+    def _under(self, slip: Slip, some: Array) -> Array:
+        return slip.of(self.inputs[self.place][some], self.axes[2])
 
-    def _views(self, slip: Slip | None, some: Array) -> Array:
-        """The scores of the pictures as they are, flipped, and cut: (views, n, classes)."""
+    def _views(self, stack: Array, some: Array, known: Array | None = None) -> Array:
+        """The scores of pictures as they are (perhaps known), flipped, and cut: (3, n, classes)."""
         import numpy as np
 
-        stack = self._under(slip, some)
         flipped = np.ascontiguousarray(np.flip(stack, self.axes[1]))
-        return np.stack(self._answers([stack, flipped, _cut(stack, self.axes)], some))
+        others = [flipped, _cut(stack, self.axes)]
+        if known is not None:
+            return np.stack([known, *self._answers(others, some)])
+        return np.stack(self._answers([stack, *others], some))
 
     def _answers(self, stacks: Sequence[Array], some: Array) -> list[Array]:
         """The reference's scores for stacks of the same samples, asked at once."""
