@@ -31,6 +31,8 @@ MOST = 48
 """So many samples are looked at, at most."""
 _MOST_BYTES = 256e6
 _SCREENED = 10
+_CLOSER = 2
+"""At most so many alternatives are asked about all samples."""
 _SMALLEST = 8
 _CUT = 8
 """An eighth of the picture is cut off for a view."""
@@ -43,9 +45,21 @@ Ask: TypeAlias = "Callable[[Sequence[Array]], Sequence[Array]]"
 """Stacks of samples, one for each input, to stacks of the reference's outputs."""
 
 
-def probed_samples(first: Sequence[Array]) -> int:
-    """How many samples to look at, given stacks of one: what fits well into memory."""
-    return min(MOST, int(_MOST_BYTES // max(1, sum(stack.nbytes for stack in first))))
+def probed_samples(count: int, first: Sequence[Array]) -> Array:
+    """Which of ``count`` samples to look at, evenly spread: data is often sorted by class.
+
+    Args:
+        count: how many there are.
+        first: stacks of one of them, for what fits well into memory.
+    """
+    fitting = max(1, int(_MOST_BYTES // max(1, sum(stack.nbytes for stack in first))))
+    return _spread(count, min(MOST, fitting))
+
+
+def _spread(count: int, most: int) -> Array:
+    import numpy as np
+
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
 
 
 def refuse_contradictions(contract: Contract, *, accepted: bool) -> None:
@@ -101,31 +115,42 @@ def look(
     Args:
         contract: the stated one.
         inputs: stacks of at most `MOST` samples, one for each input.
-        outputs: what the reference says of these, and perhaps of more that follow.
+        outputs: what the reference says of these.
         labels: the class of each of them, ``None`` where unknown; empty where none is known.
         ask: asks the reference; ``None`` where it cannot be asked (a recording).
         pictures: the inputs that were made from pictures by the contract.
     """
-    import numpy as np
-
     scores = _scores(outputs)
     if scores is None:
         return Probe(why="its outputs are no scores of classes")
-    known = np.array([-1 if one is None else one for one in labels or [None] * len(scores)])
+    known = _known(labels or [None] * len(scores))
     right = probe.accuracy(scores.argmax(axis=-1), known)
     probed = _probed(contract, inputs, pictures)
     if isinstance(probed, str) or ask is None:
         why = probed if isinstance(probed, str) else "the reference cannot be asked again"
         return Probe(accuracy=right, why=why)
     place, axes, alternatives = probed
-    n = len(inputs[0])
-    asking = _Asking(contract, inputs, scores[:n], known[:n], ask, place, axes)
+    asking = _Asking(contract, inputs, scores, known, ask, place, axes)
     try:
         if right is not None:
             return asking.by_labels(alternatives, right)
         return asking.by_sharpness(alternatives)
     except (ConversionError, ModelError) as error:
         return Probe(accuracy=right, why=f"it does not take other values ({error.cause})")
+
+
+def reference_accuracy(
+    outputs: Sequence[Array], labels: Sequence[int | None]
+) -> probe.Accuracy | None:
+    """How often the reference is right, where its first output has a score for each class."""
+    scores = _scores(outputs)
+    return None if scores is None else probe.accuracy(scores.argmax(axis=-1), _known(labels))
+
+
+def _known(labels: Sequence[int | None]) -> Array:
+    import numpy as np
+
+    return np.array([-1 if one is None else one for one in labels], np.int64)
 
 
 @dataclass(frozen=True)
@@ -146,27 +171,34 @@ class _Asking:
         known = np.flatnonzero(self.labels >= 0)
         if len(known) < probe.FEWEST:
             return Probe(accuracy=right, why=f"only {len(known)} samples have labels")
-        decided, labels = self.scores.argmax(axis=-1), self.labels
+        first = known[_spread(len(known), _SCREENED)]
+        rest = np.setdiff1d(known, first)
+        screened = self._screen(alternatives, first)
+        ahead = [self._hits(answers, first) for _, answers in screened]
+        leaders = [
+            place
+            for place in np.argsort(ahead, kind="stable")[::-1][:_CLOSER]
+            if ahead[place] > self._hits(self.scores[first], first) and len(rest)
+        ]
         tried = []
-        first = known[:_SCREENED]
-        for slip, answers in self._screen(alternatives, first):
-            chosen, got = first, answers.argmax(axis=-1)
-            ahead = (got == labels[first]).sum() - (decided[first] == labels[first]).sum()
-            if ahead >= 2 and len(known) > len(first):
-                rest = known[_SCREENED:]
-                chosen = known
+        for place, (slip, scores) in enumerate(screened):
+            some, answers = first, scores
+            if place in leaders:
                 more = self._answers([self._under(slip, rest)], rest)[0]
-                got = np.concatenate([got, more.argmax(axis=-1)])
+                some, answers = np.r_[first, rest], np.concatenate([scores, more])
             tried.append(
                 probe.by_labels(
                     slip.alternative,
-                    decided[chosen],
-                    got,
-                    labels[chosen],
+                    self.scores[some].argmax(axis=-1),
+                    answers.argmax(axis=-1),
+                    self.labels[some],
                     trials=len(alternatives),
                 )
             )
         return Probe(accuracy=right, tried=tuple(tried), found=probe.best(tried))
+
+    def _hits(self, scores: Array, some: Array) -> int:
+        return int((scores.argmax(axis=-1) == self.labels[some]).sum())
 
     def by_sharpness(self, alternatives: Sequence[Slip]) -> Probe:
         import numpy as np
@@ -177,7 +209,7 @@ class _Asking:
         if classes < probe.FEWEST_CLASSES:
             return Probe(why=f"there are no labels, and {classes} classes are too few to tell by")
         tried: list[Tried] = []
-        first, some = np.arange(min(n, _SCREENED)), np.arange(n)
+        first, some = _spread(n, _SCREENED), np.arange(n)
         mine = probe.sharpness(self.scores[first])
         stated: Array | None = None
         for slip, answers in self._screen(alternatives, first):

@@ -11,7 +11,7 @@ from edgekit import calibration
 from edgekit.contract import Contract, InputContract, OutputContract
 from edgekit.errors import ModelError
 from edgekit.pipeline.plan import Plan
-from edgekit.pipeline.probe import look, probed_samples, refuse_contradictions
+from edgekit.pipeline.probe import look, probed_samples, reference_accuracy, refuse_contradictions
 from edgekit.quantize.emit import refuse_bad_source
 from edgekit.resolve import resolve
 from edgekit.results import DataReport
@@ -67,7 +67,7 @@ class Reference:
             ),
         )
 
-    def inputs_of(self, some: slice) -> list[Array]:
+    def inputs_of(self, some: slice | Array) -> list[Array]:
         """Stacks (n, …) of some parity samples, in the order of the inputs."""
         import numpy as np
 
@@ -75,7 +75,7 @@ class Reference:
         stacks = [np.load(files[spec.name], mmap_mode="r") for spec in self.inputs]
         return [np.asarray(stack[some]) for stack in stacks]
 
-    def outputs_of(self, some: slice) -> list[Array]:
+    def outputs_of(self, some: slice | Array) -> list[Array]:
         """Stacks (n, …) of what the reference said about some parity samples."""
         import numpy as np
 
@@ -190,16 +190,21 @@ def probe_contract(plan: Plan, reference: Reference, workshop: Workshop, work: P
         answers = [np.load(one["path"]) for one in result["outputs"]]
         return [_samples(one, spec) for one, spec in zip(answers, reference.outputs, strict=True)]
 
-    some = slice(0, probed_samples(reference.inputs_of(slice(0, 1))))
+    some = probed_samples(parity.count, reference.inputs_of(slice(0, 1)))
+    labels = reference.labels or [None] * parity.count
     found = look(
         reference.contract,
         reference.inputs_of(some),
-        reference.outputs_of(slice(None)),
-        reference.labels,
+        reference.outputs_of(some),
+        [labels[place] for place in some],
         ask,
         pictures=parity.pictures,
     )
-    return replace(found, accepted=plan.request.accept_contract)
+    return replace(
+        found,
+        accuracy=reference_accuracy(reference.outputs_of(slice(None)), labels),
+        accepted=plan.request.accept_contract,
+    )
 
 
 def data_report(plan: Plan, data: calibration.Dataset) -> DataReport:

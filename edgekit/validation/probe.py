@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Array: TypeAlias = NDArray[Any]
 
-ALPHA = 0.001
+ALPHA = 0.005
 """How often chance may call a contract better that is not, over all alternatives together."""
 GAIN = 0.1
 """So much higher an accuracy has to be, beside being no chance."""

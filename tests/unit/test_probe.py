@@ -48,11 +48,13 @@ def test_a_clear_slip_is_told_with_its_figures():
 def test_chance_does_not_alarm():
     """Two contracts that are right equally often on 48 samples, 2,000 times."""
     rng = np.random.default_rng(0)
+    alarms = 0
     labels = np.zeros(48, int)
     for share in (0.3, 0.6, 0.9):
         for _ in range(667):
             stated, other = (rng.random((2, 48)) > share).astype(int)
-            assert not probe.by_labels(BGR, stated, other, labels, trials=5).better
+            alarms += probe.by_labels(BGR, stated, other, labels, trials=5).better
+    assert alarms <= 2 * probe.ALPHA / 5 * 2_000
 
 
 def test_a_small_gain_is_no_slip_however_certain():

@@ -294,7 +294,7 @@ def probe_contract(
         return Probe(why="a recording or a server is not asked again")
     stacks: list[list[Array]] = []
     labels: list[int | None] = []
-    for place in chosen[: probed_samples(first.inputs)]:
+    for place in (chosen[one] for one in probed_samples(len(chosen), first.inputs)):
         try:
             sample = samples.get(place)
             loaded = to_tensors(sample.read(), contract, sample.id)
