@@ -185,7 +185,7 @@ def _lines(result: ValidationResult, written: Sequence[Path]) -> list[str]:
         state = one.state(strict=result.strict)
         sentence = words.sentence(one, strict=result.strict, complete=result.complete)
         lines.append(
-            f"[{colours[state]}]{state.upper()}[/]  {escape(one.name)}: {escape(sentence)}"
+            f"[{colours[state]}]{state.upper():7}[/] {escape(one.name)}: {escape(sentence)}"
         )
         lines += [f"        {escape(line)}" for line in (*words.diagnosis(one), *one.notes)]
     if said := words.reference_words(result.probe):
