@@ -121,10 +121,10 @@ def look(
         pictures: the inputs that were made from pictures by the contract.
     """
     scores = _scores(outputs)
-    if scores is None:
+    if scores is None or contract.task not in (None, "classification"):
         return Probe(why="its outputs are no scores of classes")
     known = _known(labels or [None] * len(scores))
-    right = probe.accuracy(scores.argmax(axis=-1), known)
+    right = reference_accuracy(contract, outputs, labels)
     probed = _probed(contract, inputs, pictures)
     if isinstance(probed, str) or ask is None:
         why = probed if isinstance(probed, str) else "the reference cannot be asked again"
@@ -132,7 +132,7 @@ def look(
     place, axes, alternatives = probed
     asking = _Asking(contract, inputs, scores, known, ask, place, axes)
     try:
-        if right is not None:
+        if (known >= 0).any():
             return asking.by_labels(alternatives, right)
         return asking.by_sharpness(alternatives)
     except (ConversionError, ModelError) as error:
@@ -140,11 +140,13 @@ def look(
 
 
 def reference_accuracy(
-    outputs: Sequence[Array], labels: Sequence[int | None]
+    contract: Contract, outputs: Sequence[Array], labels: Sequence[int | None]
 ) -> probe.Accuracy | None:
-    """How often the reference is right, where its first output has a score for each class."""
+    """How often a reference is right that is said to classify; others may be embeddings."""
     scores = _scores(outputs)
-    return None if scores is None else probe.accuracy(scores.argmax(axis=-1), _known(labels))
+    if scores is None or contract.task != "classification" or not labels:
+        return None
+    return probe.accuracy(scores.argmax(axis=-1), _known(labels))
 
 
 def _known(labels: Sequence[int | None]) -> Array:
@@ -165,7 +167,7 @@ class _Asking:
     place: int
     axes: tuple[int, int, int]
 
-    def by_labels(self, alternatives: Sequence[Slip], right: probe.Accuracy) -> Probe:
+    def by_labels(self, alternatives: Sequence[Slip], right: probe.Accuracy | None) -> Probe:
         import numpy as np
 
         known = np.flatnonzero(self.labels >= 0)
@@ -177,7 +179,7 @@ class _Asking:
         ahead = [self._hits(answers, first) for _, answers in screened]
         leaders = [
             place
-            for place in np.argsort(ahead, kind="stable")[::-1][:_CLOSER]
+            for place in sorted(range(len(ahead)), key=lambda one: -ahead[one])[:_CLOSER]
             if ahead[place] > self._hits(self.scores[first], first) and len(rest)
         ]
         tried = []

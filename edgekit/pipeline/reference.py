@@ -204,7 +204,7 @@ def probe_contract(plan: Plan, reference: Reference, workshop: Workshop, work: P
     )
     return replace(
         found,
-        accuracy=reference_accuracy(reference.outputs_of(slice(None)), labels),
+        accuracy=reference_accuracy(reference.contract, reference.outputs_of(slice(None)), labels),
         accepted=plan.request.accept_contract,
     )
 

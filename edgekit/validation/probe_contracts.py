@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 _IMAGENET = Preprocess(scale=1 / 255, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 _RANGES: tuple[tuple[str, str, Preprocess], ...] = (
-    ("values 0…255", "--scale 1 --mean 0 --std 1", Preprocess()),
     ("values 0…1", "--scale 1/255 --mean 0 --std 1", Preprocess(scale=1 / 255)),
     (
         "values −1…1",
@@ -31,6 +30,7 @@ _RANGES: tuple[tuple[str, str, Preprocess], ...] = (
         "--scale 1/255 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225",
         _IMAGENET,
     ),
+    ("values 0…255", "--scale 1 --mean 0 --std 1", Preprocess()),
 )
 _SAME = 0.02
 """Contracts whose values differ by less than this share of their range are one."""

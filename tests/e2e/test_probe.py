@@ -33,9 +33,9 @@ def pictures(digits: Digits, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_wrong_range_fails_until_it_is_accepted(torch_digits, pictures, tmp_path):
+def test_a_wrong_mean_fails_until_it_is_accepted(torch_digits, pictures, tmp_path):
     model, out = torch_digits / "digits.onnx", tmp_path / "out"
-    wrong = ["--scale", "0.0005"]
+    wrong = ["--scale", "1/255", "--mean", "0.95", "--std", "0.05"]
     shared = ["--input", "image:1x1x8x8", "--task", "classification"]
     done = cli(
         "convert", model, *shared, *wrong, "--calibration", pictures, "--scheme", "fp32", "-o", out

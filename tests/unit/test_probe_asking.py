@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from edgekit.contract import Contract, InputContract, OutputContract, Preprocess
+from edgekit.contract import Contract, InputContract, OutputContract, Preprocess, Task
 from edgekit.errors import ModelError
 from edgekit.pipeline.probe import look
 from edgekit.types import TensorSpec
@@ -34,12 +34,12 @@ def model(stacks: Sequence[np.ndarray]) -> list[np.ndarray]:
     return [-(away**2).mean(axis=(2, 3, 4)) * 10]
 
 
-def contract_of(preprocess: Preprocess | None, *, dtype: str = "float32") -> Contract:
-    image = TensorSpec(name="image", shape=(1, 3, SIZE, SIZE), dtype=dtype, layout="NCHW")
+def contract_of(preprocess: Preprocess | None, task: Task | None = "classification") -> Contract:
+    image = TensorSpec(name="image", shape=(1, 3, SIZE, SIZE), layout="NCHW")
     scores = TensorSpec(name="scores", shape=(1, CLASSES))
     return Contract(
         inputs=(InputContract(tensor=image, preprocess=preprocess),),
-        outputs=(OutputContract(tensor=scores),),
+        outputs=(OutputContract(tensor=scores, task=task),),
     )
 
 
@@ -142,6 +142,19 @@ def test_what_cannot_be_told_is_said_and_not_guessed():
         "no input is a picture"
         in look(sound, flat, model(inputs), (), model, pictures=frozenset()).why
     )
+
+
+def test_only_what_classifies_is_called_no_better_than_chance():
+    """A vector with labels may be an embedding, whose largest element says nothing."""
+    pixels, labels = pictures()
+    inputs, told = [fed(pixels, INCEPTION)], frozenset({"image"})
+    vectors = [np.random.default_rng(5).normal(size=(N, CLASSES))]
+    tasks: tuple[Task | None, ...] = ("classification", None, "embedding")
+    found = [
+        look(contract_of(INCEPTION, task), inputs, vectors, labels.tolist(), None, pictures=told)
+        for task in tasks
+    ]
+    assert [len(one.wrong) for one in found] == [1, 0, 0]
 
 
 def test_a_model_that_refuses_other_values_is_left_alone():

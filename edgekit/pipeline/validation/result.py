@@ -74,8 +74,9 @@ def make_result(
     errors = _errors(findings, stream)
     worst = _worst(findings, rows, stream, errors)
     data = _digest(rows)
-    probe = replace(findings.probe, accuracy=_accuracy(rows) or findings.probe.accuracy)
-    findings = replace(findings, probe=probe)
+    if findings.contract.task == "classification":
+        right = _accuracy(rows) or findings.probe.accuracy
+        findings = replace(findings, probe=replace(findings.probe, accuracy=right))
     results: list[CandidateResult] = []
     figures: tuple[Figure, ...] = ()
     number = 0
