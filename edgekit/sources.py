@@ -20,6 +20,8 @@ _BY_SUFFIX: dict[str, SourceKind] = {
     ".tflite": "tflite",
 }
 _TORCH_SUFFIXES = {".pt", ".pth", ".ckpt", ".bin", ".ptl"}
+OTHER_SUFFIXES = {*_BY_SUFFIX, *_TORCH_SUFFIXES} - {".tflite"}
+"""How the files of models are called that are no `.tflite`."""
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 

@@ -6,9 +6,11 @@ them.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +79,23 @@ def describe(request: dict[str, Any], progress: Any) -> dict[str, Any]:
     quantized = quantized_operators(model) if _as_float else {}
     return {
         "notes": [it_is_quantized(quantized)] if quantized else [],
+        "facts": _facts(model),
         "device": f"CPU, {_threads()} threads",
         "inputs": inputs,
         "outputs": [_spec(value) for value in _session.get_outputs()],
+    }
+
+
+def _facts(model: onnx.ModelProto) -> dict[str, Any]:
+    opsets = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
+    kinds = Counter(
+        f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+        for node in model.graph.node
+    )
+    return {
+        "format": ", ".join(f"{domain} {version}" for domain, version in sorted(opsets.items())),
+        "operators": dict(kinds.most_common()),
+        "parameters": sum(math.prod(tensor.dims) for tensor in model.graph.initializer),
     }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -54,12 +55,28 @@ def describe(request: dict[str, Any], progress: Any) -> dict[str, Any]:
     return {
         **digest,
         "notes": notes,
+        "facts": _facts(_model, _program),
         "device": device_name(_device),
         "inputs": inputs,
         "outputs": [
             {"name": name, "shape": list(value.shape), "dtype": _dtype_name(value.dtype)}
             for name, value in outputs.items()
         ],
+    }
+
+
+def _facts(model: torch.nn.Module, program: torch.export.ExportedProgram | None) -> dict[str, Any]:
+    """Operators of a program, else the kinds of the innermost modules."""
+    if program is not None:
+        calls = (n for n in program.graph_module.graph.nodes if n.op == "call_function")
+        kinds = Counter(str(node.target).removesuffix(".default") for node in calls)
+    else:
+        inner = (module for module in model.modules() if not list(module.children()))
+        kinds = Counter(type(module).__name__ for module in inner)
+    return {
+        "format": f"torch {torch.__version__}",
+        "operators": dict(kinds.most_common()),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
     }
 
 

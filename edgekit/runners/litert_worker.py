@@ -175,7 +175,7 @@ def _fed(stored: Array, entry: dict[str, Any], detail: dict[str, Any]) -> Array:
     value = np.array(stored).reshape(entry["shape"]).transpose(entry["permutation"])
     scale = entry.get("scale")
     if scale and value.dtype == detail["dtype"]:
-        return np.ascontiguousarray(value)
+        return np.asarray(value, order="C")
     if scale:
         value = (value.astype(np.float32) - np.float32(entry["zero_point"])) * np.float32(scale)
     if entry.get("divisors"):
@@ -349,12 +349,12 @@ def quantize(value: Array, detail: dict[str, Any]) -> Array:
     dtype = np.dtype(detail["dtype"])
     if scale and dtype.kind in "iu":
         limits = np.iinfo(dtype)
-        value = value / scale
+        value = np.asarray(value / scale)
         # In place: large inputs are otherwise slower to allocate than to compute.
         np.rint(value, out=value)
         value += zero_point
         np.clip(value, limits.min, limits.max, out=value)
-    return np.ascontiguousarray(value, dtype)
+    return np.asarray(value, dtype, order="C")  # ascontiguousarray makes a scalar a vector
 
 
 def dequantize(value: Array, detail: dict[str, Any]) -> Array:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from worker_process import WorkerProcess
 
+from edgekit.cli.inspect import command as inspect
+from edgekit.errors import UsageError
 from edgekit.toolchain.converters import discover
 from edgekit.toolchain.environments import ensure
 
@@ -156,6 +160,24 @@ def test_onnx_becomes_what_its_stored_weights_say(
     np.testing.assert_allclose(given, weights.right(x), rtol=1e-4, atol=1e-6)
     assert "The model is quantized (" in notes[0]
     assert "dB from its float form" in notes[1]
+
+
+def test_inspect_shows_what_an_onnx_file_holds_and_what_must_be_stated(tmp_path: Path) -> None:
+    save(QDQ, Weights(), tmp_path / "quantized.onnx")
+    model = onnx.load(tmp_path / "quantized.onnx")
+    for axis, name in ((0, "batch"), (2, "height")):
+        model.graph.input[0].type.tensor_type.shape.dim[axis].dim_param = name
+    onnx.save(model, tmp_path / "open.onnx")
+    command = [str(tmp_path / "open.onnx"), "--json"]
+    result = CliRunner().invoke(inspect, command, catch_exceptions=False)
+    shown = json.loads(result.output)
+    assert shown["inputs"][0]["shape"] == [None, 3, None, 8]
+    assert shown["needed"] == ["--input x:1x3x?x8"]
+    assert shown["operators"]["DequantizeLinear"] == 5
+    assert shown["format"] == "ai.onnx 18, com.microsoft 1"
+    assert "quantized" in shown["notes"][0]
+    with pytest.raises(UsageError, match="is none yet"):
+        CliRunner().invoke(inspect, [*command, "--target", "esp32"], catch_exceptions=False)
 
 
 def test_a_float_model_has_no_such_notes(runner: WorkerProcess, tmp_path: Path) -> None:

@@ -242,10 +242,20 @@ def test_an_answer_may_only_name_files_of_the_worker(start, tmp_path):
 
 
 def test_the_files_of_a_model(tmp_path):
-    for name in ("net.onnx", "net.onnx.data", ".netrc"):
-        (tmp_path / name).touch()
+    onnx = pytest.importorskip("onnx")
+    names = ["net.data", "parts/" + "w" * 150, "../secret", "/etc/passwd", "in the/../same"]
+    tensors = []
+    for name in names:
+        tensor = onnx.TensorProto(name=name, data_location=onnx.TensorProto.EXTERNAL)
+        tensor.external_data.add(key="location", value=name)
+        tensor.external_data.add(key="offset", value="0")
+        tensors.append(tensor)
+    graph = onnx.helper.make_graph([], "location", [], [], initializer=tensors)
+    (tmp_path / "net.onnx").write_bytes(onnx.helper.make_model(graph).SerializeToString())
     source = ModelSource(location=str(tmp_path / "net.onnx"), kind="onnx", name="net")
-    assert {path.name for path in files_of(source)} == {"net.onnx", "net.onnx.data"}
+    model, *beside = files_of(source)
+    assert model == tmp_path / "net.onnx"
+    assert {str(path.relative_to(tmp_path)) for path in beside} == {names[0], names[1], names[4]}
     keras = ModelSource(location=str(tmp_path / "net.keras"), kind="keras", name="net")
     assert files_of(keras) == (tmp_path / "net.keras",)
 
