@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit import calibration
 from edgekit.contract import Contract, InputContract, OutputContract
 from edgekit.errors import ModelError
+from edgekit.measure.tasks import require_decoder
+from edgekit.pipeline.labels import settle_labels
 from edgekit.pipeline.plan import Plan
 from edgekit.pipeline.probe import look, probed_samples, reference_accuracy, refuse_contradictions
 from edgekit.quantize.emit import refuse_bad_source
@@ -40,14 +42,14 @@ class Reference:
         outputs: the outputs with the shapes of one sample.
         files: one stack of shape (N, …) per output.
         data: the samples.
-        probe: whether it is fed as it was trained.
+        labels: the class of each parity sample, empty where none is known.
     """
 
     contract: Contract
     outputs: tuple[TensorSpec, ...]
     files: tuple[Path, ...]
     data: calibration.Dataset
-    probe: Probe = field(default_factory=Probe)
+    labels: tuple[int | None, ...] = ()
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -85,13 +87,6 @@ class Reference:
             for path, spec in zip(self.files, self.outputs, strict=True)
         ]
 
-    @property
-    def labels(self) -> tuple[int | None, ...]:
-        """The class index of each parity sample, empty where none is known."""
-        names = self.contract.outputs[0].labels if self.contract.outputs else ()
-        found = tuple(_label_index(label, names) for label in self.data.parity.labels)
-        return found if any(index is not None for index in found) else ()
-
 
 def _samples(stack: Array, spec: TensorSpec) -> Array:
     """A stack of an output without the batch axis that the framework keeps for each sample."""
@@ -115,6 +110,8 @@ def make_reference(plan: Plan, workshop: Workshop, work: Path) -> Reference:
     """
     contract = _describe(plan, workshop)
     refuse_contradictions(contract, accepted=plan.request.accept_contract)
+    if plan.has_budget:
+        require_decoder(contract)
     data = _load_data(plan, contract, work / "data", workshop)
     contract = _settle_assumptions(contract, data, workshop)
     folder = work / "reference"
@@ -157,7 +154,8 @@ def make_reference(plan: Plan, workshop: Workshop, work: Path) -> Reference:
         files = tuple(Path(o["path"]) for o in result["outputs"])
     if not files:
         raise ModelError("The model has no outputs.", cure="Return at least one tensor.")
-    return Reference(contract=contract, outputs=outputs, files=files, data=data)
+    contract, labels = settle_labels(contract, outputs, data, workshop.progress)
+    return Reference(contract=contract, outputs=outputs, files=files, data=data, labels=labels)
 
 
 def probe_contract(plan: Plan, reference: Reference, workshop: Workshop, work: Path) -> Probe:
@@ -359,11 +357,3 @@ def _load_data(
     for note in data.notes:
         workshop.progress.note(note)
     return data
-
-
-def _label_index(label: str | int | None, names: tuple[str, ...]) -> int | None:
-    if isinstance(label, int) or label is None:
-        return label
-    if label in names:
-        return names.index(label)
-    return int(label) if label.isdecimal() else None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -17,7 +16,9 @@ from edgekit import __version__
 from edgekit.arguments import check_arguments
 from edgekit.config import Config, load_config
 from edgekit.contract import Contract
+from edgekit.files import temporary_folder
 from edgekit.measure.job import Job
+from edgekit.measure.tasks import require_decoder
 from edgekit.pipeline.probe import check_graph, refuse_contradictions
 from edgekit.pipeline.target import Target, open_target
 from edgekit.pipeline.validation import contracts, prepare, timing
@@ -66,7 +67,7 @@ def validate(request: ValidationRequest, progress: Progress | None = None) -> Va
         {one.name: one.summary.contract for one in files}, tuple(request.preprocess)
     )
     with (
-        tempfile.TemporaryDirectory(prefix="edgekit-validate-") as scratch,
+        temporary_folder("validate") as scratch,
         Workshop(
             name="validate",
             progress=told,
@@ -81,6 +82,8 @@ def validate(request: ValidationRequest, progress: Progress | None = None) -> Va
         with reference.runner:
             contract = prepare.make_contract(request, config, reference, embedded)
             refuse_contradictions(contract, accepted=request.accept_contract)
+            if request.metric is None:
+                require_decoder(contract)
             run = _Run(
                 request=request,
                 reference=reference,
