@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from edgekit.contract import InputContract, Preprocess
+from edgekit.contract import InputContract, Preprocess, preprocess_from_table
 from edgekit.preprocess import preprocess_image
 from edgekit.types import TensorSpec
 from edgekit.validation import probe
@@ -158,11 +161,6 @@ def test_sharpness_does_not_see_a_factor_or_an_offset(seed, factor, offset):
 )
 def test_an_alternatives_values_are_what_its_option_would_have_made(seed, stated, layout, color):
     """The values are computed from the stated contract's; preprocessing again is the oracle."""
-    from dataclasses import replace
-
-    from edgekit.cli.options import preprocess_flags
-    from edgekit.contract import preprocess_from_table
-
     stated = replace(stated, color=color)
     picture = np.random.default_rng(seed).integers(0, 256, (5, 6, 3), np.uint8)
     shape = (1, 3, 5, 6) if layout == "NCHW" else (1, 5, 6, 3)
@@ -175,12 +173,14 @@ def test_an_alternatives_values_are_what_its_option_would_have_made(seed, stated
     assert len(found) >= 4
     for slip in found:
         words = slip.alternative.option.split()
-        options = dict.fromkeys(("resize", "crop", "color", "scale", "mean", "std"))
-        options |= {
+        flags = {
             name.removeprefix("--"): value
+            if name == "--color"
+            else [float(Fraction(part)) for part in value.split(",")]
             for name, value in zip(words[::2], words[1::2], strict=True)
         }
-        flags = preprocess_flags({"interpolation": None, **options})
+        if "scale" in flags:
+            (flags["scale"],) = flags["scale"]
         kept = {"color": color, "scale": stated.scale, "mean": stated.mean, "std": stated.std}
         meant = preprocess_from_table({**kept, **flags})
         got = slip.of(fed(stated), 1 if layout == "NCHW" else 3)
