@@ -9,6 +9,7 @@ from typing import cast
 
 from edgekit import sources
 from edgekit.errors import ConversionError, ModelError
+from edgekit.pipeline.file_notes import notes_on
 from edgekit.pipeline.floats import keeps_state, make_float
 from edgekit.pipeline.locking import make_lock
 from edgekit.pipeline.plan import Plan
@@ -68,6 +69,8 @@ def run(plan: Plan, progress: Progress | None = None) -> ConversionResult:
                 "The file keeps state from one call to the next: the app must reset its variables "
                 "before each new sequence (compared here with a reset before each sample)."
             )
+        for text in notes_on(plan.source.path, floating.path, floating.parity.bindings):
+            notes.note(text)
         quantized = make_files(plan, floating, reference, workshop, work)
         files = quantized.files
         if _source_digest(plan) != before:
