@@ -13,6 +13,8 @@ from edgekit.contract import (
     InputContract,
     OutputContract,
     Task,
+    check_elements,
+    check_label_count,
     decoder_from_table,
     image_axes,
     preprocess_from_table,
@@ -123,6 +125,7 @@ def _resolve_outputs(
                 else before.decoder,
             )
         )
+        check_label_count(outputs[-1])
     return tuple(outputs)
 
 
@@ -231,6 +234,7 @@ def _require_static(spec: TensorSpec) -> None:
             f"Input {spec.name} has dynamic dimensions: {_show(spec.shape)}.",
             cure=f"Say which size the app will use, for example --input {spec.name}:{example}",
         )
+    check_elements(spec.shape, spec.name)
 
 
 def _show(shape: tuple[int | None, ...]) -> str:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgekit.cli.parameters import PATH
 from edgekit.cli.target import print_report
+from edgekit.cli.terminal import echo, make_console
 from edgekit.errors import GateFailed, UsageError
 from edgekit.sources import OTHER_SUFFIXES
 
@@ -27,7 +29,7 @@ _MAX_FLOAT_OPS = 10
 
 
 @click.command("inspect")
-@click.argument("file", type=click.Path(path_type=Path), metavar="MODEL")
+@click.argument("file", type=PATH, metavar="MODEL")
 @click.option(
     "--target",
     "targets",
@@ -37,7 +39,7 @@ _MAX_FLOAT_OPS = 10
 )
 @click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
 @click.option("--input", "inputs", multiple=True, help="Of a PyTorch model: NAME:SHAPE.")
-@click.option("--weights", type=click.Path(path_type=Path), help="Of a PyTorch factory.")
+@click.option("--weights", type=PATH, help="Of a PyTorch factory.")
 @click.option("--trust-pickle", is_flag=True, help="Open a pickle, which can run any code.")
 @click.option("--signature", help="Which function of a SavedModel [serving_default].")
 def command(file: Path, *, targets: tuple[str, ...], as_json: bool, **source: Any) -> int:
@@ -64,11 +66,10 @@ def command(file: Path, *, targets: tuple[str, ...], as_json: bool, **source: An
     code = 0 if all(report.fits for report in reports) else GateFailed.exit_code
     if as_json:
         found = {"targets": [asdict(report) for report in reports]} if targets else {}
-        click.echo(json.dumps({**asdict(summary), **found}, indent=2))
+        echo(json.dumps({**asdict(summary), **found}, indent=2))
         return code
-    from rich.console import Console
 
-    console = Console(width=_WIDTH, highlight=False)
+    console = make_console(width=_WIDTH)
     for table in (_facts_table(summary), _ports_table(summary), _ops_table(summary)):
         console.print(table)
     if 0 < len(summary.float_ops) < sum(op.count for op in summary.ops) - summary.border_ops:
@@ -97,13 +98,12 @@ def _show_source(
         )
     summary = inspect_source(location, inputs=tuple(map(parse_input_flag, inputs)), **options)
     if as_json:
-        click.echo(json.dumps(asdict(summary), indent=2))
+        echo(json.dumps(asdict(summary), indent=2))
         return 0
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(width=_WIDTH, highlight=False)
+    console = make_console(width=_WIDTH)
     facts = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     facts.add_column(no_wrap=True)
     facts.add_column(overflow="fold")

@@ -11,13 +11,15 @@ import click
 
 from edgekit.cli.addresses import DEVICE_HELP, resolve_address
 from edgekit.cli.options import (
-    PATH,
     REFERENCE_ARGUMENTS,
     ReferenceCommand,
+    accept_contract_option,
     accept_few_option,
     limits,
     preprocess_flags,
 )
+from edgekit.cli.parameters import PATH, THREADS
+from edgekit.cli.terminal import echo, make_console
 from edgekit.cli.verdicts import exit_code_of
 from edgekit.errors import ConversionError
 
@@ -54,20 +56,19 @@ _SIDE_BY_SIDE = 3
 )
 @click.option("--strict", is_flag=True, help="A default gate that was not measured fails, too.")
 @accept_few_option
+@accept_contract_option
 @click.option("--device", "address", default="local", help=DEVICE_HELP)
 @click.option("--runtime", help="Another one here: tflite-runtime==2.14.0, ai-edge-litert==1.4.0.")
-@click.option("--jobs", type=click.IntRange(1), help="Processes that measure [all cores].")
+@click.option("--jobs", type=THREADS, help="Processes that measure [all cores].")
 @click.option("--resume", is_flag=True, help="Go on after a run that was killed or interrupted.")
 @click.option(
     "--worst",
-    type=click.IntRange(0),
+    type=click.IntRange(0, 1_000_000_000),
     default=8,
     show_default=True,
     help="How many of the worst samples are kept.",
 )
-@click.option(
-    "--threads", type=click.IntRange(1), default=1, show_default=True, help="For latencies."
-)
+@click.option("--threads", type=THREADS, default=1, show_default=True, help="For latencies.")
 @click.option(
     "--explain",
     type=click.Choice(("auto", "always", "never")),
@@ -95,7 +96,7 @@ def command(files: tuple[Path, ...], inputs: tuple[str, ...], **options: Any) ->
     from edgekit.report.validation_json import to_json
 
     same = [*REFERENCE_ARGUMENTS, "reference", "data", "metric", "gates", "strict", "jobs"]
-    same += ["accept_few"]
+    same += ["accept_few", "accept_contract"]
     same += ["resume", "worst", "threads", "runtime", "explain"]
     request = ValidationRequest(
         candidates=files,
@@ -117,7 +118,7 @@ def command(files: tuple[Path, ...], inputs: tuple[str, ...], **options: Any) ->
         result = validate(request, display)
         written = reports.write(result)
     if options["as_json"]:
-        click.echo(to_json(result), nl=False)
+        echo(to_json(result), nl=False)
     elif not options["quiet"]:
         _print(result, written)
     return _exit_code(result)
@@ -132,10 +133,9 @@ def _exit_code(result: ValidationResult) -> int:
 
 
 def _print(result: ValidationResult, written: Sequence[Path]) -> None:
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console(highlight=False)
+    console = make_console()
     sound = [one for one in result.candidates if not one.error]
     for start in range(0, len(sound), _SIDE_BY_SIDE):
         console.print(_table(result, sound[start : start + _SIDE_BY_SIDE]))
@@ -186,6 +186,8 @@ def _lines(result: ValidationResult, written: Sequence[Path]) -> list[str]:
             f"[{colours[state]}]{state.upper():7}[/] {escape(one.name)}: {escape(sentence)}"
         )
         lines += [f"        {escape(line)}" for line in (*words.diagnosis(one), *one.notes)]
+    if said := words.reference_words(result.probe):
+        lines.append(f"Model   {escape(said)}")
     reference, data = result.reference, result.data
     lines.append(f"Against {escape(reference.name)} ({escape(reference.device)})")
     if "device" in result.environment:

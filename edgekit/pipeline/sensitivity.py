@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from edgekit.errors import SetupError, UsageError
+from edgekit.files import temporary_folder
 from edgekit.pipeline.plan import plan
 from edgekit.pipeline.publish import write_whole
 from edgekit.pipeline.quantized import QUANTIZER
@@ -47,7 +47,7 @@ def analyse(
     notes = _Notes(progress)
     started = time.monotonic()
     with (
-        TemporaryDirectory(prefix="edgekit-") as folder,
+        temporary_folder("sensitivity") as folder,
         Workshop(
             name=planned.source.name,
             progress=notes,

@@ -6,13 +6,11 @@ The shape is that of the schema of Jenkins' xUnit plugin, which GitLab, Azure an
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from xml.sax.saxutils import escape, quoteattr
 
+from edgekit.text import escaped
 from edgekit.types import GateResult, Verdict
-
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def to_junit(
@@ -36,8 +34,10 @@ def to_junit(
     for candidate in dict.fromkeys((*verdicts, *(errors or {}))):
         gates = verdicts[candidate].gates if candidate in verdicts else ()
         missing = verdicts[candidate].missing if candidate in verdicts else ()
+        wrong = verdicts[candidate].wrong if candidate in verdicts else ()
         cases = [_case(candidate, result, strict) for result in gates]
-        cases += [_unproven(candidate, text) for text in missing]
+        cases += [_failure(candidate, "evidence", "not proven", text) for text in missing]
+        cases += [_failure(candidate, "reference", "fed wrongly", text) for text in wrong]
         counts = [len(cases), *(sum(kind == one for one, _ in cases) for kind in _KINDS)]
         lines = [text for _, text in cases]
         if errors and candidate in errors:
@@ -77,10 +77,10 @@ def _case(candidate: str, result: GateResult, strict: bool) -> tuple[str, str]:
     return "failure", f"{head}>{body}</testcase>"
 
 
-def _unproven(candidate: str, text: str) -> tuple[str, str]:
-    """What is missing for a proof is a failure in CI: nobody looks at a skipped test."""
-    head = f"    <testcase classname={_attribute(candidate)} name={_attribute('evidence')}"
-    body = f'<failure type="not proven" message={_attribute(text)}>{_text(text)}</failure>'
+def _failure(candidate: str, name: str, kind: str, text: str) -> tuple[str, str]:
+    """What is missing for a proof is a failure in CI, too: nobody looks at a skipped test."""
+    head = f"    <testcase classname={_attribute(candidate)} name={_attribute(name)}"
+    body = f'<failure type="{kind}" message={_attribute(text)}>{_text(text)}</failure>'
     return "failure", f'{head} time="0.000">{body}</testcase>'
 
 
@@ -104,8 +104,8 @@ def _counts(counts: list[int], *, skipped: bool = True) -> str:
 
 
 def _attribute(text: str) -> str:
-    return quoteattr(_NOT_XML.sub("�", text))
+    return quoteattr(escaped(text))
 
 
 def _text(text: str) -> str:
-    return escape(_NOT_XML.sub("�", text))
+    return escape(escaped(text, keep="\n\t"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from edgekit.text import escaped
 from edgekit.types import GateResult, Verdict
 
 _SIGNS = {
@@ -41,6 +42,7 @@ def to_markdown(
             "",
             f"### {sign} {_cell(candidate)}",
             "",
+            *(f"{_cell(one)}\n" for one in verdict.wrong),
             *(f"Not proven: {_cell(one)}\n" for one in verdict.missing),
             *(f"{_cell(one)}\n" for one in (remarks or {}).get(candidate, ())),
             "| gate | measured | result |",
@@ -93,7 +95,7 @@ def _passed(verdict: Verdict, strict: bool) -> bool:
 
 def _cell(text: str) -> str:
     """Text that cannot end a table's cell or start HTML."""
-    clean = " ".join(text.split())
+    clean = escaped(" ".join(text.split()))
     for sign, instead in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|")):
         clean = clean.replace(sign, instead)
     return clean

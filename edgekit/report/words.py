@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from edgekit.text import escaped
 from edgekit.types import GateResult, Interval, Verdict
+from edgekit.validation.probe import Probe
 from edgekit.validation_result import CandidateResult
 
 _NAMES = {
@@ -203,8 +205,10 @@ def sentence(one: CandidateResult, *, strict: bool = False, complete: bool = Tru
     if known == "fail":
         failed = [gate for gate in gates if gate.state == "fail"]
         reasons = headline(failed) + (gaps if strict else [])
-        text = "; ".join(clause(gate) for gate in reasons[:_MOST_NAMED])
-        return f"must not ship: {text}{_more(len(reasons) - _MOST_NAMED, 'more gate', 'failed')}"
+        said = [text.rstrip(".") for text in one.verdict.wrong]
+        said += [clause(gate) for gate in reasons[:_MOST_NAMED]]
+        more = _more(len(reasons) - _MOST_NAMED, "more gate", "failed")
+        return f"must not ship: {'; '.join(said)}{more}"
     if known == "not proven":
         return f"is not proven: {'; '.join(unproven(one.verdict))}"
     held = headline([gate for gate in gates if gate.state == "pass"])
@@ -232,6 +236,20 @@ def unproven(verdict: Verdict) -> list[str]:
     return found
 
 
+def reference_words(probe: Probe) -> str:
+    """How often the reference itself is right, beside chance, and whether it is fed right."""
+    said = []
+    if (right := probe.accuracy) is not None:
+        value = with_interval("top1_accuracy", right.value, right.interval)
+        chance = number("top1_accuracy", right.chance)
+        said.append(f"right on {value} of {right.samples} labelled samples (chance: {chance})")
+    if probe.tried and probe.found is None:
+        said.append(f"none of {len(probe.tried)} other ways to feed it is clearly better")
+    elif probe.why:
+        said.append(f"other ways to feed it were not tried: {probe.why}")
+    return "; ".join(said)
+
+
 def diagnosis(one: CandidateResult) -> list[str]:
     """Why a candidate is as it is, and what to try, a sentence or two each; perhaps nothing."""
     found = one.diagnosis
@@ -247,14 +265,8 @@ def _more(count: int, what: str, done: str) -> str:
 
 
 def clean(text: str, most: int = 0) -> str:
-    """Text without what cannot be printed; with ``most``, no longer than that many characters.
-
-    Names and paths come from files: they may hold control characters, which XML does not allow,
-    and halves of surrogate pairs, which UTF-8 does not.
-    """
-    printable = "".join(
-        sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text
-    )
+    """Text with what steers escaped; with ``most``, no longer than that many characters."""
+    printable = escaped(text)
     if not most or len(printable) <= most:
         return printable
     half = (most - 1) // 2
