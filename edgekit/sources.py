@@ -24,12 +24,16 @@ _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 def recognise(
-    location: str, *, weights: Path | None = None, trust_pickle: bool = False
+    location: str,
+    *,
+    weights: Path | None = None,
+    trust_pickle: bool = False,
+    signature: str | None = None,
 ) -> ModelSource:
     """The `ModelSource` of a command-line argument.
 
     Raises:
-        UsageError: there is no such file, or its kind is unknown.
+        UsageError: there is no such file, its kind is unknown, or it has no signatures to name.
         ModelError: the file is empty, or its content does not fit its name.
     """
     try:
@@ -38,12 +42,18 @@ def recognise(
         raise UsageError(f"{location[:200]} cannot be read: {error.strerror or error}.") from error
     if weights is not None and not weights.is_file():
         raise UsageError(f"There is no file {weights}.", cure="Check --weights.")
+    if signature is not None and kind != "saved_model":
+        raise UsageError(
+            f"--signature is for a SavedModel; {location} is of the kind {kind}.",
+            cure="Leave it away.",
+        )
     return ModelSource(
         location=location,
         kind=kind,
         name=re.sub(r"[^\w.-]+", "_", name) or "model",
         weights=weights,
         trust_pickle=trust_pickle,
+        signature=signature,
     )
 
 

@@ -170,7 +170,7 @@ def _load(source: dict[str, Any]) -> Model:
     if source["weights"]:
         cause = "A SavedModel has its weights inside; it takes no other weights."
         raise WorkerError(cause, cure="Leave out --weights.", kind="usage")
-    return load_saved_model(path, trusted=trusted)
+    return load_saved_model(path, source.get("signature"), trusted=trusted)
 
 
 def _model() -> Model:

@@ -145,6 +145,7 @@ def plan(request: ConversionRequest) -> Plan:
         _location(request, config),
         weights=request.weights or config.weights,
         trust_pickle=request.trust_pickle,
+        signature=request.signature,
     )
     converters = discover()
     runner = LITERT if source.kind == "tflite" else source_converter(source.kind, converters)

@@ -16,6 +16,7 @@ from edgekit.results import DataReport
 from edgekit.runners.litert import LITERT
 from edgekit.tflite.metadata import read_contract
 from edgekit.tflite.model import read
+from edgekit.tflite.normalise import normalise
 from edgekit.tflite.summary import summarize
 from edgekit.toolchain.workshop import Workshop
 from edgekit.types import TensorSpec
@@ -137,6 +138,7 @@ def make_reference(plan: Plan, workshop: Workshop, work: Path) -> Reference:
             title=f"Running the {plan.source.kind} model as the reference",
             options={"samples": data.parity.count, "data": data.parity.digest},
         )
+        _pass_on_notes(result, workshop)
         outputs = tuple(
             TensorSpec(name=o["name"], shape=tuple(o["shape"]), dtype=o["dtype"])
             for o in result["outputs"]
@@ -209,11 +211,19 @@ def _load(plan: Plan, workshop: Workshop, *, title: str) -> dict[str, Any]:
             "kind": source.kind,
             "weights": str(source.weights) if source.weights else None,
             "trust_pickle": source.trust_pickle,
+            "signature": source.signature,
+            "as_float": True,
         },
         "inputs": spec_tables(plan.request.inputs or tuple(in_config)),
     }
     result, _ = workshop.call(plan.runner, "describe", request, title=title)
+    _pass_on_notes(result, workshop)
     return result
+
+
+def _pass_on_notes(result: dict[str, Any], workshop: Workshop) -> None:
+    for note in result.get("notes", ()):
+        workshop.progress.note(note)
 
 
 def _settle_assumptions(
@@ -246,7 +256,9 @@ def _require_float(path: Path) -> None:
             f"{path} is quantized already.",
             cure="Start from the float file: quantizing twice only adds error.",
         )
-    refuse_bad_source(read(path))
+    model = read(path)
+    normalise(model)
+    refuse_bad_source(model)
 
 
 def _specs(tables: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:

@@ -18,6 +18,7 @@ from edgekit.quantize.judge import Judgement
 from edgekit.quantize.sensitivity import LayerSensitivity, Mode
 from edgekit.report.sensitivity import SensitivityReport, to_html
 from edgekit.runners.litert import LITERT
+from edgekit.tflite.normalise import normalised
 from edgekit.toolchain.workshop import Workshop
 from edgekit.types import Progress
 
@@ -63,7 +64,7 @@ def analyse(
             QUANTIZER,
             "sensitivity",
             {
-                "artifact": planned.source.location,
+                "artifact": str(normalised(Path(planned.source.location), work / "source.tflite")),
                 "feeds": _feeds(reference, reference.data.calibration.files),
                 "judged": _feeds(reference, reference.data.parity.files),
                 "work": folder,

@@ -104,9 +104,15 @@ def run_tflite(path: str, inputs: Arrays) -> list[np.ndarray]:
     return [np.concatenate(parts) for parts in zip(*results, strict=True)]
 
 
-def check(worker: WorkerProcess, path: Path, inputs: Arrays, expected: list[np.ndarray]) -> Any:
+def check(
+    worker: WorkerProcess,
+    path: Path,
+    inputs: Arrays,
+    expected: list[np.ndarray],
+    signature: str | None = None,
+) -> Any:
     """Describe, run and convert ``path``; everything must agree with ``expected``."""
-    described = worker.call("describe", source=source(path))
+    described = worker.call("describe", source={**source(path), "signature": signature})
     specs = [{**spec, "shape": [1, *spec["shape"][1:]]} for spec in described["inputs"]]
     names = [spec["name"] for spec in described["outputs"]]
     work = path.with_name(path.name + "_work")
@@ -259,10 +265,12 @@ def test_saved_model_of_plain_tensorflow(worker: WorkerProcess, folder: Path) ->
     assert described["outputs"][0]["dtype"] == "int64"
 
 
-def fail(worker: WorkerProcess, path: Path, kind: str = "keras") -> WorkerFailure:
+def fail(
+    worker: WorkerProcess, path: Path, kind: str = "keras", *, error: str = "model"
+) -> WorkerFailure:
     with pytest.raises(WorkerFailure) as failure:
         worker.call("describe", source=source(path, kind))
-    assert failure.value.kind == "model", failure.value.trace
+    assert failure.value.kind == error, failure.value.trace
     assert str(path) in failure.value.cause
     return failure.value
 
@@ -329,11 +337,25 @@ def test_saved_model_faults(worker: WorkerProcess, folder: Path, cnn: keras.Mode
     shutil.copytree(folder / "cnn_saved", noise)
     (noise / "saved_model.pb").write_bytes(np.random.default_rng(0).bytes(5000))
     assert "damaged" in fail(worker, noise, "saved_model").cause
+
+
+def test_saved_model_with_several_signatures(worker: WorkerProcess, folder: Path) -> None:
     module = tf.Module()
-    module.other = tf.function(lambda x: x + 1, input_signature=[tf.TensorSpec((1, 2))])
-    concrete = module.other.get_concrete_function()
-    tf.saved_model.save(module, folder / "other", signatures={"encode": concrete})
-    assert "encode" in fail(worker, folder / "other", "saved_model").cause
+    module.twice = tf.function(lambda x: x * 2, input_signature=[tf.TensorSpec((None, 2))])
+    module.norm = tf.function(
+        lambda x: tf.reduce_sum(x * x, 1, keepdims=True),
+        input_signature=[tf.TensorSpec((None, 2))],
+    )
+    twice, norm = (getattr(module, name).get_concrete_function() for name in ("twice", "norm"))
+    tf.saved_model.save(module, folder / "one", signatures={"encode": twice})
+    tf.saved_model.save(module, folder / "two", signatures={"encode": twice, "size": norm})
+    x = np.arange(6, dtype="float32").reshape(3, 2)
+    check(worker, folder / "one", {"x": x}, [2 * x])  # the only one needs no name
+    failure = fail(worker, folder / "two", "saved_model", error="usage")
+    assert "encode, size" in failure.cause
+    assert "--signature encode" in failure.cure
+    squares = (x**2).sum(1, keepdims=True)
+    check(worker, folder / "two", {"x": x}, [squares], signature="size")
 
 
 def test_saved_model_that_writes_files(worker: WorkerProcess, folder: Path) -> None:

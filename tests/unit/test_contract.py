@@ -362,8 +362,15 @@ def test_a_shape_that_contradicts_the_model():
             one(PICTURE, flag)
 
 
-def test_the_models_name_is_kept_where_the_user_has_another():
-    entry = one(replace(PICTURE, shape=(1, 3, None, None)), "photo:1x3x32x32")
+def test_a_flag_for_an_input_that_the_model_does_not_have_is_refused():
+    with pytest.raises(UsageError, match="no input named photo") as caught:
+        one(replace(PICTURE, shape=(1, 3, None, None)), "photo:1x3x32x32")
+    assert caught.value.cure == "Its inputs are: image"
+
+
+def test_the_models_name_is_kept_where_the_configuration_has_another():
+    config = Config(inputs={"photo": {"shape": [1, 3, 32, 32]}})
+    entry = one(replace(PICTURE, shape=(1, 3, None, None)), config=config)
     assert (entry.tensor.name, entry.tensor.shape) == ("image", (1, 3, 32, 32))
 
 
@@ -378,8 +385,7 @@ def test_inputs_match_by_name_in_any_order_and_never_by_halves():
 
     assert shapes("b:1x128", "a:1x7") == [(1, 7), (1, 128)]
     assert shapes("a:1x7") == [(1, 7), (1, 128)]
-    assert shapes("x:1x7", "y:1x128") == [(1, 7), (1, 128)]
-    for flags in (("a:1x7", "y:1x128"), ("x:1x7",)):
+    for flags in (("a:1x7", "y:1x128"), ("x:1x7",), ("x:1x7", "y:1x128")):
         with pytest.raises(UsageError, match="no input named") as caught:
             shapes(*flags)
         assert "a, b" in caught.value.cure
