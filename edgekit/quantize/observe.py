@@ -294,7 +294,7 @@ def keep_readable(model: Model, names: Sequence[str]) -> None:
         if tensor.name in wanted
     }
     last = max((index for index, _ in made.values()), default=-1)
-    model.main.raw.operators = model.main.raw.operators[: last + 1]
+    model.main.remove(operators[last + 1 :])
     model.main.raw.outputs = [index for _, index in made.values()]
     model.raw.signatureDefs = None
 

@@ -19,7 +19,6 @@ from edgekit.quantize.integer_ops.graphs import (
     fuse,
     grid_of,
     merge_twins,
-    place_of,
     stored_as,
     sweep,
 )
@@ -189,8 +188,7 @@ def _convert(operator: Operator, ranges: Ranges) -> None:
         replaced[tensor.index] = _int8_result(tensor, grid, operator)
     raw = operator.raw
     version = version_of(operator)
-    raw.inputs = [replaced.get(index, index) for index in raw.inputs]
-    raw.outputs = [replaced.get(index, index) for index in raw.outputs]
+    operator.renumber(replaced)
     raw.opcodeIndex = operator.subgraph.model.operator_code(operator.name, version)
 
 
@@ -202,7 +200,7 @@ def _int8_source(tensor: Tensor, grid: Grid | None, reader: Operator) -> int:
     if not tensor.is_constant:
         assert grid is not None
         added = _like(tensor, f"{tensor.name}_int8", grid)
-        graph.insert_operator(place_of(reader), "QUANTIZE", [tensor], [added])
+        graph.insert_operator(reader.place, "QUANTIZE", [tensor], [added])
         return added.index
     values = tensor.data()
     grid = grid or grid_of_range(float(values.min()), float(values.max()))
@@ -218,7 +216,7 @@ def _int8_result(tensor: Tensor, grid: Grid | None, maker: Operator) -> int:
     graph = tensor.subgraph
     added = _like(tensor, tensor.name, grid)
     tensor.raw.name = f"{tensor.name}_dequant"  # as litert-quantizer calls them
-    place = place_of(maker) + 1
+    place = maker.place + 1
     graph.insert_operator(place, "DEQUANTIZE", [added], [tensor], version=2)
     return added.index
 

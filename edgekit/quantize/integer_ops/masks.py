@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edgekit.quantize.integer_ops.graphs import activation_of, place_of
+from edgekit.quantize.integer_ops.graphs import activation_of
 from edgekit.tflite.graph import Operator, Tensor
 from edgekit.tflite.model import Model
 
@@ -150,7 +150,7 @@ def fold_selection(operator: Operator) -> str:
     if values.shape != output.shape:
         return ""
     output.set_data(values)
-    del graph.raw.operators[place_of(operator)]
+    graph.remove([operator])
     return "a constant"
 
 
@@ -178,7 +178,7 @@ def _replace_constant(operator: Operator, place: int, masked: float) -> None:
     values = np.where(values > _MASKED, values, np.float32(masked))
     name = f"{operator.outputs[0].name}/mask"
     added = operator.subgraph.add_tensor(name, values.shape, "float32", values)
-    operator.raw.inputs[place] = added.index
+    operator.read_at(place, added)
 
 
 def _limit(

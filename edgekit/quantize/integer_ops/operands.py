@@ -30,6 +30,6 @@ def expand_constants(model: Model) -> list[Operator]:
                 values = tensor.data().reshape((1,) * (rank - len(tensor.shape)) + tensor.shape)
                 name = f"{operator.outputs[0].name}/operand_{place}"
                 added = model.main.add_tensor(name, values.shape, "float32", values)
-                operator.raw.inputs[place] = added.index
+                operator.read_at(place, added)
                 changed.append(operator)
     return changed

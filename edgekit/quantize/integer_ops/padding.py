@@ -60,7 +60,7 @@ def pad_within_ranges(model: Model, ranges: Ranges | None) -> tuple[Ranges | Non
             continue
         scalar = np.array(value, np.float32)
         pad = model.main.add_tensor(f"{output.name}/pad_value", (), "float32", scalar)
-        operator.raw.inputs[2] = pad.index
+        operator.read_at(2, pad)
         changed.append(operator)
     return None if ranges is None else found, changed
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.quantize.integer_ops.curves import to_gelu
 from edgekit.quantize.integer_ops.dense import to_fully_connected
-from edgekit.quantize.integer_ops.graphs import activation_of, place_of, sweep
+from edgekit.quantize.integer_ops.graphs import activation_of, sweep
 from edgekit.quantize.integer_ops.kernels import KERNELS, range_of_grid
 from edgekit.quantize.integer_ops.masks import fold_selection
 from edgekit.quantize.integer_ops.norms import to_reciprocal_root, to_squares
@@ -74,7 +74,7 @@ def _apply(model: Model, steps: Mapping[str, Callable[[Operator], str]]) -> list
         step = steps.get(operator.name)
         if step is None or any(tensor.dtype != "float32" for tensor in operator.outputs):
             continue
-        if not any(raw is operator.raw for raw in graph.raw.operators):
+        if not graph.holds(operator):
             continue  # it was part of a group that is replaced already
         name, output = operator.name, operator.outputs[0].name
         if new := step(operator):
@@ -180,8 +180,8 @@ def _into_producer(operator: Operator) -> str:
     if is_read or maker.options is None or activation_of(maker):
         return ""
     maker.options.fusedActivationFunction = getattr(ActivationFunctionType, operator.name)
-    maker.raw.outputs = [output.index]
-    del graph.raw.operators[place_of(operator)]
+    graph.remove([operator])
+    maker.write([output])
     return f"{maker.name} with {operator.name}"
 
 
@@ -217,7 +217,5 @@ def _constant(operator: Operator, what: str, values: Any) -> Tensor:
 
 def _replace(operator: Operator, name: str, inputs: Sequence[Tensor | None], options: Any) -> str:
     """Put another operator in the place of this one; it computes the same tensors."""
-    graph, place = operator.subgraph, place_of(operator)
-    graph.insert_operator(place, name, inputs, operator.outputs, options=options)
-    del graph.raw.operators[place + 1]
+    operator.subgraph.replace(operator, name, inputs, options=options)
     return name
