@@ -8,20 +8,33 @@
 #   "scipy==1.11.4",  # the last series with scipy.misc.face and ascent inside
 # ]
 # ///
-"""Make the pictures and ``manifest.toml`` of this folder: ``uv run calibration_data/make.py``.
+"""Make the pictures and ``manifest.toml`` of this folder.
 
-The pictures are square crops of photographs that come inside of Python packages. With the pinned
-versions above the same bytes come out every time. No source serves both splits.
+    apt-get download gcompris-qt-data=3.1-2
+    uv run calibration_data/make.py gcompris-qt-data_3.1-2_all.deb
+
+The pictures are square crops of photographs that come inside of Python packages and of Debian's
+`gcompris-qt-data`. With the pinned versions the same bytes come out every time. No source serves
+both splits.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import re
+import struct
+import sys
+import tarfile
 import warnings
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 FOLDER = Path(__file__).parent
 SIDE = 256
@@ -29,6 +42,8 @@ QUALITY = 90
 CC0 = "CC0-1.0"
 PUBLIC_DOMAIN = "LicenseRef-Public-Domain"
 CC_BY = "CC-BY-2.0"
+FREE = {"cc0-1.0": CC0, "public domain": PUBLIC_DOMAIN}
+"""The licences that are taken from GCompris, as its READMEs write them."""
 HEADER = (
     "# Written by make.py; do not edit. Square crops of photographs that are free to share.\n"
     "# CC-BY-2.0 (https://creativecommons.org/licenses/by/2.0/) asks to name the author."
@@ -46,6 +61,7 @@ class Photo:
     author: str
     crops: tuple[tuple[int, int, int], ...]
     origin: str = ""
+    path: str = ""
 
 
 def calibrating(name: str, licence: str, author: str, origin: str, *crops: Any) -> Photo:
@@ -56,7 +72,7 @@ def calibrating(name: str, licence: str, author: str, origin: str, *crops: Any) 
     )  # fmt: skip
 
 
-PHOTOS = (
+PACKAGED = (
     calibrating("astronaut", PUBLIC_DOMAIN, "NASA", "https://flic.kr/p/r9qvLn",
             (0, 0, 512), (140, 0, 256), (0, 90, 256), (256, 0, 256), (40, 256, 256),
             (256, 256, 256), (110, 150, 280)),
@@ -108,13 +124,125 @@ PHOTOS = (
 )  # fmt: skip
 
 
-def read(photo: Photo) -> Any:
+DEB = "e9cf06ab2105529068df73085784e835d2ff03f870d2a8091f09125d40abac9f"
+"""SHA-256 of ``gcompris-qt-data_3.1-2_all.deb``."""
+
+GCOMPRIS = {
+    "explore_farm_animals/resource/animals": "cat chicken cow dog duck horse owl pig sheep",
+    "explore_world_animals/resource/animals": (
+        "bison chameleon crocodile dragon giraffe hedgehog jaguar kangaroo koala lemur moose panda "
+        "polar_bear scarlet_macaw"
+    ),
+    "erase/resource": "crab kingfisher pika red_panda",
+    "explore_monuments/resource": (
+        "egypt/redPyramid france/arlesAmphitheater france/chateaudeChambord "
+        "france/chateaudeChenonceau france/eiffelTower france/montStMichel france/palaisdesPapes "
+        "france/pontduGard france/reimsCathedral france/rocamadour germany/berlinCathedral "
+        "germany/brandenburgGate germany/neuschwansteinCastle germany/wormsCathedral "
+        "india/charminar india/goldenTemple india/hawaMahal india/mysorePalace india/qutubMinar "
+        "india/rangGhar usa/canyondeChelly usa/fortSumter usa/lincolnMemorial usa/mountRushmore "
+        "usa/statueofLiberty wonders/colosseum wonders/greatWallofChina wonders/machuPicchu "
+        "wonders/petra"
+    ),
+    "categorization/resource/images/monuments": "burj parthenon zimniPalace",
+    "categorization/resource/images/renewable": (
+        "dam5 geothermal solar5 solar7 windmill windmill1 windmill13"
+    ),
+    "categorization/resource/images/fishes": "fish3 fish4 fish6 fish9 fish25 fish28",
+    "categorization/resource/images/tools": "measuringTape2 multimeter2 screwDriver2",
+    "categorization/resource/images/others": (
+        "bucket buffetset chair igloo pan pillow spoons weighingMachine"
+    ),
+}
+"""The photographs of GCompris that are used, by the folder that they and their README are in."""
+
+
+def unpacked(deb: Path) -> dict[str, bytes]:
+    """The files below ``activities/`` of GCompris that are photographs or say where they are from.
+
+    A .deb is an ar archive with a tar archive inside, and that has a Qt resource file for every
+    activity.
+    """
+    content = deb.read_bytes()
+    if hashlib.sha256(content).hexdigest() != DEB:
+        raise SystemExit(f"{deb} is not the version that the pictures are made from")
+    place = 8
+    while not content[place:].startswith(b"data.tar"):
+        size = int(content[place + 48 : place + 58])
+        place += 60 + size + size % 2
+    size = int(content[place + 48 : place + 58])
+    files = {}
+    with tarfile.open(fileobj=io.BytesIO(content[place + 60 : place + 60 + size])) as archive:
+        for activity in sorted({folder.split("/")[0] for folder in GCOMPRIS}):
+            member = archive.extractfile(f"./usr/share/gcompris-qt/rcc/{activity}.rcc")
+            assert member is not None
+            for path, data in resources(member.read()):
+                files[path.partition("/activities/")[2]] = data
+    return files
+
+
+def resources(data: bytes) -> Iterator[tuple[str, bytes]]:
+    """The paths and contents of a Qt resource file (format: qtbase, tools/rcc/rcc.cpp).
+
+    What is compressed by anything but zlib is left out: no photograph is.
+    """
+    version, tree, contents, names = struct.unpack_from(">4I", data, 4)
+    record = 22 if version >= 2 else 14
+    waiting = [(0, "")]
+    while waiting:
+        index, above = waiting.pop()
+        at = tree + index * record
+        name, flags, first, second = struct.unpack_from(">IHII", data, at)
+        (length,) = struct.unpack_from(">H", data, names + name)
+        text = data[names + name + 6 :][: 2 * length].decode("utf-16-be")
+        path = f"{above}/{text}" if index else ""
+        if flags & 2:  # a folder: how many children, and the first of them
+            waiting += [(second + child, path) for child in range(first)]
+        elif not flags & 4:
+            (size,) = struct.unpack_from(">I", data, contents + second)
+            content = data[contents + second + 4 :][:size]
+            yield path, zlib.decompress(content[4:]) if flags & 1 else content
+
+
+def of_gcompris(files: dict[str, bytes]) -> Iterator[Photo]:
+    """The photographs of `GCOMPRIS`, each with what its folder's README says of it."""
+    for folder, names in GCOMPRIS.items():
+        paragraphs = files[f"{folder}/README"].decode().split("\n\n")
+        for name in names.split():
+            (said,) = (one for one in paragraphs if re.search(rf"(^|\s){name}\.webp$", one, re.M))
+            facts = dict(re.findall(r"^(Copyright|License|Source): *(.+)$", said, re.MULTILINE))
+            path = f"{folder}/{name}.webp"
+            height, width = decoded(files[path]).shape[:2]
+            side = min(height, width)
+            yield Photo(
+                name=re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.rpartition("/")[2]).lower(),
+                package="gcompris-qt-data",
+                split="parity",
+                licence=FREE[facts["License"].lower()],
+                author=facts["Copyright"],
+                origin=facts["Source"],
+                crops=(((width - side) // 2, (height - side) // 2, side),),
+                path=path,
+            )
+
+
+def decoded(data: bytes) -> Any:
+    """The RGB pixels of a picture file."""
+    import cv2
+    import numpy as np
+
+    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+
+
+def read(photo: Photo, files: dict[str, bytes]) -> Any:
     """The pixels of a source photograph, RGB or gray."""
     match photo.package:
         case "scikit-image":
             import skimage.data
 
             return getattr(skimage.data, photo.name)()
+        case "gcompris-qt-data":
+            return decoded(files[photo.path])
         case "scikit-learn":
             from sklearn.datasets import load_sample_image
 
@@ -149,7 +277,7 @@ def entry(photo: Photo, number: int, data: bytes) -> str:
     values = {
         "file": f"{photo.name}_{number}.jpg",
         "split": photo.split,
-        "source": f"{photo.package}: {photo.name}",
+        "source": f"{photo.package}: {photo.path or photo.name}",
         "origin": photo.origin,
         "author": photo.author,
         "licence": photo.licence,
@@ -163,9 +291,10 @@ def entry(photo: Photo, number: int, data: bytes) -> str:
 
 def main() -> None:
     """Write all pictures and the manifest."""
+    files = unpacked(Path(sys.argv[1]))
     entries = [HEADER]
-    for photo in PHOTOS:
-        pixels = read(photo)
+    for photo in (*PACKAGED, *of_gcompris(files)):
+        pixels = read(photo, files)
         for number, crop in enumerate(photo.crops):
             data = encode(pixels, crop)
             (FOLDER / f"{photo.name}_{number}.jpg").write_bytes(data)

@@ -17,7 +17,8 @@ answered one after the other by JSON lines on the file descriptor named in ``EDG
 
 The module stays loaded between requests, so a model that one verb loads another can use. The
 process ends when standard input does. Before the worker's module is imported the process gives up
-the network (unless ``EDGEKIT_ALLOW_NETWORK=1``) and asks the kernel to be killed with its parent.
+all that it was not granted in ``EDGEKIT_BOUNDS`` (see `edgekit_containment`) and asks the kernel to
+be killed with its parent.
 Whatever is printed goes to the log file that edgekit connected to standard output and error.
 """
 
@@ -29,10 +30,8 @@ import errno
 import importlib.util
 import json
 import os
-import platform
 import resource
 import signal
-import struct
 import sys
 import time
 import traceback
@@ -40,6 +39,8 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TextIO
+
+from edgekit_containment import Bounds, Refused, contain, refusal
 
 
 class WorkerError(Exception):
@@ -119,14 +120,7 @@ def main(worker: Path) -> None:
     events = _take_events_pipe()
     requests = _take_standard_input()
     _die_with_parent()
-    if os.environ.get("EDGEKIT_ALLOW_NETWORK") != "1":
-        deny_network()
-    # Workers write `from edgekit_worker import WorkerError`: that must be this very module.
-    sys.modules["edgekit_worker"] = sys.modules[__name__]
-    # The folders beside this file are called `torch`, `keras`, `onnx`: where such a package is not
-    # installed, `import onnx` would find the folder and not fail.
-    here = str(Path(__file__).resolve().parent)
-    sys.path[:] = [entry for entry in sys.path if entry != here]
+    contain(Bounds.take(), worker)
     # Imported before the first request, so that a back end loads while others still work.
     module: ModuleType | BaseException
     try:
@@ -169,6 +163,15 @@ def _call(module: ModuleType, request: dict[str, Any], events: TextIO) -> dict[s
     return result
 
 
+def _clear_the_path() -> None:
+    # Workers write `from edgekit_worker import WorkerError`: that must be this very module.
+    sys.modules["edgekit_worker"] = sys.modules[__name__]
+    # The folders beside this file are called `torch`, `keras`, `onnx`: where such a package is not
+    # installed, `import onnx` would find the folder and not fail.
+    here = str(Path(__file__).resolve().parent)
+    sys.path[:] = [entry for entry in sys.path if entry != here]
+
+
 def _load(worker: Path) -> ModuleType:
     """Import a worker by its path; its folder becomes importable for helper modules."""
     sys.path.insert(0, str(worker.parent))
@@ -186,8 +189,11 @@ def _load(worker: Path) -> ModuleType:
 def _describe(error: BaseException) -> dict[str, str]:
     trace = "".join(traceback.format_exception(error))
     print(trace, file=sys.stderr, flush=True)  # the log has everything
+    line, allowing = refusal(error) or ("", "")
     if isinstance(error, WorkerError):
-        return {"kind": error.kind, "cause": error.cause, "cure": error.cure, "trace": trace}
+        cause = f"{error.cause} {line}" if line and line not in error.cause else error.cause
+        cure = allowing or error.cure
+        return {"kind": error.kind, "cause": cause, "cure": cure, "trace": trace}
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         cure = "Free some space, or choose another --output folder or TMPDIR."
         return {
@@ -199,7 +205,10 @@ def _describe(error: BaseException) -> dict[str, str]:
     if isinstance(error, MemoryError):
         return {"kind": "memory", "cause": "The process ran out of memory.", "trace": trace}
     cause = f"{type(error).__name__}: {str(error).strip() or 'no message'}"
-    return {"kind": "unexpected", "cause": cause, "cure": "", "trace": trace}
+    if isinstance(error, Refused):
+        cause = f"{error.why[0].upper()}{error.why[1:]}."
+    said = f"{cause} {line}".strip()
+    return {"kind": "unexpected", "cause": said, "cure": allowing, "trace": trace}
 
 
 def _send(events: TextIO, event: dict[str, Any]) -> None:
@@ -242,58 +251,9 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
-def deny_network() -> None:
-    """Give up internet sockets for this process and all its children.
-
-    On Linux a seccomp filter makes ``socket(AF_INET | AF_INET6, …)`` fail with EACCES (Linux
-    ``Documentation/userspace-api/seccomp_filter.rst``); no privilege is needed. Everywhere an audit
-    hook refuses Python's own sockets first, with a message that says why.
-    """
-    sys.addaudithook(_refuse_internet)
-    if sys.platform == "linux":
-        _install_seccomp_filter()
-
-
-def _refuse_internet(event: str, arguments: tuple[Any, ...]) -> None:
-    if event in {"socket.connect", "socket.getaddrinfo"}:
-        target = arguments[1] if event == "socket.connect" else arguments[0]
-        if isinstance(target, str | bytes) and event == "socket.connect":
-            return  # a Unix socket
-        raise PermissionError(
-            errno.EACCES, f"edgekit: no network in a conversion step (wanted {target})"
-        )
-
-
-def _install_seccomp_filter() -> None:
-    # (AUDIT_ARCH, number of the socket system call)
-    known = {"x86_64": (0xC000003E, 41), "aarch64": (0xC00000B7, 198)}
-    if platform.machine() not in known:
-        return
-    arch, socket_call = known[platform.machine()]
-    load, jump_equal, give = 0x20, 0x15, 0x06
-    allow, refuse = 0x7FFF0000, 0x00050000 | errno.EACCES
-    program = [
-        (load, 0, 0, 4),  # the architecture
-        (jump_equal, 1, 0, arch),
-        (give, 0, 0, allow),
-        (load, 0, 0, 0),  # the system call
-        (jump_equal, 1, 0, socket_call),
-        (give, 0, 0, allow),
-        (load, 0, 0, 16),  # its first argument: the address family
-        (jump_equal, 2, 0, 2),  # AF_INET
-        (jump_equal, 1, 0, 10),  # AF_INET6
-        (give, 0, 0, allow),
-        (give, 0, 0, refuse),
-    ]
-    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *row) for row in program))
-    header = ctypes.create_string_buffer(
-        struct.pack("HxxxxxxP", len(program), ctypes.addressof(code))
-    )
-    libc = ctypes.CDLL(None, use_errno=True)
-    no_new_privileges, set_seccomp, mode_filter = 38, 22, 2
-    libc.prctl(no_new_privileges, 1, 0, 0, 0)
-    libc.prctl(set_seccomp, mode_filter, ctypes.c_void_p(ctypes.addressof(header)), 0, 0)
-
-
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).resolve())
+    _clear_the_path()
+    if sys.argv[1] == "--import":  # by edgekit, which wants the bytecode that a worker cannot write
+        _load(Path(sys.argv[2]).resolve())
+    else:
+        main(Path(sys.argv[1]).resolve())

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
+from edgekit.arguments import AnyPath, listed, location, path
 from edgekit.config import parse_input_flag
 from edgekit.contract import Color, Task
 from edgekit.datasets import Layout
@@ -23,8 +23,6 @@ from edgekit.runners.protocol import Device
 from edgekit.toolchain.workshop import Limits
 from edgekit.types import Effort, IoDtype, Pass, Progress, Scheme, SilentProgress, TensorSpec
 from edgekit.validation_result import ValidationResult
-
-AnyPath: TypeAlias = str | os.PathLike[str]
 
 
 def convert(
@@ -59,7 +57,8 @@ def convert(
     output: AnyPath | None = None,
     config: AnyPath | None = None,
     samples: int | None = None,
-    parity_samples: int = 32,
+    parity_samples: int = 64,
+    accept_few: bool = False,
     seed: int = 0,
     synthetic: bool = False,
     force: bool = False,
@@ -101,6 +100,7 @@ def convert(
         config: an ``edgekit.toml``; arguments win over it.
         samples: at most so many calibration samples (128 by default).
         parity_samples: at most so many to compare on.
+        accept_few: judge on however few samples there are; they prove less than PASS says.
         seed: decides which samples are used.
         synthetic: use random inputs; the report says so.
         force: replace existing outputs.
@@ -115,39 +115,40 @@ def convert(
         edgekit.errors.EdgekitError: see `edgekit.errors` for the classes.
     """
     request = ConversionRequest(
-        model=os.fspath(model),
-        weights=_path(weights),
+        model=location(model, "model"),
+        weights=path(weights, "weights"),
         trust_pickle=trust_pickle,
-        inputs=tuple(s if isinstance(s, TensorSpec) else parse_input_flag(s) for s in inputs),
+        inputs=_specs(inputs),
         preprocess=dict(preprocess or {}),
         fold_preprocess=fold_preprocess,
         feed_color=feed_color,
         task=task,
-        labels=_path(labels),
-        calibration=_path(calibration),
-        parity=_path(parity),
+        labels=path(labels, "labels"),
+        calibration=path(calibration, "calibration"),
+        parity=path(parity, "parity"),
         samples=samples,
         parity_samples=parity_samples,
+        accept_few=accept_few,
         seed=seed,
         synthetic=synthetic,
-        schemes=tuple(schemes),
+        schemes=listed(schemes),
         io_dtype=io_dtype,
         effort=effort,
         ranges=ranges,
-        without=tuple(without),
+        without=listed(without),
         no_standard_metadata=not standard_metadata,
         keep_prepared=keep_prepared,
-        keep_float=tuple(keep_float),
-        keep_int16=tuple(keep_int16),
+        keep_float=listed(keep_float),
+        keep_int16=listed(keep_int16),
         max_drop=max_drop,
         min_sqnr=min_sqnr,
         min_agreement=min_agreement,
         allow_float_ops=allow_float_ops,
-        targets=tuple(targets),
+        targets=listed(targets),
         route=route,
-        output=_path(output),
-        config=_path(config),
-        gates=tuple(gates),
+        output=path(output, "output"),
+        config=path(config, "config"),
+        gates=listed(gates),
         force=force,
         threads=threads,
         limits=limits or Limits(),
@@ -173,6 +174,7 @@ def validate(
     metric: str | None = None,
     gates: Sequence[str] = (),
     strict: bool = False,
+    accept_few: bool = False,
     config: AnyPath | None = None,
     jobs: int | None = None,
     threads: int = 1,
@@ -202,7 +204,8 @@ def validate(
         labels: a file with class names, one a line.
         metric: your own in place of the task's, ``package.module:function``.
         gates: conditions such as ``top1_drop <= 1% (upper)``.
-        strict: a gate that was not measured fails.
+        strict: a default gate that was not measured fails, too.
+        accept_few: judge on however few samples there are; they prove less than PASS says.
         config: an ``edgekit.toml``; arguments win over it.
         jobs: how many processes measure; as many as there are cores by default.
         threads: of the runtime when latencies are taken.
@@ -225,24 +228,25 @@ def validate(
     """
     return run_validation(
         ValidationRequest(
-            candidates=tuple(map(Path, candidates)),
-            reference=os.fspath(reference),
-            data=Path(data),
+            candidates=tuple(Path(location(one, "candidate")) for one in candidates),
+            reference=location(reference, "reference"),
+            data=Path(location(data, "data")),
             layout=layout,
             limit=limit,
             seed=seed,
             device=device,
-            weights=_path(weights),
+            weights=path(weights, "weights"),
             trust_pickle=trust_pickle,
-            inputs=tuple(s if isinstance(s, TensorSpec) else parse_input_flag(s) for s in inputs),
+            inputs=_specs(inputs),
             timeout=timeout,
             preprocess=dict(preprocess or {}),
             task=task,
-            labels=_path(labels),
+            labels=path(labels, "labels"),
             metric=metric,
-            gates=tuple(gates),
+            gates=listed(gates),
             strict=strict,
-            config=_path(config),
+            accept_few=accept_few,
+            config=path(config, "config"),
             jobs=jobs,
             threads=threads,
             latency=latency,
@@ -298,20 +302,20 @@ def record_reference(
         edgekit.errors.EdgekitError: see `edgekit.errors` for the classes.
     """
     request = RecordRequest(
-        model=os.fspath(model),
-        data=Path(data),
+        model=location(model, "model"),
+        data=Path(location(data, "data")),
         output=Path(output),
         layout=layout,
         limit=limit,
         seed=seed,
         device=device,
-        weights=_path(weights),
+        weights=path(weights, "weights"),
         trust_pickle=trust_pickle,
-        inputs=tuple(s if isinstance(s, TensorSpec) else parse_input_flag(s) for s in inputs),
+        inputs=_specs(inputs),
         preprocess=dict(preprocess or {}),
         task=task,
-        labels=_path(labels),
-        config=_path(config),
+        labels=path(labels, "labels"),
+        config=path(config, "config"),
         runs=runs,
         timeout=timeout,
         force=force,
@@ -367,7 +371,10 @@ def make_module(
         edgekit.errors.EdgekitError: see `edgekit.errors` for the classes.
     """
     stated = Stated(
-        config=_path(config), preprocess=dict(preprocess or {}), task=task, labels=_path(labels)
+        config=path(config, "config"),
+        preprocess=dict(preprocess or {}),
+        task=task,
+        labels=path(labels, "labels"),
     )
     request = EmbedRequest(
         file=Path(file),
@@ -375,7 +382,7 @@ def make_module(
         output=Path(output),
         name=name,
         stated=stated,
-        samples=_path(samples),
+        samples=path(samples, "samples"),
         golden=golden,
         delegate=delegate,
         threads=threads,
@@ -388,5 +395,6 @@ def make_module(
     return embed(request, progress or SilentProgress())
 
 
-def _path(value: AnyPath | None) -> Path | None:
-    return None if value is None else Path(value)
+def _specs(inputs: Sequence[str | TensorSpec]) -> tuple[TensorSpec, ...]:
+    given: Sequence[str | TensorSpec] = [inputs] if isinstance(inputs, str) else inputs
+    return tuple(one if isinstance(one, TensorSpec) else parse_input_flag(one) for one in given)

@@ -19,10 +19,11 @@ code with which the command ends. Only :mod:`edgekit.cli` prints them and only i
     ├── SetupError            5  the machine: a full disk, a folder that cannot be written
     │   └── EnvironmentNotReady  a converter's environment is missing and cannot be built
     ├── DataError             6  calibration or parity data cannot be used
-    └── DeviceError           7  a device does not do its part; what was measured is kept
-        ├── DeviceUnreachable    no way to it, or not let in
-        ├── DeviceBusy           another run is using it
-        └── DeviceLost           vanished or hung in the middle
+    ├── DeviceError           7  a device does not do its part; what was measured is kept
+    │   ├── DeviceUnreachable    no way to it, or not let in
+    │   ├── DeviceBusy           another run is using it
+    │   └── DeviceLost           vanished or hung in the middle
+    └── NotProven             8  no gate failed, but there is too little to tell
 """
 
 from __future__ import annotations
@@ -174,6 +175,13 @@ class DeviceLost(DeviceError):
     """The device vanished or hung in the middle: cable, network, reboot."""
 
     kind = "device-lost"
+
+
+class NotProven(EdgekitError):
+    """No gate failed, but the samples do not prove that the file does the model's job."""
+
+    exit_code = 8
+    kind = "not-proven"
 
 
 def by_kind(kind: str) -> type[EdgekitError]:

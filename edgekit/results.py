@@ -16,7 +16,9 @@ from edgekit.types import (
     Scheme,
     Step,
     Verdict,
+    VerdictState,
 )
+from edgekit.validation_result import Figure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +131,8 @@ class FileResult:
     latency: LatencyReport | None
     verdict: Verdict
     metrics: dict[str, float]
+    figures: tuple[Figure, ...] = ()
+    reference_figures: tuple[Figure, ...] = ()
     integer_share: float | None = None
     float_ops: tuple[str, ...] = ()
     kept_float: tuple[KeptFloat, ...] = ()
@@ -157,3 +161,8 @@ class ConversionResult:
     def passed(self) -> bool:
         """Whether every gate of every file held."""
         return all(file.verdict.passed for file in self.files)
+
+    @property
+    def states(self) -> tuple[VerdictState, ...]:
+        """The verdict on each file."""
+        return tuple(file.verdict.state for file in self.files)

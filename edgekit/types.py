@@ -85,7 +85,8 @@ Effort: TypeAlias = Literal["none", "fast", "balanced", "thorough"]
               more ways to choose ranges; learns from more samples
 """
 Layout: TypeAlias = Literal["NCHW", "NHWC"]
-GateState: TypeAlias = Literal["pass", "fail", "not measured"]
+GateState: TypeAlias = Literal["pass", "fail", "not measured", "not proven"]
+VerdictState: TypeAlias = Literal["pass", "fail", "not proven"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,6 +184,8 @@ class PartParity:
     worst_sample: str
     worst_sqnr_db: float
     sqnr_db: float
+    centred_db: float = 0.0
+    varies: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,8 +193,13 @@ class OutputParity:
     """How close one output is to the reference's, over all samples and for the worst one.
 
     ``sqnr_db`` is 10·log10(Σ reference² / Σ (reference − candidate)²) in decibels, capped at 200
-    for equal tensors; ``worst_*`` is the sample with the lowest one. ``top1_agreement`` is the
-    share of samples with the same arg-max, ``None`` where the output is no vector of scores.
+    for equal tensors; ``worst_*`` is the sample with the lowest one. ``centred_db`` has only what
+    varies in the reference as its signal (`edgekit.closeness`), and is what gates ask for; where
+    nothing ``varies`` it is the plain one. ``lost_share`` is the share of channels whose variation
+    is lost, ``systematic`` how wrong a constant factor or offset is, as a share of what varies.
+    ``top1_agreement`` is the share of samples with the same arg-max, ``None`` where the output is
+    no vector of scores; ``decisions`` says how many classes the reference chose, and
+    ``classes_lost`` how many of those that it chose often the candidate never chooses.
     """
 
     name: str
@@ -202,8 +210,15 @@ class OutputParity:
     max_abs: float
     mean_abs: float
     per_sample_sqnr_db: tuple[float, ...] = ()
+    centred_db: float = 0.0
+    varies: bool = True
+    lost_share: float | None = None
+    systematic: float = 0.0
     top1_agreement: float | None = None
+    decisions: int | None = None
+    classes_lost: int | None = None
     nonfinite: int = 0
+    reference_nan: int = 0
     parts: tuple[PartParity, ...] = ()
     """Of an output that mixes ranges, where the loud part would hide how the quiet one does."""
 
@@ -212,8 +227,7 @@ class OutputParity:
 class ParityReport:
     """A candidate against a reference on the same inputs.
 
-    ``data`` is the digest of the inputs, or the word ``synthetic``. ``figures`` are those of the
-    model's task, where a gate asks for one.
+    ``data`` is the digest of the inputs, or the word ``synthetic``.
     """
 
     reference: str
@@ -224,12 +238,11 @@ class ParityReport:
     bindings: tuple[Binding, ...] = ()
     accuracy: float | None = None
     reference_accuracy: float | None = None
-    figures: dict[str, float] = field(default_factory=dict)
 
     @property
     def worst_output(self) -> OutputParity:
-        """The output with the lowest SQNR over all samples."""
-        return min(self.outputs, key=lambda output: output.sqnr_db)
+        """The output with the lowest centred SQNR over all samples."""
+        return min(self.outputs, key=lambda output: output.centred_db)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,13 +287,14 @@ class Gate:
     """A condition that a file must meet: ``metric comparison limit``.
 
     With ``bound`` it is not the figure itself that is held against the limit, but the lower or
-    upper end of its confidence interval.
+    upper end of its confidence interval. A ``default`` one was not stated by the user.
     """
 
     metric: str
     comparison: Literal["<=", ">=", "<", ">"]
     limit: float
     bound: Literal["lower", "upper"] | None = None
+    default: bool = False
 
     def __str__(self) -> str:
         written = f"{self.metric} {self.comparison} {self.limit:g}"
@@ -289,7 +303,10 @@ class Gate:
 
 @dataclass(frozen=True, kw_only=True)
 class GateResult:
-    """A gate with what was measured; ``not measured`` is a state, never a silent gap."""
+    """A gate with what was measured; ``not measured`` is a state, never a silent gap.
+
+    ``not proven`` is a figure that holds (or fails) on so few samples that chance explains it.
+    """
 
     gate: Gate
     state: GateState
@@ -300,19 +317,34 @@ class GateResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """All gates of one file."""
+    """All gates of one file, and what is missing for a proof, a sentence each."""
 
     gates: tuple[GateResult, ...]
+    missing: tuple[str, ...] = ()
+
+    @property
+    def state(self) -> VerdictState:
+        """A gate that fails decides; else what is missing does, and whether any gate held."""
+        if not self.holds:
+            return "fail"
+        states = {one.state for one in self.gates}
+        unproven = self.missing or "not proven" in states or "pass" not in states
+        return "not proven" if unproven else "pass"
 
     @property
     def passed(self) -> bool:
-        """Whether no gate failed."""
+        """Whether no gate failed, on enough evidence."""
+        return self.state == "pass"
+
+    @property
+    def holds(self) -> bool:
+        """Whether no gate failed, however little was measured."""
         return all(result.state != "fail" for result in self.gates)
 
     @property
     def passed_strictly(self) -> bool:
         """Whether every gate was measured and passed."""
-        return all(result.state == "pass" for result in self.gates)
+        return self.passed and all(result.state == "pass" for result in self.gates)
 
 
 class Progress(Protocol):

@@ -8,7 +8,7 @@ from typing import Any
 
 from edgekit.contract import Contract
 from edgekit.runners.protocol import Timing
-from edgekit.types import Interval, ParityReport, Scheme, Verdict
+from edgekit.types import Interval, ParityReport, Scheme, Verdict, VerdictState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +98,11 @@ class CandidateResult:
     diagnosis: Diagnosis | None = None
     error: str = ""
 
+    def state(self, *, strict: bool = False) -> VerdictState:
+        """The verdict in a word; with ``strict`` a gate that was not measured fails."""
+        gaps = any(gate.state == "not measured" for gate in self.verdict.gates)
+        return "fail" if self.error or (strict and gaps) else self.verdict.state
+
 
 @dataclass(frozen=True, kw_only=True)
 class LayerSqnr:
@@ -168,7 +173,9 @@ class ValidationResult:
     @property
     def passed(self) -> bool:
         """Whether every gate of every candidate held; with ``strict`` it must be measured too."""
-        return all(
-            not one.error and (one.verdict.passed_strictly if self.strict else one.verdict.passed)
-            for one in self.candidates
-        )
+        return all(state == "pass" for state in self.states)
+
+    @property
+    def states(self) -> tuple[VerdictState, ...]:
+        """The verdict on each candidate."""
+        return tuple(one.state(strict=self.strict) for one in self.candidates)

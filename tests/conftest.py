@@ -34,7 +34,7 @@ def _no_toolchain_by_accident(
     real = environments.uv
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDGEKIT_HOME", str(tmp_path_factory.mktemp("edgekit-home")))
-        for name in ("EDGEKIT_CONVERTERS", "EDGEKIT_PYTHON", "EDGEKIT_ALLOW_NETWORK"):
+        for name in ("EDGEKIT_CONVERTERS", "EDGEKIT_PYTHON", "EDGEKIT_BOUNDS"):
             patch.delenv(name, raising=False)
         run_uv = environments._run_uv
 

@@ -19,8 +19,12 @@ if TYPE_CHECKING:
 # These reach for files or for Python; no model needs them to answer (TensorFlow SECURITY.md: a
 # SavedModel is a program). Checkpoint operations are in every SavedModel and are not listed.
 _FOREIGN_OPS = {
-    "EagerPyFunc", "LoadDataset", "LoadLibrary", "MatchingFiles", "PrintV2", "PyFunc",
-    "PyFuncStateless", "ReadFile", "SaveDataset", "SaveDatasetV2", "WriteFile",
+    "CacheDataset", "CacheDatasetV2", "CreateSummaryDbWriter", "CreateSummaryFileWriter",
+    "DataServiceDataset", "DataServiceDatasetV2", "DebugIdentity", "DebugIdentityV2",
+    "DebugIdentityV3", "DebugNanCount", "DebugNumericSummary", "DeleteRecursively", "EagerPyFunc",
+    "LoadDataset", "LoadLibrary", "MatchingFiles", "PrintV2", "PyFunc", "PyFuncStateless",
+    "ReadFile", "SaveDataset", "SaveDatasetV2", "SnapshotDataset", "SnapshotDatasetV2",
+    "WriteFile",
 }  # fmt: skip
 
 

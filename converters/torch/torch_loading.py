@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
+from torch_archive import load_archive
 
 from edgekit_worker import WorkerError
 
@@ -226,15 +227,34 @@ def _strip_prefix(state: dict[str, torch.Tensor], wanted: set[str]) -> dict[str,
 def _from_torchscript(source: dict[str, Any]) -> Loaded:
     path = _existing(source)
     try:
-        return torch.jit.load(path, map_location="cpu"), None
+        model = torch.jit.load(path, map_location="cpu")
     except Exception as error:
         raise _unreadable(path, "TorchScript", error) from error
+    if not source.get("trust_pickle") and (found := _reaching_out(model)):
+        raise WorkerError(
+            f"{path} has operations that reach for files: {', '.join(found)}.",
+            cure="Leave them out of the model. If you trust its author, add --trust-pickle; where "
+            "it may write then, --allow-write FOLDER says.",
+            kind="model",
+        )
+    return model, None
+
+
+_FILE_OPERATORS = ("aten::save", "aten::from_file")
+"""What TorchScript has for files; where the kernel refuses them, they fail without a word."""
+
+
+def _reaching_out(model: torch.jit.ScriptModule) -> list[str]:
+    graph = model.inlined_graph
+    return [name for name in _FILE_OPERATORS if graph.findNode(name, recurse=True)]
 
 
 def _from_exported_program(source: dict[str, Any]) -> Loaded:
     path = _existing(source)
     try:
-        program = torch.export.load(path)
+        program = load_archive(path, trusted=bool(source.get("trust_pickle")))
+    except WorkerError:
+        raise
     except Exception as error:
         raise _unreadable(path, "an ExportedProgram", error) from error
     return program.module(), program

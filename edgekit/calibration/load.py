@@ -32,7 +32,7 @@ def load(
     *,
     folder: Path,
     calibration_samples: int = 128,
-    parity_samples: int = 32,
+    parity_samples: int = 64,
     seed: int = 0,
     parity_path: Path | None = None,
     progress: Progress,

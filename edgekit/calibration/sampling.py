@@ -11,6 +11,8 @@ from edgekit.errors import DataError, UsageError
 if TYPE_CHECKING:
     from edgekit.calibration.samples import Sample, Source
 
+_FEWEST_TO_COMPARE = 16
+"""A verdict needs so many (`edgekit.validation.evidence`): of few samples, up to half compare."""
 FEWEST_TO_SPLIT = 8
 """With fewer samples than this there is nothing to split: every one serves both roles."""
 
@@ -37,7 +39,8 @@ def split(
     """Choose samples: the same ones for the same source and seed, on every machine.
 
     A ``parity_source`` is used as it is. Without one, the splits that a manifest states hold;
-    without these, parity takes a quarter of the samples, at most ``parity_samples``. The two never
+    without these, parity takes a quarter of the samples, at most ``parity_samples``, and up to half
+    where a quarter is too few for a verdict. The two never
     share a sample unless there are fewer than `FEWEST_TO_SPLIT`; then a note says so.
 
     Args:
@@ -69,7 +72,8 @@ def split(
         few = f"only {len(source.samples)} samples: the same ones calibrate and measure parity"
         notes = (f"{few}, so parity may look better than it is",)
     else:
-        count = min(parity_samples, len(source.samples) // 4)
+        found = len(source.samples)
+        count = min(parity_samples, max(found // 4, min(_FEWEST_TO_COMPARE, found // 2)))
         parity = _pick(source.samples, count, rng)
         taken = {sample.id for sample in parity}
         calibration = tuple(one for one in source.samples if one.id not in taken)

@@ -1,7 +1,7 @@
 """The error boundary: everything that is raised inside becomes words and an exit code here.
 
 Exit codes: 0 ok, 1 internal, 2 usage, 3 conversion failed, 4 gate failed, 5 environment,
-6 bad data, 7 a device, 130 interrupted.
+6 bad data, 7 a device, 8 not proven, 130 interrupted.
 """
 
 from __future__ import annotations

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgekit.errors import ConversionError, GateFailed
+from edgekit.cli.verdicts import exit_code_of
+from edgekit.errors import ConversionError
 from edgekit.pipeline.request import ConversionRequest
-from edgekit.types import CALIBRATED_SCHEMES
+from edgekit.report.words import unproven
+from edgekit.types import CALIBRATED_SCHEMES, GateResult
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -39,7 +41,7 @@ def carry_out(request: ConversionRequest, *, dry_run: bool, options: Mapping[str
         click.echo(line, err=True)
     if any(file.error for file in result.files):
         return ConversionError.exit_code
-    return 0 if result.passed else GateFailed.exit_code
+    return exit_code_of(result.states)
 
 
 def _failures(result: ConversionResult) -> list[str]:
@@ -47,12 +49,20 @@ def _failures(result: ConversionResult) -> list[str]:
     lines = [f"{file.scheme} was not made: {file.error}" for file in result.files if file.error]
     for file in result.files:
         lines += [
-            f"{file.scheme} fails {gate.gate}: measured {gate.measured:.4g}"
-            + (f" ({gate.why})" if gate.why else "")
+            f"{file.scheme} fails {gate.gate}: {_measured(gate)}"
             for gate in file.verdict.gates
-            if gate.state == "fail" and not file.error and gate.measured is not None
+            if gate.state == "fail" and not file.error
         ]
+        if file.verdict.state == "not proven":
+            lines.append(f"{file.scheme} is not proven: {'; '.join(unproven(file.verdict))}")
     return lines
+
+
+def _measured(gate: GateResult) -> str:
+    """What was measured, or why nothing was."""
+    if gate.measured is None:
+        return f"it could not be measured ({gate.why})"
+    return f"measured {gate.measured:.4g}" + (f" ({gate.why})" if gate.why else "")
 
 
 def _print(result: ConversionResult) -> None:
@@ -87,12 +97,19 @@ def _print(result: ConversionResult) -> None:
 
 _COLUMNS = {
     "size_mb": ("MB", "{:.2f}"),
-    "sqnr_db": ("SQNR\ndB", "{:.1f}"),
+    "centred_sqnr_db": ("SQNR\ndB", "{:.1f}"),
     "worst_sqnr_db": ("worst\ndB", "{:.1f}"),
     "top1_agreement": ("same\ntop-1", "{:.1%}"),
     "top1_accuracy": ("accu-\nracy", "{:.1%}"),
     "latency_p50_ms": ("p50\nms", "{:.2f}"),
     "latency_p90_ms": ("p90\nms", "{:.2f}"),
+}
+
+
+_VERDICTS = {
+    "pass": "[green]PASS[/]",
+    "fail": "[bold red]FAIL[/]",
+    "not proven": "[yellow]NOT\nPROVEN[/]",
 }
 
 
@@ -110,7 +127,7 @@ def _table(result: ConversionResult) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("ver-\ndict", no_wrap=True)
     for file in result.files:
-        verdict = "[green]PASS[/]" if file.verdict.passed else "[bold red]FAIL[/]"
+        verdict = _VERDICTS[file.verdict.state]
         figures = [_figure(file.metrics.get(name), form) for name, (_, form) in columns.items()]
         table.add_row(file.scheme, *figures, verdict)
     return table
@@ -133,7 +150,7 @@ def _ladder(result: ConversionResult) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("holds")
     for rung, row in zip(result.ladder, rows, strict=True):
-        worst = min(row, key=lambda metrics: metrics.get("sqnr_db", 0.0))
+        worst = min(row, key=lambda metrics: metrics.get("centred_sqnr_db", 0.0))
         figures = [_figure(worst.get(name), form) for name, (_, form) in columns.items()]
         kept = str(len(rung.kept)) if rung.kept else "–"
         holds = "[green]yes[/]" if rung.passed else "[bold red]no[/]"

@@ -24,6 +24,7 @@ def _option(*names: str, **attributes: Any) -> click.Option:
     return click.Option(names, **attributes)
 
 
+ACCEPT_FEW = "Judge on however few samples there are; they prove less than PASS says."
 _DATA = [
     _option(
         "--calibration",
@@ -35,7 +36,7 @@ _DATA = [
     _option(
         "--parity-samples",
         type=click.IntRange(1),
-        default=32,
+        default=64,
         show_default=True,
         help="At most so many to compare on.",
     ),
@@ -113,6 +114,7 @@ _RESULT = [
     ),
     _option("--task", type=click.Choice(get_args(Task)), help="What the first output means."),
     _option("--labels", type=PATH, help="Class names, one a line."),
+    _option("--accept-few", is_flag=True, help=ACCEPT_FEW),
     _option(
         "--gate",
         "gates",
@@ -126,6 +128,7 @@ _RESULT = [
         "--threads", type=click.IntRange(1), default=1, show_default=True, help="For latencies."
     ),
 ]
+accept_few_option = click.option("--accept-few", is_flag=True, help=ACCEPT_FEW)
 _REFERENCE = [
     _option("--layout", type=click.Choice(_LAYOUTS), help="Of the data, if it cannot be seen."),
     _option("--limit", type=click.IntRange(1), help="At most so many samples."),
@@ -170,6 +173,13 @@ _LIMITS = [
         help="Gigabytes that one step may use [16].",
     ),
     _option("--allow-network", is_flag=True, help="Let the model's own code use the network."),
+    _option(
+        "--allow-write",
+        type=click.Path(path_type=Path, exists=True, file_okay=False),
+        multiple=True,
+        metavar="FOLDER",
+        help="Repeatable: let the model's own code write there, beside its work folder.",
+    ),
 ]
 _DISPLAY = [
     _option("--json", "as_json", is_flag=True, help="Print the report as JSON."),
@@ -260,6 +270,7 @@ def request_arguments(options: dict[str, Any]) -> dict[str, Any]:
         "keep_int16",
         "min_sqnr",
         "allow_float_ops",
+        "accept_few",
         "targets",
         "task",
         "labels",
@@ -285,6 +296,7 @@ def limits(options: dict[str, Any]) -> Limits:
         seconds=options["step_timeout"],
         memory_gb=options["step_memory"],
         allow_network=options["allow_network"],
+        allow_write=options["allow_write"],
     )
 
 

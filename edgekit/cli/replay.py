@@ -32,6 +32,13 @@ if TYPE_CHECKING:
 @click.option("--force", is_flag=True, help="Replace existing outputs.")
 @click.option("--trust-pickle", is_flag=True, help="Open a pickle, as the lock asks.")
 @click.option("--allow-network", is_flag=True, help="Let the model's code use it, as it asks.")
+@click.option(
+    "--allow-write",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    multiple=True,
+    metavar="FOLDER",
+    help="Repeatable: let the model's code write there, as the lock asks.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress, no table.")
 @click.option("--verbose", "-v", is_flag=True, help="A line with the time of every step.")
@@ -52,6 +59,7 @@ def command(lock: Path, moved: tuple[str, ...], **options: Any) -> int:
         force=options["force"],
         trust_pickle=options["trust_pickle"],
         allow_network=options["allow_network"],
+        allow_write=options["allow_write"],
         check_only=options["dry_run"],
     )
     silent = options["quiet"] or options["as_json"]

@@ -14,10 +14,12 @@ from edgekit.cli.options import (
     PATH,
     REFERENCE_ARGUMENTS,
     ReferenceCommand,
+    accept_few_option,
     limits,
     preprocess_flags,
 )
-from edgekit.errors import ConversionError, GateFailed
+from edgekit.cli.verdicts import exit_code_of
+from edgekit.errors import ConversionError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,7 +52,8 @@ _SIDE_BY_SIDE = 3
     multiple=True,
     help='Repeatable: "top1_drop <= 1%", "latency_p90_ms <= 12", "top1_drop <= 1% (upper)".',
 )
-@click.option("--strict", is_flag=True, help="A gate that was not measured fails.")
+@click.option("--strict", is_flag=True, help="A default gate that was not measured fails, too.")
+@accept_few_option
 @click.option("--device", "address", default="local", help=DEVICE_HELP)
 @click.option("--runtime", help="Another one here: tflite-runtime==2.14.0, ai-edge-litert==1.4.0.")
 @click.option("--jobs", type=click.IntRange(1), help="Processes that measure [all cores].")
@@ -92,6 +95,7 @@ def command(files: tuple[Path, ...], inputs: tuple[str, ...], **options: Any) ->
     from edgekit.report.validation_json import to_json
 
     same = [*REFERENCE_ARGUMENTS, "reference", "data", "metric", "gates", "strict", "jobs"]
+    same += ["accept_few"]
     same += ["resume", "worst", "threads", "runtime", "explain"]
     request = ValidationRequest(
         candidates=files,
@@ -124,7 +128,7 @@ def _exit_code(result: ValidationResult) -> int:
         return INTERRUPTED
     if any(one.error for one in result.candidates):
         return ConversionError.exit_code
-    return 0 if result.passed else GateFailed.exit_code
+    return exit_code_of(result.states)
 
 
 def _print(result: ValidationResult, written: Sequence[Path]) -> None:
@@ -173,13 +177,13 @@ def _lines(result: ValidationResult, written: Sequence[Path]) -> list[str]:
 
     from edgekit.report import words
 
-    colours = {"pass": "green", "fail": "bold red", "unknown": "yellow"}
+    colours = {"pass": "green", "fail": "bold red", "not proven": "yellow"}
     lines = []
     for one in result.candidates:
-        state = words.state(one, strict=result.strict)
+        state = one.state(strict=result.strict)
         sentence = words.sentence(one, strict=result.strict, complete=result.complete)
         lines.append(
-            f"[{colours[state]}]{state.upper():7}[/] {escape(one.name)}: {escape(sentence)}"
+            f"[{colours[state]}]{state.upper()}[/]  {escape(one.name)}: {escape(sentence)}"
         )
         lines += [f"        {escape(line)}" for line in (*words.diagnosis(one), *one.notes)]
     reference, data = result.reference, result.data

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from edgekit.calibration.samples import stack_shape
 from edgekit.calibration.sources import open_source
 from edgekit.calibration.synthetic import synthetic
+from edgekit.closeness import Variation, channel_axis, is_vector_of_scores, spread, sums
 from edgekit.contract import Contract, InputContract
 from edgekit.devices.runtimes import Runtime, runtime_device
 from edgekit.devices.target import open_device
@@ -19,7 +20,7 @@ from edgekit.runners.protocol import Described
 from edgekit.tflite.metadata import read_contract
 from edgekit.tflite.model import read
 from edgekit.types import OutputParity, Progress
-from edgekit.validation.parity import is_vector_of_scores, summarize, sums
+from edgekit.validation.parity import summarize
 
 if TYPE_CHECKING:
     from edgekit.runners.protocol import Array
@@ -182,6 +183,7 @@ class _Judge:
                 sums(mine, theirs),
                 self._ids,
                 scores=is_vector_of_scores(mine.shape[1:]),
+                variation=Variation(spread(mine, channel_axis(mine.shape[1:]))),
             )
             for number, (mine, theirs) in enumerate(zip(self._wanted, got, strict=True))
         )

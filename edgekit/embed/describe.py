@@ -20,7 +20,7 @@ from edgekit.embed.spec import (
     Resize,
 )
 from edgekit.errors import UsageError
-from edgekit.pipeline.parts import together
+from edgekit.measure.parts import together
 from edgekit.sources import digest
 
 if TYPE_CHECKING:

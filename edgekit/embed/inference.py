@@ -31,7 +31,7 @@ def run(
 
     tensor = spec.input.tensor
     quantization = tensor.quantization
-    with TemporaryDirectory(prefix="edgekit-embed-") as folder:
+    with TemporaryDirectory(dir=workshop.folder, prefix="embed-") as folder:
         stack = Path(folder) / "input.npy"
         np.save(stack, np.stack(tensors), allow_pickle=False)
         entry = {

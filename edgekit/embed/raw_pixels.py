@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from edgekit.closeness import sqnr_db
 from edgekit.contract import Color, Contract, image_axes
 from edgekit.errors import ConversionError, UsageError
 from edgekit.pipeline.raw_pixels import raw_input
@@ -15,7 +16,6 @@ from edgekit.raw_pixels.normalization import Normalization
 from edgekit.standard_metadata.embed import embed_standard_metadata
 from edgekit.tflite.metadata import embed_contract
 from edgekit.tflite.model import read, write
-from edgekit.validation.parity import sqnr_db
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -161,7 +161,12 @@ def _write(
     spec, entry = subject.spec, subject.contract.inputs[0]
     folder, said_by = find_folder(request.file, request.samples)
     pictures = read_pictures(folder, max(_COST_SAMPLES, request.golden), given=spec.input)
-    with Workshop(name=spec.names.snake, progress=progress, limits=request.limits) as workshop:
+    with Workshop(
+        name=spec.names.snake,
+        progress=progress,
+        limits=request.limits,
+        read=(original.path, subject.path),
+    ) as workshop:
         if subject.done:
             notes = (*spec.notes, subject.done, _prove(original, subject, pictures, workshop))
             spec = replace(spec, notes=notes)

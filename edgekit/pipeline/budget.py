@@ -59,7 +59,7 @@ def budget_gates(request: ConversionRequest, task: Task | None) -> Iterator[Gate
         UsageError: the task has nothing that could agree.
     """
     if request.min_sqnr is not None:
-        yield Gate(metric="sqnr_db", comparison=">=", limit=request.min_sqnr)
+        yield Gate(metric="centred_sqnr_db", comparison=">=", limit=request.min_sqnr)
     drop, agreement = request.max_drop, request.min_agreement
     if task == "regression" and not drop is agreement is None:
         raise UsageError(

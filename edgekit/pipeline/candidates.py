@@ -1,25 +1,61 @@
-"""A `.tflite` file against the reference: bind its tensors, run it, compare."""
+"""What a conversion makes, against the reference: as `edgekit validate`, on its own samples.
+
+Binding, rows, figures and verdict are those of `edgekit.pipeline.validation`; here is only where
+the samples and the reference's outputs come from.
+"""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import ConversionError
-from edgekit.pipeline.parts import assemble
+from edgekit.measure.binding import Bound, bind
+from edgekit.measure.job import CandidateJob, Taken, turn_back
+from edgekit.measure.judge import Compared, Judged, judge_rows
+from edgekit.measure.rows import (
+    Cuts,
+    Joining,
+    candidate_rows,
+    reference_rows,
+    sample_rows,
+)
 from edgekit.pipeline.reference import Reference
 from edgekit.runners.litert import LITERT
+from edgekit.runners.litert_runner import LitertRunner
 from edgekit.tflite.metadata import read_contract
+from edgekit.tflite.summary import summarize
 from edgekit.toolchain.workshop import Workshop
-from edgekit.types import Binding, LatencyReport, ParityReport, TensorSpec
+from edgekit.types import Binding, LatencyReport, ParityReport, Scheme, TensorSpec
 from edgekit.validation import align
-from edgekit.validation.parity import compare
+from edgekit.validation.metrics import Batch, Metric
 
-_MOST_TRIALS = 9
-"""So many ways of turning ambiguous inputs are measured before giving up."""
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+
+_BLOCK = 64
+_BLOCK_BYTES = 64_000_000
+"""So many samples are compared at once, as far as their tensors take no more than this."""
+
+Parts = Mapping[str, Sequence[tuple[int, int, int]]]
+"""By the reference's output: the (axis, start, size) of the parts that mix ranges."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """A file with what its outputs say, and how its inputs were bound (in the file's order)."""
+
+    judged: Judged
+    bindings: tuple[Binding, ...]
+
+    @property
+    def parity(self) -> ParityReport:
+        """How close the outputs are."""
+        return self.judged.parity
 
 
 def measure(
@@ -29,10 +65,11 @@ def measure(
     *,
     name: str,
     work: Path,
+    scheme: Scheme | None = "fp32",
     told: Sequence[dict[str, Any]] = (),
-    parts: Mapping[str, Sequence[tuple[int, int, int]]] | None = None,
-    figures: Callable[[Sequence[Binding], Sequence[Path]], dict[str, float]] | None = None,
-) -> tuple[ParityReport, tuple[Binding, ...]]:
+    parts: Parts | None = None,
+    metric: Metric | None = None,
+) -> Measured:
     """Run a file on the parity samples and compare it with the reference.
 
     Args:
@@ -41,40 +78,158 @@ def measure(
         workshop: has the runner.
         name: what the candidate is called in the report.
         work: a folder for the outputs.
+        scheme: of the file.
         told: what the converter says about the inputs' axes.
-        parts: of the reference's outputs that mix ranges, see `edgekit.pipeline.parts`.
-        figures: gives those of the task for the outputs' bindings and stacks, where they are asked
-            for.
-
-    Returns:
-        The report, and how the inputs were bound (in the file's order).
+        parts: of the reference's outputs that mix ranges, see `edgekit.measure.parts`.
+        metric: the task's.
 
     Raises:
         ConversionError: the file does not load or run, or its tensors fit no way.
     """
-    described, _ = workshop.call(
-        LITERT, "describe", {"artifact": str(artifact)}, title=f"Comparing {name}"
+    work.mkdir(parents=True, exist_ok=True)
+    runner = LitertRunner(artifact, workshop=workshop, work=work, threads=2)
+    runner.name = name
+    first = slice(0, 1)
+    bound: Bound = bind(
+        runner,
+        artifact,
+        summarize(artifact),
+        reference.compared,
+        read_contract(artifact),
+        reference.inputs_of(first),
+        reference.outputs_of(first),
+        told=told,
     )
-    inputs, outputs = _specs(described["inputs"]), _specs(described["outputs"])
-    choices = align.input_choices(reference.inputs, inputs, told)
-    bindings = _settle(artifact, reference, workshop, choices, outputs, work)
-    files = _run(artifact, reference, workshop, bindings, work, title=f"Comparing {name}")
-    outputs, files = assemble(read_contract(artifact), outputs, files)
-    aligned = align_files(reference, outputs, files)
-    report = compare(
-        reference="framework",
-        candidate=name,
-        data=reference.data.parity.digest,
-        samples=reference.data.parity.ids,
-        reference_files=reference.files,
-        candidate_files=files,
-        bindings=aligned,
-        labels=reference.labels,
+
+    def run(_some: slice, inputs: Sequence[Array]) -> list[Array]:
+        return runner.run([feed.of(inputs[feed.source]) for feed in bound.job.feeds])
+
+    judged = _judge(
+        reference,
+        bound.job,
+        bound.bindings,
+        run,
+        name=name,
+        scheme=scheme,
+        parts=parts or {},
+        metric=metric,
+    )
+    return Measured(judged=judged, bindings=bound.inputs)
+
+
+def compare_stacks(
+    reference: Reference,
+    outputs: Sequence[TensorSpec],
+    files: Sequence[Path],
+    *,
+    name: str,
+    parts: Parts | None = None,
+    metric: Metric | None = None,
+) -> Judged:
+    """Compare outputs that somebody else computed for the parity samples.
+
+    Args:
+        reference: what to compare with.
+        outputs: the candidate's, with the shapes of one sample.
+        files: its stacked outputs.
+        name: of the candidate.
+        parts, metric: as for `measure`.
+
+    Raises:
+        ConversionError: an output has no counterpart.
+    """
+    import numpy as np
+
+    bindings = align_files(reference, outputs, files)
+    taken = [Taken(places=[one.index], axis=None, permutation=one.permutation) for one in bindings]
+    stacks = [np.load(path, mmap_mode="r") for path in files]
+    return _judge(
+        reference,
+        CandidateJob(path="", feeds=(), outputs=taken),
+        bindings,
+        lambda some, _inputs: [np.asarray(stack[some]) for stack in stacks],
+        name=name,
+        scheme="fp32",
         parts=parts,
+        metric=metric,
     )
-    if figures is not None:
-        report = replace(report, figures=figures(aligned, files))
-    return report, bindings
+
+
+def _judge(
+    reference: Reference,
+    candidate: CandidateJob,
+    bindings: Sequence[Binding],
+    run: Callable[[slice, Sequence[Array]], list[Array]],
+    *,
+    name: str,
+    scheme: Scheme | None,
+    parts: Parts | None = None,
+    metric: Metric | None = None,
+) -> Judged:
+    """Rows of all parity samples, some at a time, and what they say."""
+    import numpy as np
+
+    contract, parity = reference.compared, reference.data.parity
+    cuts: Cuts = {
+        str(place): (parts or {})[spec.name]
+        for place, spec in enumerate(reference.outputs)
+        if spec.name in (parts or {})
+    }
+    labels: Sequence[int | None] = reference.labels or [None] * parity.count
+    joining = Joining(1)
+    for some in _blocks(reference):
+        inputs, wanted = reference.inputs_of(some), reference.outputs_of(some)
+        got = run(some, inputs)
+        batch = Batch(
+            index=list(range(parity.count))[some],
+            reference=wanted,
+            candidate=[
+                _whole(one, got, like) for one, like in zip(candidate.outputs, wanted, strict=True)
+            ],
+            labels=labels[some],
+            names=parity.ids[some],
+        )
+        samples = [list(one) for one in zip(*inputs, strict=True)]
+        mine = candidate_rows(
+            contract, cuts, batch, inputs=samples, spans=candidate.spans, metric=metric
+        )
+        columns = {"index": np.asarray(batch.index, np.int64)}
+        columns |= sample_rows(samples) | reference_rows(contract, cuts, wanted)
+        joining.add(columns | {f"0/{key}": column for key, column in mine.items()})
+    compared = Compared(
+        contract=contract,
+        cuts=cuts,
+        candidate=candidate,
+        bindings=bindings,
+        scheme=scheme,
+        names=("framework", name),
+        metric=metric,
+    )
+    return judge_rows(
+        joining.rows(),
+        0,
+        compared,
+        ids=parity.ids,
+        data=parity.digest,
+        synthetic=parity.synthetic,
+    )
+
+
+def _whole(taken: Taken, stacks: Sequence[Array], like: Array) -> Array:
+    """One of the reference's outputs from the file's, with its axes."""
+    import numpy as np
+
+    cut = [stacks[place] for place in taken.places]
+    whole = cut[0] if taken.axis is None else np.concatenate(cut, axis=taken.axis)
+    return turn_back(whole, taken.permutation, like)
+
+
+def _blocks(reference: Reference) -> Iterator[slice]:
+    count, first = reference.data.parity.count, slice(0, 1)
+    stacks = (*reference.inputs_of(first), *reference.outputs_of(first))
+    size = max(1, min(_BLOCK, _BLOCK_BYTES // max(1, sum(stack.nbytes for stack in stacks))))
+    for start in range(0, count, size):
+        yield slice(start, min(start + size, count))
 
 
 def feeds(reference: Reference, bindings: Sequence[Binding], role: str) -> list[dict[str, Any]]:
@@ -119,72 +274,6 @@ def benchmark(
     ]
 
 
-def _settle(
-    artifact: Path,
-    reference: Reference,
-    workshop: Workshop,
-    choices: list[list[Binding]],
-    outputs: tuple[TensorSpec, ...],
-    work: Path,
-) -> tuple[Binding, ...]:
-    """The one way to turn the inputs; where shapes leave several, the one that measures best."""
-    trials = [
-        tuple(numbered(trial))
-        for trial in itertools.islice(itertools.product(*choices), _MOST_TRIALS)
-    ]
-    if len(trials) == 1:
-        return trials[0]
-    contract = read_contract(artifact)
-
-    def noise(trial: tuple[Binding, ...]) -> float:
-        files = _run(
-            artifact, reference, workshop, trial, work, title="Trying input layouts", samples=1
-        )
-        specs, files = assemble(contract, outputs, files)
-        report = compare(
-            reference="framework",
-            candidate="trial",
-            data="",
-            samples=reference.data.parity.ids[:1],
-            reference_files=reference.files,
-            candidate_files=files,
-            bindings=align_files(reference, specs, files),
-        )
-        return -report.worst_output.sqnr_db
-
-    return min(trials, key=noise)
-
-
-def numbered(bindings: Sequence[Binding]) -> list[Binding]:
-    """The bindings with their places filled in."""
-    return [replace(binding, index=index) for index, binding in enumerate(bindings)]
-
-
-def _run(
-    artifact: Path,
-    reference: Reference,
-    workshop: Workshop,
-    bindings: Sequence[Binding],
-    work: Path,
-    *,
-    title: str,
-    samples: int | None = None,
-) -> tuple[Path, ...]:
-    work.mkdir(parents=True, exist_ok=True)
-    result, _ = workshop.call(
-        LITERT,
-        "run",
-        {
-            "artifact": str(artifact),
-            "inputs": feeds(reference, bindings, "parity"),
-            "outputs_folder": str(work),
-            "samples": samples,
-        },
-        title=title,
-    )
-    return tuple(map(Path, result["outputs"]))
-
-
 def align_files(
     reference: Reference, outputs: Sequence[TensorSpec], files: Sequence[Path]
 ) -> list[Binding]:
@@ -214,10 +303,4 @@ def align_files(
         outputs,
         [first(f, len(s.shape)) for f, s in zip(reference.files, reference.outputs, strict=True)],
         [first(f, len(s.shape)) for f, s in zip(files, outputs, strict=True)],
-    )
-
-
-def _specs(tables: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
-    return tuple(
-        TensorSpec(name=t["name"], shape=tuple(t["shape"]), dtype=t["dtype"]) for t in tables
     )

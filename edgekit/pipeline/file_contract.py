@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from edgekit.contract import Contract, InputContract, OutputContract
-from edgekit.pipeline.parts import Parts, part_of, slots
+from edgekit.measure.parts import Parts, part_of, slots
 from edgekit.tflite.summary import Summary
 from edgekit.types import Binding, Layout, TensorSpec
 

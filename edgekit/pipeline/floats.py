@@ -16,7 +16,6 @@ from edgekit.routes import Hop, Route
 from edgekit.toolchain.workshop import Workshop
 from edgekit.types import Binding, LatencyReport, ParityReport, Step, TensorSpec
 from edgekit.validation import gates
-from edgekit.validation.parity import compare
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +89,7 @@ def _travel(
         if target == "onnx":
             stages.append(_check_onnx(plan, artifact, reference, workshop, folder / "onnx-outputs"))
             require_equal(plan, stages)
-    parity, bindings = candidates.measure(
+    measured = candidates.measure(
         artifact,
         reference,
         workshop,
@@ -98,12 +97,12 @@ def _travel(
         work=folder / "outputs",
         told=told,
     )
-    stages.append(parity)
+    stages.append(measured.parity)
     require_equal(plan, stages)
     return FloatFile(
         path=artifact,
-        parity=parity,
-        bindings=bindings,
+        parity=measured.parity,
+        bindings=measured.bindings,
         attempt=Attempt(
             route=route.name,
             path=str(route),
@@ -164,17 +163,7 @@ def _check_onnx(
         for o in result["outputs"]
     )
     files = tuple(Path(o["path"]) for o in result["outputs"])
-
-    return compare(
-        reference="framework",
-        candidate="ONNX",
-        data=reference.data.parity.digest,
-        samples=reference.data.parity.ids,
-        reference_files=reference.files,
-        candidate_files=files,
-        bindings=candidates.align_files(reference, specs, files),
-        labels=reference.labels,
-    )
+    return candidates.compare_stacks(reference, specs, files, name="ONNX").parity
 
 
 def require_equal(plan: Plan, stages: Sequence[ParityReport]) -> None:
@@ -186,20 +175,19 @@ def require_equal(plan: Plan, stages: Sequence[ParityReport]) -> None:
     report = stages[-1]
     measured = gates.metrics(report, None, size_bytes=0, integer_share=None)
     applicable = [
-        gate for gate in gates.for_file("fp32", None, plan.gates) if gate.metric in _PARITY_METRICS
+        gate
+        for gate in gates.for_file("fp32", None, plan.gates)
+        if gate.metric in gates.PARITY_METRICS and gate.metric in measured
     ]
-    for result in gates.judge(applicable, measured).gates:
+    for result in gates.judge(applicable, measured):
         if result.state == "fail":
             worst = report.worst_output
             raise _NotEqual(
                 f"{report.candidate} does not equal the framework: output {worst.name} has "
-                f"{worst.sqnr_db:.1f} dB (worst sample {worst.worst_sample}: "
+                f"{worst.centred_db:.1f} dB of what varies (worst sample {worst.worst_sample}: "
                 f"{worst.worst_sqnr_db:.1f} dB); required: {result.gate}.",
                 tuple(stages),
             )
-
-
-_PARITY_METRICS = {"sqnr_db", "worst_sqnr_db", "nonfinite", "cosine", "max_abs", "mean_abs"}
 
 
 def _choose(
@@ -263,7 +251,7 @@ def _no_route(failed: list[tuple[Attempt, EdgekitError]]) -> EdgekitError:
     if any(isinstance(error, _NotEqual) for error in errors):
         cure += (
             " If the model is float16 or random inside, 60 dB may be out of reach: "
-            '--gate "fp32:sqnr_db >= 40" states what is right for you.'
+            '--gate "fp32:centred_sqnr_db >= 40" states what is right for you.'
         )
     return NoRouteError(
         f"No route leads to a right file.{reasons}",
@@ -277,8 +265,7 @@ def _as_it_is(
 ) -> tuple[FloatFile, tuple[Attempt, ...]]:
     """A `.tflite` source is its own float file."""
     path = Path(plan.source.location)
-    parity, bindings = candidates.measure(
-        path, reference, workshop, name="float TFLite", work=work / "float"
-    )
-    attempt = Attempt(route="none", path="tflite", state="used", stages=(parity,))
-    return FloatFile(path=path, parity=parity, bindings=bindings, attempt=attempt), (attempt,)
+    found = candidates.measure(path, reference, workshop, name="float TFLite", work=work / "float")
+    attempt = Attempt(route="none", path="tflite", state="used", stages=(found.parity,))
+    made = FloatFile(path=path, parity=found.parity, bindings=found.bindings, attempt=attempt)
+    return made, (attempt,)

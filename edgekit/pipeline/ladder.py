@@ -90,7 +90,7 @@ def _rung(number: int, setting: Setting, files: Sequence[FileResult], seconds: f
         ranges=setting.ranges,
         kept=setting.kept,
         metrics={file.scheme: file.metrics for file in files},
-        passed=all(file.verdict.passed for file in files),
+        passed=all(file.verdict.holds for file in files),
         misses=tuple(_misses(files)),
         seconds=round(seconds, 2),
     )
@@ -112,7 +112,7 @@ def _refuse_unmeasured(files: Sequence[FileResult]) -> None:
     """A gate on what cannot be measured would send the climb to the end for nothing."""
     for file in files:
         for result in file.verdict.gates:
-            if result.gate.metric in BUDGET_METRICS and result.state == "not measured":
+            if result.gate.metric in BUDGET_METRICS and result.measured is None and not file.error:
                 raise UsageError(
                     "--max-drop and --min-agreement need a first output that is scores of classes, "
                     "or a stated task.",
@@ -132,7 +132,8 @@ def _misses(files: Sequence[FileResult]) -> Iterator[str]:
 def _merit(files: Sequence[FileResult]) -> tuple[int, float]:
     """Fewer missed gates first, then the SQNR of the worst file."""
     missed = sum(result.state == "fail" for file in files for result in file.verdict.gates)
-    return -missed, min((file.metrics.get("sqnr_db", -math.inf) for file in files), default=0.0)
+    worst = min((file.metrics.get("centred_sqnr_db", -math.inf) for file in files), default=0.0)
+    return -missed, worst
 
 
 def _told(rung: Rung) -> str:

@@ -128,6 +128,8 @@ def _plain(value: Any) -> Any:
         return _plain(vars(value))
     if isinstance(value, list | tuple):
         return [_plain(part) for part in value]
+    if isinstance(value, Path):
+        return str(value)
     if isinstance(value, Mapping):
         return {key: _plain(part) for key, part in value.items() if part is not None}
     if isinstance(value, bool) or not isinstance(value, Real):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgekit.arguments import check_arguments
 from edgekit.config import Config, load_config, read_labels
 from edgekit.contract import Task
 from edgekit.errors import DataError, UsageError
@@ -138,6 +139,7 @@ def plan(request: ConversionRequest) -> Plan:
         DataError: the calibration data is not there.
         SetupError: a converter's manifest is broken.
     """
+    check_arguments(request)
     config = load_config(request.config) if request.config else Config()
     source = recognise(
         _location(request, config),

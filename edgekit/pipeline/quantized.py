@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from edgekit import sources
 from edgekit.calibration.checks import listing
-from edgekit.errors import ConversionError, DataError, SetupError, UsageError
+from edgekit.errors import ConversionError, DataError, EdgekitError, SetupError, UsageError
+from edgekit.measure.judge import Judged, verdict
+from edgekit.measure.judge import measured as figures_of
+from edgekit.measure.parts import Mixed, of_reference, told_by
+from edgekit.measure.tasks import make_metric
 from edgekit.pipeline import candidates
-from edgekit.pipeline.figures import task_figures
 from edgekit.pipeline.file_contract import file_contract
 from edgekit.pipeline.floats import FloatFile
 from edgekit.pipeline.ladder import Batch, Setting, as_tables, climb
-from edgekit.pipeline.parts import Mixed, of_reference, told_by
 from edgekit.pipeline.plan import PREPARED_NAME, Plan
 from edgekit.pipeline.reference import Reference
 from edgekit.results import Advice, FileResult, KeptFloat, KeptLayer, Rung
@@ -29,16 +32,15 @@ from edgekit.toolchain.workshop import Workshop
 from edgekit.types import (
     INT8_SCHEMES,
     Artifact,
-    Binding,
     Effort,
     Gate,
     LatencyReport,
-    ParityReport,
     Scheme,
     Step,
     Verdict,
 )
 from edgekit.validation import gates
+from edgekit.validation.metrics import Metric
 
 QUANTIZER = own_worker(
     "quantize",
@@ -112,7 +114,7 @@ class _Made:
     scheme: Scheme
     path: Path
     summary: Summary
-    parity: ParityReport
+    judged: Judged
 
 
 @dataclass(kw_only=True)
@@ -253,20 +255,26 @@ class _Making:
             embed_standard_metadata(path, path, contract, name=self.plan.source.name)
         raw.unlink()
         # Measured with the contract inside: what is measured is byte for byte what is delivered.
-        parity, _ = candidates.measure(
+        measure = partial(
+            candidates.measure,
             path,
             self.reference,
             self.workshop,
             name=scheme,
             work=folder / f"outputs-{scheme}",
+            scheme=scheme,
             told=[
                 {"source": binding.reference, "permutation": binding.permutation}
                 for binding in floating.bindings
             ],
             parts=of_reference(mixed.outputs, floating.parity.bindings),
-            figures=self._figures if self._asks_for_figures(scheme) else None,
         )
-        return _Made(scheme=scheme, path=path, summary=summarize(path), parity=parity)
+        try:
+            measured = measure(metric=self._metric)
+        except (DataError, SetupError) as error:
+            self._without_figures(error)
+            measured = measure()
+        return _Made(scheme=scheme, path=path, summary=summarize(path), judged=measured.judged)
 
     def _judge(
         self, made: _Made, latency: LatencyReport, left: dict[str, list[dict[str, Any]]]
@@ -280,14 +288,14 @@ class _Making:
             fitting = [check(model, target, size_bytes=size) for target in targets]
             violations = sum(len(report.violations) for report in fitting)
             whys["target_violations"] = reasons(fitting)
-        measured = gates.metrics(
-            made.parity,
+        measured = figures_of(
+            made.judged,
             latency,
             size_bytes=size,
             integer_share=made.summary.integer_share,
             target_violations=violations,
         )
-        measured |= made.parity.figures
+        task = self.reference.contract.task
         return FileResult(
             scheme=made.scheme,
             artifact=Artifact(
@@ -298,26 +306,42 @@ class _Making:
                 size_bytes=size,
                 lineage=self._lineage(),
             ),
-            parity=made.parity,
+            parity=made.judged.parity,
             latency=latency,
-            verdict=gates.judge(self._gates(made.scheme), measured, reasons=whys),
+            verdict=verdict(
+                made.scheme,
+                task,
+                self._gates(made.scheme),
+                measured,
+                made.judged,
+                reasons=whys,
+                no_labels="" if self.reference.labels else "the samples have no labels",
+                accept_few=self.plan.request.accept_few,
+            ),
             metrics=measured,
+            figures=made.judged.figures,
+            reference_figures=made.judged.reference_figures,
             integer_share=made.summary.integer_share,
             float_ops=tuple(sorted({op.op for op in made.summary.float_ops})),
             kept_float=kept,
         )
 
-    def _asks_for_figures(self, scheme: Scheme) -> bool:
-        return any(gate.metric in gates.TASK_METRICS for gate in self._gates(scheme))
-
-    def _figures(self, bindings: Sequence[Binding], files: Sequence[Path]) -> dict[str, float]:
+    @cached_property
+    def _metric(self) -> Metric | None:
+        """The task's, where the contract has what it needs."""
+        reference = self.reference
+        span = max(float(abs(stack).max(initial=0)) for stack in reference.outputs_of(slice(0, 1)))
         try:
-            return task_figures(self.reference, bindings, files)
-        except (UsageError, DataError, SetupError) as error:
-            if self.plan.has_budget:
-                raise
-            self._tell(f"The task's figures were not measured: {error.cause}")
-            return {}
+            return make_metric(reference.compared, samples=reference.data.parity.count, span=span)
+        except (UsageError, SetupError) as error:
+            self._without_figures(error)
+            return None
+
+    def _without_figures(self, error: EdgekitError) -> None:
+        """Go on without the task's figures, unless a budget needs them."""
+        if self.plan.has_budget:
+            raise error
+        self._tell(f"The task's figures were not measured: {error.cause}")
 
     def _gates(self, scheme: Scheme) -> tuple[Gate, ...]:
         return self.plan.gates_of(scheme, self.reference.contract.task)
@@ -336,7 +360,7 @@ class _Making:
             artifact=Artifact(path=plan.file(scheme), sha256="", kind="tflite", scheme=scheme),
             parity=None,
             latency=None,
-            verdict=Verdict(gates=unmet.gates),
+            verdict=Verdict(gates=unmet),
             metrics={},
             error=why,
         )

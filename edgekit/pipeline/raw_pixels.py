@@ -67,7 +67,7 @@ def fold_preprocess(
     write(model, path)
     turned = _on_raw_pixels(reference, fed, wanted, folder, workshop)
     workshop.progress.update(1.0)
-    parity, bindings = candidates.measure(
+    measured = candidates.measure(
         path,
         turned,
         workshop,
@@ -78,10 +78,15 @@ def fold_preprocess(
             for binding in floating.bindings
         ],
     )
-    attempt = replace(floating.attempt, stages=(*floating.attempt.stages, parity))
+    attempt = replace(floating.attempt, stages=(*floating.attempt.stages, measured.parity))
     require_equal(plan, attempt.stages)
     folded = replace(
-        floating, path=path, parity=parity, bindings=bindings, attempt=attempt, latency=None
+        floating,
+        path=path,
+        parity=measured.parity,
+        bindings=measured.bindings,
+        attempt=attempt,
+        latency=None,
     )
     others = tuple(attempt if one is floating.attempt else one for one in attempts)
     return folded, others, turned

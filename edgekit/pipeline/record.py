@@ -75,7 +75,9 @@ def record(request: RecordRequest, progress: Progress) -> Manifest:
     with (
         disk_errors(folder),
         TemporaryDirectory(dir=folder, prefix=".edgekit-") as work,
-        Workshop(name=request.output.stem, progress=progress, limits=request.limits) as workshop,
+        Workshop(
+            name=request.output.stem, progress=progress, limits=request.limits, work=Path(work)
+        ) as workshop,
         _open(request, config, workshop, Path(work)) as runner,
     ):
         waiting = Path(work, request.output.name)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgekit import calibration
-from edgekit.contract import Contract, InputContract
+from edgekit.contract import Contract, InputContract, OutputContract
 from edgekit.errors import ModelError
 from edgekit.pipeline.plan import Plan
 from edgekit.quantize.emit import refuse_bad_source
@@ -19,6 +19,11 @@ from edgekit.tflite.model import read
 from edgekit.tflite.summary import summarize
 from edgekit.toolchain.workshop import Workshop
 from edgekit.types import TensorSpec
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +46,39 @@ class Reference:
     def inputs(self) -> tuple[TensorSpec, ...]:
         """The inputs in the model's order."""
         return tuple(entry.tensor for entry in self.contract.inputs)
+
+    @property
+    def compared(self) -> Contract:
+        """The contract with the outputs as the model really gave them."""
+        stated = dict(enumerate(self.contract.outputs))
+        return replace(
+            self.contract,
+            outputs=tuple(
+                replace(stated[place], tensor=replace(stated[place].tensor, shape=spec.shape))
+                if place in stated
+                else OutputContract(tensor=spec)
+                for place, spec in enumerate(self.outputs)
+            ),
+        )
+
+    def inputs_of(self, some: slice) -> list[Array]:
+        """Stacks (n, …) of some parity samples, in the order of the inputs."""
+        import numpy as np
+
+        files = self.data.parity.files
+        stacks = [np.load(files[spec.name], mmap_mode="r") for spec in self.inputs]
+        return [np.asarray(stack[some]) for stack in stacks]
+
+    def outputs_of(self, some: slice) -> list[Array]:
+        """Stacks (n, …) of what the reference said about some parity samples."""
+        import numpy as np
+
+        found = []
+        for path, spec in zip(self.files, self.outputs, strict=True):
+            stack = np.asarray(np.load(path, mmap_mode="r")[some])
+            doubled = stack.ndim == len(spec.shape) + 1 and stack.shape[1] == 1
+            found.append(stack[:, 0] if doubled and spec.shape[:1] == (1,) else stack)
+        return found
 
     @property
     def labels(self) -> tuple[int | None, ...]:

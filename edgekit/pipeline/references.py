@@ -83,6 +83,7 @@ def open_reference(
             f"--reference-device cuda is for PyTorch; {location} is of the kind {source.kind}.",
             cure="Leave it away: the model runs on the CPU.",
         )
+    workshop.source = source
     return _in_a_worker(source, workshop=workshop, work=work, device=device, inputs=inputs)
 
 

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from edgekit.errors import UsageError
 from edgekit.pipeline.plan import plan
@@ -29,7 +29,8 @@ class ReplayRequest:
         lock: the file.
         output: where the files stay; without it they are compared and thrown away.
         moved: where inputs are that lie elsewhere now, by role.
-        trust_pickle, allow_network: a lock may need them, but only the user can grant them.
+        trust_pickle, allow_network, allow_write: a lock may need them, but only the user can grant
+            them.
         check_only: hold the inputs against the lock and make nothing.
     """
 
@@ -39,6 +40,7 @@ class ReplayRequest:
     force: bool = False
     trust_pickle: bool = False
     allow_network: bool = False
+    allow_write: tuple[Path, ...] = ()
     check_only: bool = False
 
 
@@ -121,9 +123,10 @@ def _make(
     progress: Progress,
 ) -> Replay:
     # Targets judge and change nothing; where their profiles lie now, nobody knows.
-    planned = plan(to_request(lock, places, output=output, force=request.force, targets=()))
+    wanted = to_request(lock, places, output=output, force=request.force, targets=())
+    granted = replace(wanted.limits, allow_write=request.allow_write)
     with with_blas(lock.machine.get("blas", "")):
-        run(planned, progress)
+        run(plan(replace(wanted, limits=granted)), progress)
     now = read_lock(output / LOCK_NAME)
     by_scheme = {one.scheme: one for one in now.files}
     files = []
@@ -171,20 +174,26 @@ def _check_roles(lock: Lock, moved: Mapping[str, Path]) -> None:
             )
 
 
+def _typed(flag: str, wanted: Any) -> str:
+    """A grant as it is typed."""
+    folders = wanted if isinstance(wanted, list) else [None]
+    return " ".join(flag if folder is None else f"{flag} {folder}" for folder in folders)
+
+
 def _check_grants(lock: Lock, request: ReplayRequest) -> None:
     """What could do harm needs the user's word, as it does for convert."""
     limits = lock.request.get("limits")
+    limits = limits if isinstance(limits, dict) else {}
     wishes = {
         "--trust-pickle": (lock.request.get("trust_pickle"), request.trust_pickle),
-        "--allow-network": (
-            isinstance(limits, dict) and limits.get("allow_network"),
-            request.allow_network,
-        ),
+        "--allow-network": (limits.get("allow_network"), request.allow_network),
+        "--allow-write": (limits.get("allow_write"), request.allow_write),
     }
     for flag, (wanted, granted) in wishes.items():
         if wanted and not granted:
             raise UsageError(
                 f"The lock's conversion was made with {flag}, which lets the model's file or code "
                 "do more than convert would let it.",
-                cure=f"If you trust the model: edgekit replay {request.lock} {flag}",
+                cure="If you trust the model: "
+                f"edgekit replay {request.lock} {_typed(flag, wanted)}",
             )

@@ -133,7 +133,8 @@ def _value(name: str, value: Any) -> Any:
             preprocess_from_table(value)  # raises where it makes no sense
             return {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
         case "limits":
-            return Limits(**value)
+            folders = tuple(map(Path, value.get("allow_write", ())))
+            return Limits(**{**value, "allow_write": folders})
     return tuple(value) if isinstance(value, list) else value
 
 

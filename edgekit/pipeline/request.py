@@ -26,6 +26,7 @@ class ConversionRequest:
         calibration: folder of images, ``.npy``, ``.npz`` or video.
         parity: separate data to compare on; by default a part of ``calibration``.
         samples: at most so many calibration samples.
+        accept_few: judge on however few samples there are, see `edgekit.validation.evidence`.
         synthetic: use random inputs, and say so in the report.
         schemes: which files to make.
         io_dtype: of ``int8``: which of the all-integer schemes is made in its place.
@@ -60,7 +61,8 @@ class ConversionRequest:
     calibration: Path | None = None
     parity: Path | None = None
     samples: int | None = None
-    parity_samples: int = 32
+    parity_samples: int = 64
+    accept_few: bool = False
     seed: int = 0
     synthetic: bool = False
     schemes: tuple[Scheme, ...] = ()

@@ -40,7 +40,13 @@ def run(plan: Plan, progress: Progress | None = None) -> ConversionResult:
     before = _source_digest(plan)
     with (
         work_folder(plan) as work,
-        Workshop(name=plan.source.name, progress=notes, limits=plan.request.limits) as workshop,
+        Workshop(
+            name=plan.source.name,
+            progress=notes,
+            limits=plan.request.limits,
+            work=work,
+            source=plan.source,
+        ) as workshop,
     ):
         workshop.warm(_needed_first(plan))
         reference = make_reference(plan, workshop, work)

@@ -47,7 +47,13 @@ def analyse(
     started = time.monotonic()
     with (
         TemporaryDirectory(prefix="edgekit-") as folder,
-        Workshop(name=planned.source.name, progress=notes, limits=request.limits) as workshop,
+        Workshop(
+            name=planned.source.name,
+            progress=notes,
+            limits=request.limits,
+            work=Path(folder),
+            source=planned.source,
+        ) as workshop,
     ):
         work = Path(folder)
         workshop.warm([LITERT, QUANTIZER])

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from edgekit.closeness import centred_db, channel_axis, is_vector_of_scores
 from edgekit.quantize.emit import NO_EXCEPTIONS, Exceptions, emit
 from edgekit.quantize.observe import Feed, Ranges, samples
 from edgekit.quantize.twins import Watched
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 _EMITTING = Lock()
 """litert-quantizer keeps state of its own: two threads at once spoil each other's files."""
-EQUAL_DB = 200.0
-"""What equal outputs are given instead of infinity, and with a minus NaN and infinite ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,9 +30,9 @@ class Judgement:
     """How close a file's outputs are to the float model's on the held-out samples.
 
     Attributes:
-        output_db: the SQNR of each output in decibels, by name, within ±`EQUAL_DB`.
+        output_db: the centred SQNR of each output in decibels, by name (`edgekit.closeness`).
         top1_agreement: the share of samples (0 to 1) on which the largest value of the first output
-            stays at its place; ``None`` where that output is no vector of at least three.
+            stays at its place; ``None`` where that output is no vector of scores.
     """
 
     output_db: Mapping[str, float]
@@ -110,27 +109,22 @@ class Judge:
     def _compare(self, got: dict[str, Array]) -> Judgement:
         first = self._names[0]
         return Judgement(
-            output_db={name: _sqnr_db(wanted, got[name]) for name, wanted in self._wanted.items()},
+            output_db={name: _decibels(wanted, got[name]) for name, wanted in self._wanted.items()},
             top1_agreement=_top1_agreement(self._wanted[first], got[first]),
         )
 
 
-def _sqnr_db(wanted: Array, got: Array) -> float:
-    import numpy as np
+def _decibels(wanted: Array, got: Array) -> float:
+    """What varies in the float model's output against the error, of stacks (N, …).
 
-    signal = np.sum(np.square(wanted, dtype=np.float64))
-    # Outputs may be unsigned or Boolean, which must not be subtracted as they are.
-    noise = np.sum(np.square(wanted.astype(np.float64) - got))
-    if not np.isfinite(noise):
-        return -EQUAL_DB
-    decibels = 10 * np.log10((signal + 1e-30) / (noise + 1e-30))
-    return float(np.clip(decibels, -EQUAL_DB, EQUAL_DB))
+    A held-out set of one sample varies in nothing; then the plain ratio is what there is.
+    """
+    return centred_db(wanted, got, channel_axis(wanted.shape[1:]))
 
 
 def _top1_agreement(wanted: Array, got: Array) -> float | None:
     """Of stacks (samples, …) of vectors."""
-    size = max(wanted.shape[1:], default=0)
-    if size < 3 or wanted[0].size != size:
+    if not is_vector_of_scores(wanted.shape[1:]):
         return None
     places = [stack.reshape(len(stack), -1).argmax(axis=1) for stack in (wanted, got)]
     return float((places[0] == places[1]).mean())

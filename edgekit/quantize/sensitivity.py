@@ -24,10 +24,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from edgekit.closeness import EQUAL_DB
 from edgekit.errors import ConversionError
 from edgekit.quantize.emit import Exceptions, emit
 from edgekit.quantize.integer_ops.norms import variance_chains
-from edgekit.quantize.judge import EQUAL_DB, Judge, Judgement
+from edgekit.quantize.judge import Judge, Judgement
 from edgekit.quantize.observe import Ranges
 from edgekit.tflite.dtypes import FLOAT_TYPES
 from edgekit.tflite.model import Operator, Subgraph, read

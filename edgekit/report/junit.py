@@ -35,7 +35,9 @@ def to_junit(
     suites, totals = [], [0, 0, 0, 0]
     for candidate in dict.fromkeys((*verdicts, *(errors or {}))):
         gates = verdicts[candidate].gates if candidate in verdicts else ()
+        missing = verdicts[candidate].missing if candidate in verdicts else ()
         cases = [_case(candidate, result, strict) for result in gates]
+        cases += [_unproven(candidate, text) for text in missing]
         counts = [len(cases), *(sum(kind == one for one, _ in cases) for kind in _KINDS)]
         lines = [text for _, text in cases]
         if errors and candidate in errors:
@@ -75,8 +77,15 @@ def _case(candidate: str, result: GateResult, strict: bool) -> tuple[str, str]:
     return "failure", f"{head}>{body}</testcase>"
 
 
+def _unproven(candidate: str, text: str) -> tuple[str, str]:
+    """What is missing for a proof is a failure in CI: nobody looks at a skipped test."""
+    head = f"    <testcase classname={_attribute(candidate)} name={_attribute('evidence')}"
+    body = f'<failure type="not proven" message={_attribute(text)}>{_text(text)}</failure>'
+    return "failure", f'{head} time="0.000">{body}</testcase>'
+
+
 def _message(result: GateResult) -> str:
-    if result.state == "not measured":
+    if result.measured is None:
         return f"not measured: {result.why}" if result.why else "not measured"
     value = result.measured
     measured = "NaN" if value is None or math.isnan(value) else f"{value:.6g}"

@@ -7,7 +7,12 @@ from collections.abc import Mapping, Sequence
 
 from edgekit.types import GateResult, Verdict
 
-_SIGNS = {"pass": "✅ pass", "fail": "❌ fail", "not measured": "➖ not measured"}
+_SIGNS = {
+    "pass": "✅ pass",
+    "fail": "❌ fail",
+    "not measured": "➖ not measured",
+    "not proven": "❔ not proven",
+}
 
 
 def to_markdown(
@@ -31,11 +36,12 @@ def to_markdown(
     """
     lines = [f"## {_cell(title)}", "", _sentence(verdicts, errors or {}, strict)]
     for candidate, verdict in verdicts.items():
-        sign = "✅" if _passed(verdict, strict) else "❌"
+        sign = "✅" if _passed(verdict, strict) else "❔" if verdict.holds and not strict else "❌"
         lines += [
             "",
             f"### {sign} {_cell(candidate)}",
             "",
+            *(f"Not proven: {_cell(one)}\n" for one in verdict.missing),
             *(f"{_cell(one)}\n" for one in (remarks or {}).get(candidate, ())),
             "| gate | measured | result |",
             "|---|---|---|",

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgekit import __version__
-from edgekit.quantize.judge import EQUAL_DB, Judgement
+from edgekit.closeness import EQUAL_DB
+from edgekit.quantize.judge import Judgement
 from edgekit.quantize.sensitivity import LayerSensitivity, Mode, most_damaging
 from edgekit.report.json import plain
 from edgekit.report.pages import render

@@ -13,7 +13,7 @@ from edgekit.report.pages import render
 from edgekit.report.plots import MARKERS
 from edgekit.report.svg import SERIES
 from edgekit.report.validation_plots import all_plots
-from edgekit.report.words import State
+from edgekit.types import VerdictState
 from edgekit.validation_result import ValidationResult
 
 __all__ = ["to_html"]
@@ -69,22 +69,22 @@ def to_html(result: ValidationResult, *, pictures: bool = True) -> str:
 class _Verdict:
     place: int
     name: str
-    state: State
+    state: VerdictState
     sentence: str
     diagnosis: list[str]
 
 
 def summary(result: ValidationResult) -> str:
     """All verdicts in a few words, as for the title of the page."""
-    states = [words.state(one, strict=result.strict) for one in result.candidates]
+    states = result.states
     if not states:
         return "no candidate was validated"
     if len(states) == 1:
         one = result.candidates[0]
-        known: dict[State, str] = {
+        known: dict[VerdictState, str] = {
             "pass": "may ship",
             "fail": "must not ship",
-            "unknown": "is not judged",
+            "not proven": "is not proven",
         }
         return f"{one.name} {known[states[0]]}"
     return f"{states.count('pass')} of {len(states)} candidates may ship"
@@ -95,7 +95,7 @@ def _verdicts(result: ValidationResult) -> Iterator[_Verdict]:
         yield _Verdict(
             place=place,
             name=one.name,
-            state=words.state(one, strict=result.strict),
+            state=one.state(strict=result.strict),
             sentence=words.sentence(one, strict=result.strict, complete=result.complete),
             diagnosis=words.diagnosis(one),
         )

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, TypeAlias
+from collections.abc import Sequence
 
-from edgekit.types import GateResult, Interval
+from edgekit.types import GateResult, Interval, Verdict
 from edgekit.validation_result import CandidateResult
 
-State: TypeAlias = Literal["pass", "fail", "unknown"]
-"""What is known about a candidate as a whole; nothing is proven where nothing was measured."""
-
 _NAMES = {
-    "sqnr_db": "SQNR",
+    "centred_sqnr_db": "SQNR of what varies",
+    "r2": "R²",
+    "lost_share": "share of channels that are lost",
+    "systematic_error": "constant factor or offset",
+    "classes_lost": "number of classes that are never chosen any more",
+    "sqnr_db": "raw SQNR",
     "worst_sqnr_db": "SQNR of the worst sample",
     "cosine": "cosine similarity",
     "max_abs": "largest difference",
@@ -54,7 +56,14 @@ _FALLING = {
 }
 _RISING = {"mae_increase": "MAE", "rmse_increase": "RMSE"}
 _PERCENT = ("top1_", "top5_", "map_", "miou", "pixel_", "recall_")
-_PERCENT_NAMES = {"drop", "ece", "integer_share", "neighbour_agreement"}
+_PERCENT_NAMES = {
+    "lost_share",
+    "systematic_error",
+    "drop",
+    "ece",
+    "integer_share",
+    "neighbour_agreement",
+}
 _MOST_NAMED = 3
 
 
@@ -141,6 +150,9 @@ def clause(result: GateResult) -> str:
     if value is None or result.state == "not measured":
         return f"{name(gate.metric)} was not measured" + (f" ({result.why})" if result.why else "")
     limit = number(gate.metric, gate.limit, limit=True)
+    if result.state == "not proven":
+        asked = "at most" if gate.comparison in ("<", "<=") else "at least"
+        return f"{_statement(result, value)}, which is too uncertain for {asked} {limit}"
     reached = result.state == "pass"
     if gate.comparison in ("<", "<="):
         judged = f"within the {limit} asked for" if reached else f"more than the {limit} asked for"
@@ -166,13 +178,6 @@ def _statement(result: GateResult, value: float) -> str:
     return f"{name(metric)} is {with_interval(metric, value, interval)}"
 
 
-def state(one: CandidateResult, *, strict: bool) -> State:
-    """What is known about a candidate."""
-    if one.error or not one.verdict.passed or (strict and not one.verdict.passed_strictly):
-        return "fail"
-    return "pass" if any(gate.state == "pass" for gate in one.verdict.gates) else "unknown"
-
-
 def headline(gates: list[GateResult]) -> list[GateResult]:
     """The same gates, the one that says most about the model's job first."""
 
@@ -194,18 +199,37 @@ def sentence(one: CandidateResult, *, strict: bool = False, complete: bool = Tru
     gaps = [gate for gate in gates if gate.state == "not measured"]
     if one.error:
         return f"must not ship: {one.error}"
-    known = state(one, strict=strict)
+    known = one.state(strict=strict)
     if known == "fail":
         failed = [gate for gate in gates if gate.state == "fail"]
         reasons = headline(failed) + (gaps if strict else [])
         text = "; ".join(clause(gate) for gate in reasons[:_MOST_NAMED])
         return f"must not ship: {text}{_more(len(reasons) - _MOST_NAMED, 'more gate', 'failed')}"
-    if known == "unknown":
-        why = "none of its gates could be measured" if gates else "no gate was asked for"
-        return f"is not judged: {why}"
+    if known == "not proven":
+        return f"is not proven: {'; '.join(unproven(one.verdict))}"
     held = headline([gate for gate in gates if gate.state == "pass"])
     may = "may ship" if complete else "may ship, as far as the run got"
-    return f"{may}: {clause(held[0])}{_more(len(gaps), 'gate', 'not measured')}"
+    return f"{may}: {clause(held[0])}{_gaps(gaps)}"
+
+
+def _gaps(gaps: Sequence[GateResult]) -> str:
+    """The gates that could not be measured, by name."""
+    if not gaps:
+        return ""
+    names = [name(gate.gate.metric) for gate in gaps]
+    shown = ", ".join(names[:_MOST_NAMED]) + ("…" if len(names) > _MOST_NAMED else "")
+    return f"; not measured: {shown}"
+
+
+def unproven(verdict: Verdict) -> list[str]:
+    """What keeps a verdict from being a proof, the weightiest first."""
+    found = [text.rstrip(".") for text in verdict.missing]
+    found += [clause(gate) for gate in verdict.gates if gate.state == "not proven"]
+    if not found:
+        found.append(
+            "none of its gates could be measured" if verdict.gates else "no gate was asked for"
+        )
+    return found
 
 
 def diagnosis(one: CandidateResult) -> list[str]:
@@ -213,7 +237,7 @@ def diagnosis(one: CandidateResult) -> list[str]:
     found = one.diagnosis
     if found is None:
         return []
-    start = "Inside" if one.verdict.passed else "Why"
+    start = "Inside" if one.verdict.holds else "Why"
     reason = f"{start}: {found.finding} {found.why}".strip()
     return [reason, f"Try: {found.advice}"] if found.advice else [reason]
 

@@ -42,6 +42,8 @@ class Converter:
         runs: the kinds of model that it can run as a reference.
         program: the worker's file.
         choose: ``first`` route that passes, or the ``fastest`` of all that do.
+        processes: it starts programs, which is refused otherwise.
+        reads: folders that it reads, beside the system's, Python's, its own and the model.
     """
 
     name: str
@@ -56,6 +58,8 @@ class Converter:
     runs: tuple[SourceKind, ...] = ()
     converts: tuple[Conversion, ...] = ()
     choose: Literal["first", "fastest"] = "first"
+    processes: bool = False
+    reads: tuple[Path, ...] = ()
     limit_seconds: float = 900
     limit_memory_gb: float = 16
 
@@ -145,12 +149,17 @@ def _from_table(table: dict[str, Any], folder: Path) -> Converter:
     choose = table.pop("choose", "first")
     if choose not in ("first", "fastest"):
         raise ValueError(f"choose is {choose!r}, not first or fastest")
+    processes = table.pop("processes", False)
+    if not isinstance(processes, bool):
+        raise TypeError(f"processes is {processes!r}, not true or false")
     python = table.pop("python", ">=3.11")
     satisfies((3, 11, 0), python)  # raises where it is no version specifier
     program = folder / "worker.py"
     if not program.is_file():
         raise ValueError(f"there is no {program}")
-    texts = {key: _texts(table.pop(key, []), key) for key in ("modules", "versions", "runs")}
+    texts = {
+        key: _texts(table.pop(key, []), key) for key in ("modules", "versions", "runs", "reads")
+    }
     install = str(table.pop("install", ""))
     if table:
         raise ValueError(f"unknown key {min(table)!r}")
@@ -167,6 +176,8 @@ def _from_table(table: dict[str, Any], folder: Path) -> Converter:
         versions=texts["versions"],
         runs=tuple(map(_kind, texts["runs"])),
         converts=conversions,
+        processes=processes,
+        reads=tuple((folder / Path(entry).expanduser()).resolve() for entry in texts["reads"]),
         limit_seconds=float(limits.get("seconds", 900)),
         limit_memory_gb=float(limits.get("memory_gb", 16)),
     )

@@ -6,12 +6,16 @@ import os
 import shutil
 import sys
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
-from edgekit.errors import SetupError
+from edgekit.errors import EdgekitError, SetupError
 from edgekit.toolchain import environments, home
+from edgekit.toolchain.bounds import Bounds
 from edgekit.toolchain.converters import Converter, discover
 from edgekit.toolchain.interpreters import find_python, uv
+from edgekit.toolchain.worker import Worker
 from edgekit.toolchain.workshop import versions
 
 _NEEDED_GB = 3.0
@@ -29,13 +33,14 @@ class Check:
 
 
 def examine() -> list[Check]:
-    """All checks; nothing is built, imported or changed."""
+    """All checks; nothing is built or changed, and no back end is imported."""
     return [
         _python(),
         *_packages(),
         _uv(),
         *map(_converter, discover().values()),
         _disk(),
+        _containment(),
     ]
 
 
@@ -109,4 +114,37 @@ def _disk() -> Check:
         state="ok" if enough else "missing",
         found=f"{free:.0f} GB free in {folder}",
         cure="" if enough else "Free 3 GB, or set EDGEKIT_HOME to another folder.",
+    )
+
+
+def _containment() -> Check:
+    """What a model's code can do here, found by trying."""
+    name = "containment of models"
+    try:
+        with TemporaryDirectory(prefix="edgekit-doctor-") as folder:
+            work, outside = Path(folder, "work"), Path(folder, "outside")
+            for one in (work, outside):
+                one.mkdir()
+            (outside / "there").touch()
+            with Worker(
+                Path(__file__).with_name("containment_probe.py"),
+                python=sys.executable,
+                log=Path(folder, "log"),
+                name="doctor",
+                seconds=30,
+                bounds=Bounds(write=(work,), read=(), code=False),
+            ) as worker:
+                found = worker.call("attempt", {"folder": str(outside)}).result
+    except (EdgekitError, OSError) as error:
+        return Check(name=name, state="optional", found=f"could not be tried: {error}")
+    done, abi = found["done"], found["landlock"]
+    if not done:
+        held = f"writing, reading, programs, network: held by the kernel (Landlock {abi}, seccomp)"
+        return Check(name=name, state="ok", found=held)
+    return Check(
+        name=name,
+        state="optional",
+        found=f"not held by this kernel: {', '.join(done)}",
+        cure="Open files of people you trust only, or use Linux 5.13 or newer on x86-64 or "
+        "aarch64; docs/security.md says what this means.",
     )

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,33 +21,52 @@ from edgekit.errors import (
     StepTimeout,
 )
 from edgekit.toolchain import environments, home
+from edgekit.toolchain.bounds import Bounds, files_of, runs_code
 from edgekit.toolchain.converters import Converter
-from edgekit.toolchain.worker import Worker
-from edgekit.types import Progress, Step
+from edgekit.toolchain.worker import Worker, write_bytecode
+from edgekit.types import ModelSource, Progress, Step
 
 _KEPT_RUNS = 50
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What a step may use; ``None`` leaves it to the converter's manifest."""
+    """What a step may use; ``None`` leaves it to the converter's manifest.
+
+    ``allow_write`` has folders in which the model may write, beside its work folder.
+    """
 
     seconds: float | None = None
     memory_gb: float | None = None
     allow_network: bool = False
+    allow_write: tuple[Path, ...] = ()
 
 
 @dataclass(kw_only=True)
 class Workshop:
-    """Calls verbs of converters and records each call as a lineage step."""
+    """Calls verbs of converters and records each call as a lineage step.
+
+    Attributes:
+        name: for the logs.
+        progress: told the steps.
+        limits: what a step may use.
+        work: an existing folder, the only one that the workers may write to; without it they have
+            a temporary one, for what they need themselves.
+        source: the model that this is about, which its converter may read.
+        read: other files that the workers may read.
+    """
 
     name: str
     progress: Progress
     limits: Limits = field(default_factory=Limits)
+    work: Path | None = None
+    source: ModelSource | None = None
+    read: tuple[Path, ...] = ()
     steps: list[Step] = field(default_factory=list)
     _workers: dict[str, Worker] = field(default_factory=dict)
     _versions: dict[str, dict[str, str]] = field(default_factory=dict)
     _logs: Path | None = None
+    _own: TemporaryDirectory[str] | None = None
 
     def call(
         self,
@@ -125,6 +145,9 @@ class Workshop:
         for worker in self._workers.values():
             worker.close()
         self._workers.clear()
+        if self._own is not None:
+            self._own.cleanup()
+            self._own = None
 
     @property
     def log_folder(self) -> Path:
@@ -149,6 +172,8 @@ class Workshop:
             self._versions[converter.name] = versions(
                 converter.versions, environment.site_packages()
             )
+            if environment.folder is None:
+                write_bytecode(converter.program, converter.modules)
             self._workers[converter.name] = Worker(
                 converter.program,
                 python=environment.python,
@@ -157,9 +182,38 @@ class Workshop:
                 seconds=self.limits.seconds or converter.limit_seconds,
                 memory_gb=self.limits.memory_gb or converter.limit_memory_gb,
                 isolated=environment.folder is not None,
-                allow_network=self.limits.allow_network,
+                bounds=self._bounds(converter),
             )
         return self._workers[converter.name]
+
+    def _bounds(self, converter: Converter) -> Bounds:
+        """What a converter may touch: more where it is to run the user's own code."""
+        code = (
+            self.source is not None
+            and self.source.kind in converter.runs
+            and runs_code(self.source)
+        )
+        work = self.folder
+        scratch = work / f"scratch-{converter.name}"
+        scratch.mkdir(exist_ok=True)
+        own = files_of(self.source) if self.source else ()
+        return Bounds(
+            write=(work, *self.limits.allow_write),
+            read=None if code else (*own, *self.read, *converter.reads),
+            code=code,
+            processes=converter.processes,
+            network=self.limits.allow_network,
+            scratch=scratch,
+        )
+
+    @property
+    def folder(self) -> Path:
+        """Where the workers may write."""
+        if self.work is not None:
+            return self.work
+        if self._own is None:
+            self._own = TemporaryDirectory(prefix="edgekit-")
+        return Path(self._own.name)
 
 
 def versions(distributions: Iterable[str], path: list[str] | None = None) -> dict[str, str]:

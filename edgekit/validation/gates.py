@@ -13,17 +13,22 @@ from edgekit.types import (
     SCHEMES,
     Gate,
     GateResult,
+    GateState,
     Interval,
     LatencyReport,
     OutputParity,
     ParityReport,
     PartParity,
     Scheme,
-    Verdict,
 )
 
 FILE_METRICS = {
-    "sqnr_db": "signal-to-noise ratio over all samples, of the worst output, in dB",
+    "centred_sqnr_db": "what varies in the reference against the error, of the worst output, in dB",
+    "r2": "R²: how much of the reference's variance the file explains, of the worst output",
+    "lost_share": "share of an output's channels whose variation is lost, of the worst output",
+    "systematic_error": "what a constant factor or offset is wrong by, of what varies",
+    "classes_lost": "number of classes that the reference chose often and the file never",
+    "sqnr_db": "raw signal-to-noise ratio, offsets included, of the worst output, in dB",
     "worst_sqnr_db": "the same for the worst single sample",
     "cosine": "cosine similarity of the worst output",
     "max_abs": "largest absolute difference of any value",
@@ -95,6 +100,12 @@ METRICS = FILE_METRICS | TASK_METRICS
 
 FLOAT_SQNR_DB = 60.0
 """A float conversion is right when every output has at least this; rounding alone leaves > 90."""
+PARITY_METRICS = frozenset(FILE_METRICS) - COST_METRICS
+"""Those that compare outputs, whatever they mean."""
+MOST_LOST = 0.05
+"""Share of an output's channels, and of what varies, that a quantized file may lose or shift."""
+MARGIN = 0.05
+"""A share is proven where the far end of its interval misses the limit by at most this."""
 
 _PATTERN = re.compile(
     r"\s*(?:(?P<scheme>[\w-]+):)?(?P<metric>\w+)\s*(?P<cmp><=|>=|<|>)\s*"
@@ -145,31 +156,67 @@ def parse(text: str, *, own: Collection[str] = ()) -> tuple[Scheme | None, Gate]
     )
 
 
-def defaults(scheme: Scheme, task: Task | None, *, allow_float: bool = False) -> tuple[Gate, ...]:
-    """What a file of a scheme must meet where the user says nothing.
+def defaults(
+    scheme: Scheme | None, task: Task | None, *, allow_float: bool = False
+) -> tuple[Gate, ...]:
+    """What a file must meet where the user says nothing: the one table, for every command.
 
-    A float file must equal the framework. A quantized one must still carry the signal (10 dB is
-    where the error has a third of the signal's amplitude), and a classifier must decide the same.
-    A scheme that promises integers from input to output must keep that promise, unless
-    ``allow_float``.
+    A float file must equal the framework. A quantized one must still carry what varies in the
+    reference (10 dB is where the error has a third of its amplitude), may lose hardly a channel,
+    and must not be off by a constant factor. Of the task's figures, at most one point of accuracy
+    may be lost where the data has labels, and the file must agree with the reference; a float file
+    is held to a tenth of the loss. A scheme that promises integers from input to output must keep
+    that promise, unless ``allow_float``.
+
+    Args:
+        scheme: ``None`` where it is not known: then what every quantized file is held to.
+        task: of the first output.
+        allow_float: operators may stay in float.
     """
-
-    def at_least(metric: str, limit: float) -> Gate:
-        return Gate(metric=metric, comparison=">=", limit=limit)
-
-    finite = Gate(metric="nonfinite", comparison="<=", limit=0)
-    if scheme == "fp32":
-        return at_least("sqnr_db", FLOAT_SQNR_DB), finite
-    gates = [at_least("sqnr_db", 35 if scheme == "fp16" else 10)]
+    exact, half = scheme == "fp32", scheme == "fp16"
+    gates = [_at_least("centred_sqnr_db", FLOAT_SQNR_DB if exact else 35 if half else 10)]
+    if not exact:
+        gates += [_at_most("lost_share", MOST_LOST), _at_most("systematic_error", MOST_LOST)]
     if task == "classification":
-        gates.append(at_least("top1_agreement", 0.95 if scheme == "fp16" else 0.8))
+        gates.append(_at_most("classes_lost", 0))
+    gates += _of_task(scheme, task)
     if scheme in ("int8", "int8-uint8-io") and not allow_float:
-        gates.append(at_least("integer_share", 1))
-    return *gates, finite
+        gates.append(_at_least("integer_share", 1))
+    return *gates, _at_most("nonfinite", 0)
+
+
+def _of_task(scheme: Scheme | None, task: Task | None) -> tuple[Gate, ...]:
+    loss = 0.001 if scheme == "fp32" else 0.01
+    same = {"fp32": 0.98, "fp16": 0.95}.get(scheme or "", 0.8)
+    match task:
+        case "classification":
+            return _at_most("top1_drop", loss), _at_least("top1_agreement", same)
+        case "detection":
+            return _at_most("map_drop", loss), _at_least("map_50_agreement", same)
+        case "segmentation":
+            return _at_most("miou_drop", loss), _at_least("pixel_agreement", 1 - 10 * loss)
+        case "embedding":
+            return _at_most("recall_at_1_drop", loss), _at_least("mean_cosine", 1 - 5 * loss)
+        case "image-to-image":
+            fidelity = _at_least("ssim_to_reference", 1 - 5 * loss)
+            return _at_most("psnr_drop_db", 100 * loss), fidelity
+        case "regression":
+            return (_at_least("r2", 1 - 10 * loss),)
+        case None:
+            return ()
+    assert_never(task)
+
+
+def _at_most(metric: str, limit: float) -> Gate:
+    return Gate(metric=metric, comparison="<=", limit=limit, default=True)
+
+
+def _at_least(metric: str, limit: float) -> Gate:
+    return Gate(metric=metric, comparison=">=", limit=limit, default=True)
 
 
 def for_file(
-    scheme: Scheme,
+    scheme: Scheme | None,
     task: Task | None,
     stated: Sequence[tuple[Scheme | None, Gate]],
     *,
@@ -212,7 +259,11 @@ def metrics(
     # The parts of an output that mixes ranges count as outputs: a loud one must not hide another.
     compared: list[OutputParity | PartParity] = [*parity.outputs]
     compared += [part for output in parity.outputs for part in output.parts]
+    centred = _worst(min, [part.centred_db for part in compared])
     result |= {
+        "centred_sqnr_db": centred,
+        "r2": 1 - 10 ** (-centred / 10),
+        "systematic_error": _worst(max, [output.systematic for output in parity.outputs]),
         "sqnr_db": _worst(min, [part.sqnr_db for part in compared]),
         "worst_sqnr_db": _worst(min, [part.worst_sqnr_db for part in compared]),
         "cosine": _worst(min, [output.cosine for output in parity.outputs]),
@@ -220,6 +271,11 @@ def metrics(
         "mean_abs": _worst(max, [output.mean_abs for output in parity.outputs]),
         "nonfinite": sum(output.nonfinite for output in parity.outputs),
     }
+    lost = [output.lost_share for output in parity.outputs if output.lost_share is not None]
+    if lost:
+        result["lost_share"] = max(lost)
+    if (classes_lost := parity.outputs[0].classes_lost) is not None:
+        result["classes_lost"] = classes_lost
     if (agreement := parity.outputs[0].top1_agreement) is not None:
         result["top1_agreement"] = agreement
         result["drop"] = 1 - agreement
@@ -239,71 +295,84 @@ def judge(
     measured: Mapping[str, float],
     intervals: Mapping[str, Interval] | None = None,
     reasons: Mapping[str, str] | None = None,
-) -> Verdict:
+    *,
+    accept_few: bool = False,
+    exact: bool = False,
+) -> tuple[GateResult, ...]:
     """Hold each gate against what was measured; NaN fails every gate.
 
-    A gate on the bound of a figure that has no interval, as of a single sample, is *not measured*:
-    the figure itself would be held against a promise that it cannot give. ``reasons`` says, by
-    metric, why a figure is what it is; a gate that fails on it repeats that.
+    A stated gate that cannot be measured fails; a default one is *not measured*. A share whose
+    interval reaches more than `MARGIN` past the limit is *not proven*, and so is a default gate on
+    a loss that a few samples show and chance explains.
+
+    Args:
+        gates: of one file.
+        measured: by metric.
+        intervals: by metric, where there is one.
+        reasons: by metric, why a figure is what it is or is missing; repeated by a gate on it.
+        accept_few: the figures themselves decide, on however few samples.
+        exact: the file computes in float; that its decisions are the same follows from its values,
+            so the defaults on them need no more samples than those do.
     """
     known, whys = intervals or {}, reasons or {}
-    return Verdict(
-        gates=tuple(
-            _judge_one(gate, measured.get(gate.metric), known.get(gate.metric), whys)
-            for gate in gates
+    return tuple(
+        _judge_one(
+            gate,
+            measured.get(gate.metric),
+            known.get(gate.metric),
+            whys.get(gate.metric, ""),
+            few_do=accept_few or (exact and gate.default),
         )
+        for gate in gates
     )
 
 
 def _judge_one(
-    gate: Gate, value: float | None, interval: Interval | None, whys: Mapping[str, str]
+    gate: Gate, value: float | None, interval: Interval | None, why: str, *, few_do: bool
 ) -> GateResult:
     if value is None:
-        return GateResult(gate=gate, state="not measured", why="nothing to measure it on")
-    tested = value
-    if gate.bound and not math.isnan(value):
-        if interval is None:
-            return GateResult(
-                gate=gate, state="not measured", measured=value, why="it has no interval"
-            )
+        gap: GateState = "not measured" if gate.default else "fail"
+        return GateResult(gate=gate, state=gap, why=why or "nothing to measure it on")
+    if gate.bound and interval is None and not math.isnan(value):
+        why = "it has no interval"
+        return GateResult(gate=gate, state="fail", measured=value, why=why)
+    if gate.bound and interval is not None:
         tested = interval.low if gate.bound == "lower" else interval.high
-    holds = {
-        "<=": tested <= gate.limit,
-        ">=": tested >= gate.limit,
-        "<": tested < gate.limit,
-        ">": tested > gate.limit,
+        state: GateState = "pass" if _holds(gate, tested) else "fail"
+    elif interval is None or few_do:
+        state = "pass" if _holds(gate, value) else "fail"
+    else:
+        state = _state(gate, value, interval)
+    return GateResult(
+        gate=gate,
+        state=state,
+        measured=value,
+        interval=interval,
+        why=why if state == "fail" else "",
+    )
+
+
+def _state(gate: Gate, value: float, interval: Interval) -> GateState:
+    """By the figure and both ends of its interval."""
+    wants_more = gate.comparison in (">", ">=")
+    good, bad = (interval.high, interval.low) if wants_more else (interval.low, interval.high)
+    if not _holds(gate, value):
+        is_loss = gate.default and gate.metric.endswith("_drop")
+        return "not proven" if is_loss and _holds(gate, good) else "fail"
+    missed = gate.limit - bad if wants_more else bad - gate.limit
+    return "pass" if missed <= MARGIN or not _is_share(gate.metric) else "not proven"
+
+
+def _holds(gate: Gate, value: float) -> bool:
+    """NaN compares with nothing."""
+    return {
+        "<=": value <= gate.limit,
+        ">=": value >= gate.limit,
+        "<": value < gate.limit,
+        ">": value > gate.limit,
     }[gate.comparison]
-    state: Literal["pass", "fail"] = "pass" if holds and not math.isnan(tested) else "fail"
-    why = whys.get(gate.metric, "") if state == "fail" else ""
-    return GateResult(gate=gate, state=state, measured=value, interval=interval, why=why)
 
 
-def task_defaults(scheme: Scheme | None, task: Task | None) -> tuple[Gate, ...]:
-    """What ``edgekit validate`` asks of a task's figures where the user says nothing.
-
-    At most one point of accuracy may be lost where the data has labels; where it has none, the
-    file must agree with the reference. What is not measured does not fail, so both may be stated. A
-    float file is held to a tenth of the loss. ``scheme`` is ``None`` where it is not known.
-    """
-    loss = 0.001 if scheme == "fp32" else 0.01
-
-    def at_most(metric: str, limit: float) -> Gate:
-        return Gate(metric=metric, comparison="<=", limit=limit)
-
-    def at_least(metric: str, limit: float) -> Gate:
-        return Gate(metric=metric, comparison=">=", limit=limit)
-
-    match task:
-        case "classification":
-            return at_most("top1_drop", loss), at_least("top1_agreement", 1 - 20 * loss)
-        case "detection":
-            return at_most("map_drop", loss), at_least("map_50_agreement", 1 - 20 * loss)
-        case "segmentation":
-            return at_most("miou_drop", loss), at_least("pixel_agreement", 1 - 10 * loss)
-        case "embedding":
-            return at_most("recall_at_1_drop", loss), at_least("mean_cosine", 1 - 5 * loss)
-        case "image-to-image":
-            return at_most("psnr_drop_db", 100 * loss), at_least("ssim_to_reference", 1 - 5 * loss)
-        case "regression" | None:
-            return ()  # the unit of the values decides; parity has its own defaults
-    assert_never(task)
+def _is_share(metric: str) -> bool:
+    """Whether a figure counts decisions: those of which a few samples say little."""
+    return metric == "drop" or metric.endswith(("_agreement", "_accuracy", "_drop"))

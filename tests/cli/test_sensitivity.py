@@ -18,8 +18,9 @@ import tflite_builder as tiny
 
 from edgekit.cli import group
 from edgekit.cli.boundary import run
+from edgekit.closeness import EQUAL_DB
 from edgekit.pipeline import sensitivity as pipeline
-from edgekit.quantize.judge import EQUAL_DB, Judgement
+from edgekit.quantize.judge import Judgement
 from edgekit.quantize.sensitivity import LayerSensitivity
 from edgekit.report.sensitivity import SensitivityReport, to_html, to_json
 

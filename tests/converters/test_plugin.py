@@ -65,7 +65,7 @@ def test_it_is_found_and_preferred(plugin):
 def test_it_converts(plugin, tmp_path):
     source, output = tmp_path / "m.onnx", tmp_path / "m.tflite"
     source.write_bytes(b"a model")
-    with Workshop(name="m", progress=SilentProgress()) as shop:
+    with Workshop(name="m", progress=SilentProgress(), work=tmp_path, read=(source,)) as shop:
         result, step = shop.call(
             discover()["my_tool"],
             "convert",
@@ -82,7 +82,7 @@ def test_its_error_is_told_with_its_cure(plugin, tmp_path):
     source.write_bytes(b"unknown operator")
     request = {"artifact": str(source), "output": str(tmp_path / "m.tflite")}
     with (
-        Workshop(name="m", progress=SilentProgress()) as shop,
+        Workshop(name="m", progress=SilentProgress(), work=tmp_path) as shop,
         pytest.raises(StepError, match="Op Frobnicate is unknown") as caught,
     ):
         shop.call(discover()["my_tool"], "convert", request, title="Converting")

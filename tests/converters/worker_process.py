@@ -37,7 +37,17 @@ class WorkerProcess:
                 stdout=output,
                 stderr=output,
                 pass_fds=[child],
-                env={**os.environ, "EDGEKIT_EVENTS_FD": str(child)},
+                env={
+                    **os.environ,
+                    "EDGEKIT_EVENTS_FD": str(child),
+                    "EDGEKIT_BOUNDS": json.dumps(
+                        {
+                            "write": [str(log.parents[1])],
+                            "scratch": str(log.parent),
+                            "code": False,
+                        }
+                    ),
+                },
                 text=True,
             )
         os.close(child)

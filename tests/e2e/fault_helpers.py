@@ -257,7 +257,7 @@ def add_converter(root: Path, name: str, body: str, *, priority: int = 1) -> dic
     folder = root / name
     folder.mkdir(parents=True)
     (folder / "converter.toml").write_text(
-        f'name = "{name}"\nsummary = "for a test"\nenvironment = "host"\n'
+        f'name = "{name}"\nsummary = "for a test"\nenvironment = "host"\nprocesses = true\n'
         f'[[converts]]\nfrom = ["onnx"]\nto = "tflite"\npriority = {priority}\n'
     )
     indented = "".join(f"    {line}\n" for line in body.strip().splitlines())

@@ -77,11 +77,11 @@ def test_a_budget_that_plain_int8_fails_is_held(
 ) -> None:
     plain = _only(_quantize(floating, samples, tmp_path / "plain", effort="none"))
     thorough = _only(_quantize(floating, samples, tmp_path / "thorough", effort="thorough"))
-    wanted = max(plain.metrics["sqnr_db"], thorough.metrics["sqnr_db"]) + 1.5
+    wanted = max(plain.metrics["centred_sqnr_db"], thorough.metrics["centred_sqnr_db"]) + 1.5
     result = _quantize(floating, samples, tmp_path / "held", min_sqnr=wanted)
     file = _only(result)
     assert result.passed, [(rung.number, rung.kept, rung.metrics) for rung in result.ladder]
-    assert file.metrics["sqnr_db"] >= wanted
+    assert file.metrics["centred_sqnr_db"] >= wanted
     assert _decibels(file.artifact.path, floating, digits) > wanted - 1  # on other samples too
     assert [rung.effort for rung in result.ladder[:3]] == ["fast", "balanced", "thorough"]
     last = result.ladder[-1]
@@ -111,9 +111,9 @@ def test_a_budget_that_nothing_holds_ends_with_the_best_file(
     file = _only(result)
     assert not result.passed
     assert file.artifact.path.exists()
-    best = max(rung.metrics["int8-float-io"]["sqnr_db"] for rung in result.ladder)
-    assert file.metrics["sqnr_db"] == best
-    assert all("sqnr_db >= 150" in rung.misses[0] for rung in result.ladder)
+    best = max(rung.metrics["int8-float-io"]["centred_sqnr_db"] for rung in result.ladder)
+    assert file.metrics["centred_sqnr_db"] == best
+    assert all("centred_sqnr_db >= 150" in rung.misses[0] for rung in result.ladder)
 
 
 def test_an_easy_budget_is_held_on_the_first_rung(

@@ -56,6 +56,7 @@ def converting(folder: Path, *options: str) -> Iterator[Running]:
     env = add_converter(beside / "converters", "slow", SLOW)
     mark = beside / "mark"
     command = ("convert", "tiny.onnx", *SYNTHETIC, "--route", "slow", "--output", "out", *options)
+    command += ("--allow-write", str(beside))  # for the mark
     with started(folder, *command, env={**env, "FAULT_MARK": mark}) as process:
         wait_for(
             lambda: mark.exists() or process.poll() is not None,

@@ -189,6 +189,9 @@ return {{"artifact": request["output"]}}
     command = ("convert", "tiny.onnx", *SYNTHETIC, "--route", "writer")
     finished = edgekit(tmp_path, *command, env=env)
     assert finished.code == 3, finished.text
+    assert "tiny.onnx" in finished.text
+    finished = edgekit(tmp_path, *command, "--allow-write", tmp_path, env=env)
+    assert finished.code == 3, finished.text
     assert "tiny.onnx changed while it was converted" in finished.text
     assert not (tmp_path / "tiny_tflite").exists()
 

@@ -359,6 +359,7 @@ def test_ctrl_c_keeps_what_was_done_and_resume_does_the_rest(tmp_path, home, ref
     arguments = ["validate", candidate, "--reference", reference, "--data", data]
     arguments += ["--no-latency", "--jobs", "1", "-o", tmp_path / "out", "--json"]
     arguments += ["--metric", tmp_path / "slow.py:seconds", "--explain", "never"]
+    arguments += ["--allow-write", tmp_path]  # for the calls
     command = [sys.executable, "-m", "edgekit", *map(str, arguments)]
     with subprocess.Popen(
         command,

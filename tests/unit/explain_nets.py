@@ -150,6 +150,7 @@ def _worker() -> ModuleType:
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
+        sys.path.append(str(place.parent))
         sys.modules["edgekit_worker"] = module
         spec.loader.exec_module(module)
     from edgekit.runners import litert_worker

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from measuring import reference_of
 
-from edgekit.contract import Contract, OutputContract, Task
+from edgekit.contract import Task
 from edgekit.errors import UsageError
+from edgekit.measure.tasks import make_metric
 from edgekit.pipeline.budget import budget_gates, check_int8_wishes
-from edgekit.pipeline.figures import task_figures
+from edgekit.pipeline.candidates import compare_stacks
 from edgekit.pipeline.request import ConversionRequest
-from edgekit.types import Binding, TensorSpec
+from edgekit.types import TensorSpec
 
 
 def _asked(task: Task | None, **budget: Any) -> set[str]:
@@ -23,7 +24,7 @@ def _asked(task: Task | None, **budget: Any) -> set[str]:
 @pytest.mark.parametrize("task", [None, "classification"])
 def test_a_classifier_is_held_to_its_top_1(task: Task | None) -> None:
     asked = _asked(task, max_drop=0.01, min_agreement=0.98, min_sqnr=20)
-    assert asked == {"drop <= 0.01", "top1_agreement >= 0.98", "sqnr_db >= 20"}
+    assert asked == {"drop <= 0.01", "top1_agreement >= 0.98", "centred_sqnr_db >= 20"}
 
 
 @pytest.mark.parametrize(
@@ -42,7 +43,7 @@ def test_other_tasks_are_held_to_what_they_agree_on(task: Task, metric: str) -> 
 
 
 def test_a_regression_has_nothing_to_count() -> None:
-    assert _asked("regression", min_sqnr=30) == {"sqnr_db >= 30"}
+    assert _asked("regression", min_sqnr=30) == {"centred_sqnr_db >= 30"}
     with pytest.raises(UsageError, match="regression"):
         _asked("regression", max_drop=0.01)
 
@@ -71,18 +72,14 @@ def test_pixels_are_compared_on_the_axes_of_the_framework(tmp_path: Any) -> None
     changed = classes.copy()
     for place in ((0, 1, 2), (1, 0, 0), (1, 3, 4)):
         changed[place] = (changed[place] + 1) % 3
-    np.save(tmp_path / "mine.npy", mine)
     np.save(tmp_path / "other.npy", np.zeros((2, 7), np.float32))
     np.save(tmp_path / "theirs.npy", np.eye(3, dtype=np.float32)[changed])
-    spec = TensorSpec(name="planes", shape=(1, 3, 4, 5), dtype="float32", layout="NCHW")
-    reference = SimpleNamespace(
-        contract=Contract(outputs=(OutputContract(tensor=spec, task="segmentation"),)),
-        outputs=(spec,),
-        files=(tmp_path / "mine.npy",),
-        data=SimpleNamespace(parity=SimpleNamespace(ids=("a", "b"))),
-        labels=(),
-    )
-    binding = Binding(reference="planes", candidate="planes", index=1, permutation=(0, 2, 3, 1))
+    reference = reference_of(tmp_path, mine, task="segmentation", layout="NCHW")
+    specs = [
+        TensorSpec(name="other", shape=(1, 7)),
+        TensorSpec(name="planes", shape=(1, 4, 5, 3)),
+    ]
     files = [tmp_path / "other.npy", tmp_path / "theirs.npy"]
-    found = task_figures(reference, [binding], files)  # type: ignore[arg-type]
+    metric = make_metric(reference.compared, samples=2)
+    found = compare_stacks(reference, specs, files, name="file", metric=metric).values
     assert found["pixel_agreement"] == pytest.approx(37 / 40)

@@ -48,7 +48,7 @@ def note(dataset, words):
 def test_good_data_brings_no_notes(data, tmp_path):
     dataset = run(data, tmp_path)
     assert dataset.notes == dataset.skipped == ()
-    assert (dataset.calibration.count, dataset.parity.count) == (24, 8)
+    assert (dataset.calibration.count, dataset.parity.count) == (16, 16)
 
 
 def test_unreadable_files_are_skipped_by_name(data, tmp_path):

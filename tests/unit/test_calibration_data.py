@@ -21,7 +21,7 @@ FREE = {"CC0-1.0", "LicenseRef-Public-Domain", "CC-BY-2.0"}
 
 def test_every_file_is_listed_and_every_listed_file_is_there():
     assert {entry["file"] for entry in IMAGES} == {path.name for path in FOLDER.glob("*.jpg")}
-    assert len(IMAGES) == 48
+    assert len(IMAGES) == 131
 
 
 @pytest.mark.parametrize("entry", IMAGES, ids=lambda entry: entry["file"])
@@ -45,13 +45,13 @@ def test_the_splits_share_no_source():
         for split in ("calibration", "parity")
     }
     assert len(sources["calibration"]) >= 8
-    assert len(sources["parity"]) >= 4
+    assert len(sources["parity"]) >= 80
     assert not sources["calibration"] & sources["parity"]
-    assert [entry["split"] for entry in IMAGES].count("parity") == 12
+    assert [entry["split"] for entry in IMAGES].count("parity") == 95
 
 
 def test_the_folder_is_small():
-    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 2_000_000
+    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 4_000_000
 
 
 def test_it_loads_as_calibration_data_without_complaints(tmp_path):
@@ -61,8 +61,9 @@ def test_it_loads_as_calibration_data_without_complaints(tmp_path):
         FOLDER,
         Contract(inputs=(InputContract(tensor=spec, preprocess=chain),)),
         folder=tmp_path,
+        parity_samples=95,
         progress=SilentProgress(),
     )
-    assert (dataset.calibration.count, dataset.parity.count) == (36, 12)
+    assert (dataset.calibration.count, dataset.parity.count) == (36, 95)
     assert not dataset.skipped
     assert all("gray" in note for note in dataset.notes)

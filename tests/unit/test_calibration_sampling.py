@@ -44,7 +44,7 @@ def test_the_roles_share_nothing_unless_the_set_is_too_small(count, calibration,
         assert len(chosen.calibration) == min(count, calibration)
     else:
         assert not set(names(chosen.calibration)) & set(names(chosen.parity))
-        assert len(chosen.parity) == min(parity, count // 4)
+        assert len(chosen.parity) == min(parity, max(count // 4, min(16, count // 2)))
         assert len(chosen.calibration) == min(calibration, count - len(chosen.parity))
 
 

@@ -135,7 +135,7 @@ def test_the_default_gates_are_as_the_readme_says(scheme: Scheme) -> None:
         for line in table.splitlines()
         if line.startswith(f"| {name} |")
     )
-    assert f"at least {limits['sqnr_db']:g} dB" in row
+    assert f"at least {limits['centred_sqnr_db']:g} dB" in row
     if "top1_agreement" in limits:
         assert f"at least {limits['top1_agreement']:.0%}".replace("%", " %") in row
     assert limits["nonfinite"] == 0

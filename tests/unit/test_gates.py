@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -11,16 +12,24 @@ from hypothesis import strategies as st
 
 from edgekit.contract import Task
 from edgekit.errors import UsageError
-from edgekit.types import SCHEMES, Gate, Interval, LatencyReport, OutputParity, ParityReport
+from edgekit.types import (
+    SCHEMES,
+    Gate,
+    Interval,
+    LatencyReport,
+    OutputParity,
+    ParityReport,
+    Verdict,
+)
 from edgekit.validation.gates import (
     FILE_METRICS,
     METRICS,
+    _holds,
     defaults,
     for_file,
     judge,
     metrics,
     parse,
-    task_defaults,
 )
 
 
@@ -103,9 +112,21 @@ def written(scheme, task, *texts: str) -> set[str]:
     return set(map(str, for_file(scheme, task, stated(*texts))))
 
 
+FLOAT = {"centred_sqnr_db >= 60", "nonfinite <= 0"}
+QUANTIZED = {
+    "centred_sqnr_db >= 10",
+    "lost_share <= 0.05",
+    "systematic_error <= 0.05",
+    "nonfinite <= 0",
+}
+
+
 def test_defaults():
-    assert written("fp32", "classification") == {"sqnr_db >= 60", "nonfinite <= 0"}
-    assert written("int8", None) == {"sqnr_db >= 10", "nonfinite <= 0", "integer_share >= 1"}
+    assert written("fp32", None) == FLOAT
+    assert written("int8", None) == {*QUANTIZED, "integer_share >= 1"}
+    assert written(None, None) == QUANTIZED
+    assert {"top1_drop <= 0.001", "classes_lost <= 0"} <= written("fp32", "classification")
+    assert "top1_drop <= 0.01" in written("int8", "classification")
     assert "top1_agreement >= 0.8" in written("int8", "classification")
     assert "top1_agreement >= 0.95" in written("fp16", "classification")
     for scheme in SCHEMES:
@@ -113,38 +134,33 @@ def test_defaults():
 
 
 def test_a_statement_replaces_the_default_of_its_metric_only():
-    assert written("fp32", None, "sqnr_db >= 40") == {"sqnr_db >= 40", "nonfinite <= 0"}
-    assert written("fp32", None, "size_mb <= 4") == {
-        "size_mb <= 4",
-        "sqnr_db >= 60",
+    assert written("fp32", None, "centred_sqnr_db >= 40") == {
+        "centred_sqnr_db >= 40",
         "nonfinite <= 0",
     }
+    assert written("fp32", None, "size_mb <= 4") == {"size_mb <= 4", *FLOAT}
+    assert written("fp32", None, "sqnr_db >= 40") == {"sqnr_db >= 40", *FLOAT}
 
 
 def test_a_scheme_s_gate_is_for_that_scheme():
-    texts = ("int8:sqnr_db >= 20",)
-    assert "sqnr_db >= 20" in written("int8", None, *texts)
-    assert "sqnr_db >= 10" in written("int8-float-io", None, *texts)
-    assert "sqnr_db >= 60" in written("fp32", None, *texts)
+    texts = ("int8:centred_sqnr_db >= 20",)
+    assert "centred_sqnr_db >= 20" in written("int8", None, *texts)
+    assert "centred_sqnr_db >= 10" in written("int8-float-io", None, *texts)
+    assert "centred_sqnr_db >= 60" in written("fp32", None, *texts)
 
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_the_gate_of_a_scheme_wins_over_the_one_for_all(order):
-    texts = ("sqnr_db >= 50", "int8:sqnr_db >= 20")[::order]
-    assert written("int8-float-io", None, "int8-float-io:sqnr_db >= 20", "sqnr_db >= 50") == {
-        "sqnr_db >= 20",
-        "nonfinite <= 0",
-    }
-    assert "sqnr_db >= 20" in written("int8", None, *texts)
-    assert "sqnr_db >= 50" not in written("int8", None, *texts)
-    assert written("fp16", None, *texts) == {"sqnr_db >= 50", "nonfinite <= 0"}
+    texts = ("max_abs <= 50", "int8:max_abs <= 20")[::order]
+    assert "max_abs <= 20" in written("int8", None, *texts)
+    assert "max_abs <= 50" not in written("int8", None, *texts)
+    assert "max_abs <= 50" in written("fp16", None, *texts)
 
 
 def test_a_later_statement_wins_as_flags_do_over_the_configuration():
-    assert written("fp32", None, "sqnr_db >= 50", "sqnr_db > 30") == {
-        "sqnr_db > 30",
-        "nonfinite <= 0",
-    }
+    found = written("fp32", None, "max_abs <= 50", "max_abs < 30")
+    assert "max_abs < 30" in found
+    assert "max_abs <= 50" not in found
 
 
 def test_both_sides_of_a_metric_can_be_bounded():
@@ -171,7 +187,7 @@ def test_schemes_that_do_not_promise_integers_may_have_floats():
 def test_a_failed_gate_says_why_the_figure_is_what_it_is():
     gates = [gate("integer_share >= 1"), gate("size_mb <= 5")]
     reasons = {"integer_share": "SIN wave computes in float", "size_mb": "large"}
-    share, size = judge(gates, {"integer_share": 0.9, "size_mb": 4}, reasons=reasons).gates
+    share, size = judge(gates, {"integer_share": 0.9, "size_mb": 4}, reasons=reasons)
     assert (share.state, share.why) == ("fail", "SIN wave computes in float")
     assert (size.state, size.why) == ("pass", "")
 
@@ -191,23 +207,30 @@ def test_a_failed_gate_says_why_the_figure_is_what_it_is():
 )
 def test_judge(text, value, state):
     wanted = gate(text)
-    verdict = judge([wanted], {wanted.metric: value})
-    assert verdict.gates[0].state == state
-    assert verdict.passed == (state == "pass")
+    (result,) = judge([wanted], {wanted.metric: value})
+    assert result.state == state
+    assert Verdict(gates=(result,)).passed == (state == "pass")
 
 
-def test_what_was_not_measured_is_said():
-    verdict = judge([gate("top1_accuracy >= 0.5"), gate("size_mb <= 5")], {"size_mb": 1.0})
-    assert [result.state for result in verdict.gates] == ["not measured", "pass"]
-    assert verdict.gates[0].measured is None
-    assert verdict.gates[0].why
+def test_a_stated_gate_that_cannot_be_measured_fails():
+    """What a user asks for and nobody can tell is no success."""
+    asked = [gate("top1_accuracy >= 0.5"), gate("size_mb <= 5")]
+    missing, size = judge(asked, {"size_mb": 1.0}, reasons={"top1_accuracy": "no labels"})
+    assert (missing.state, size.state) == ("fail", "pass")
+    assert (missing.measured, missing.why) == (None, "no labels")
+
+
+def test_a_default_gate_that_cannot_be_measured_is_said():
+    (missing,) = judge([Gate(metric="map_drop", comparison="<=", limit=0.01, default=True)], {})
+    assert missing.state == "not measured"
+    assert missing.why
 
 
 @given(st.floats(allow_nan=False), st.floats(allow_nan=False, allow_infinity=False))
 def test_opposite_gates_disagree(value, limit):
     def passes(comparison) -> bool:
         wanted = Gate(metric="max_abs", comparison=comparison, limit=limit)
-        return judge([wanted], {"max_abs": value}).passed
+        return judge([wanted], {"max_abs": value})[0].state == "pass"
 
     assert passes(">=") != passes("<")
     assert passes("<=") != passes(">")
@@ -225,6 +248,7 @@ def output(**changes) -> OutputParity:
         "cosine": 0.99,
         "max_abs": 0.5,
         "mean_abs": 0.1,
+        "centred_db": 35.0,
     }
     return OutputParity(**{**values, **changes})
 
@@ -236,12 +260,17 @@ def report(*outputs: OutputParity, **changes) -> ParityReport:
 
 
 def test_the_worst_output_counts():
-    good = output(sqnr_db=80.0, worst_sqnr_db=70.0, cosine=1.0, max_abs=0.1, mean_abs=0.01)
+    good = output(
+        centred_db=75.0, sqnr_db=80.0, worst_sqnr_db=70.0, cosine=1.0, max_abs=0.1, mean_abs=0.01
+    )
     for order in ((output(), good), (good, output())):
         found = metrics(report(*order), None, size_bytes=2_500_000, integer_share=0.5)
         assert found == {
             "size_mb": 2.5,
             "integer_share": 0.5,
+            "centred_sqnr_db": 35.0,
+            "r2": pytest.approx(1 - 10**-3.5),
+            "systematic_error": 0.0,
             "sqnr_db": 40.0,
             "worst_sqnr_db": 30.0,
             "cosine": 0.99,
@@ -264,7 +293,11 @@ def test_all_metrics_have_a_description_and_what_is_unknown_is_left_out():
         samples_ms=tuple(float(n) for n in range(101)), threads=1, load_ms=0, first_ms=0
     )
     full = metrics(
-        report(output(top1_agreement=0.9), accuracy=0.7, reference_accuracy=0.8),
+        report(
+            output(top1_agreement=0.9, lost_share=0.1, classes_lost=1),
+            accuracy=0.7,
+            reference_accuracy=0.8,
+        ),
         latency,
         size_bytes=1,
         integer_share=1.0,
@@ -302,19 +335,42 @@ def test_percentiles_are_numpys(samples, q):
 )
 def test_a_gate_on_a_bound(text, state):
     interval = Interval(low=-0.001, high=0.015)
-    verdict = judge([gate(text)], {"top1_drop": 0.004}, {"top1_drop": interval})
-    assert verdict.gates[0].state == state
-    assert verdict.gates[0].measured == 0.004
-    assert verdict.gates[0].interval == interval
+    (result,) = judge([gate(text)], {"top1_drop": 0.004}, {"top1_drop": interval})
+    assert result.state == state
+    assert result.measured == 0.004
+    assert result.interval == interval
 
 
-def test_a_bound_without_an_interval_is_not_measured():
-    verdict = judge([gate("top1_drop <= 1% (upper)")], {"top1_drop": 0.0})
-    assert verdict.gates[0].state == "not measured"
-    assert "interval" in verdict.gates[0].why
-    assert verdict.passed
-    assert not verdict.passed_strictly
-    assert judge([gate("ece <= 1 (upper)")], {"ece": math.nan}).gates[0].state == "fail"
+def test_a_bound_without_an_interval_fails():
+    (result,) = judge([gate("top1_drop <= 1% (upper)")], {"top1_drop": 0.0})
+    assert result.state == "fail"
+    assert "interval" in result.why
+    assert judge([gate("ece <= 1 (upper)")], {"ece": math.nan})[0].state == "fail"
+
+
+@pytest.mark.parametrize(
+    ("text", "default", "value", "interval", "state"),
+    [
+        ("top1_agreement >= 80%", True, 1.0, (0.757, 1.0), "pass"),  # 12 of 12
+        ("top1_agreement >= 80%", True, 0.83, (0.55, 0.95), "not proven"),  # 10 of 12
+        ("top1_agreement >= 80%", True, 0.7, (0.4, 0.9), "fail"),
+        ("top1_accuracy >= 90%", False, 0.92, (0.7, 0.99), "not proven"),
+        ("top1_accuracy >= 90%", False, 0.92, (0.9, 0.94), "pass"),
+        ("top1_drop <= 1%", True, 0.0, (-0.05, 0.05), "pass"),
+        ("top1_drop <= 1%", True, 0.0, (-0.08, 0.08), "not proven"),
+        ("top1_drop <= 1%", True, 0.03, (-0.03, 0.09), "not proven"),
+        ("top1_drop <= 1%", True, 0.05, (0.02, 0.08), "fail"),
+        ("top1_drop <= 1%", False, 0.03, (-0.03, 0.09), "fail"),
+        ("ece <= 10%", False, 0.05, (0.0, 0.5), "pass"),
+    ],
+)
+def test_a_share_is_proven_by_its_interval(text, default, value, interval, state):
+    wanted = replace(gate(text), default=default)
+    ends = {wanted.metric: Interval(low=interval[0], high=interval[1])}
+    (result,) = judge([wanted], {wanted.metric: value}, ends)
+    assert result.state == state
+    (few,) = judge([wanted], {wanted.metric: value}, ends, accept_few=True)
+    assert few.state == ("pass" if _holds(wanted, value) else "fail")
 
 
 def test_the_figure_and_its_bound_can_both_be_asked_for():
@@ -329,9 +385,13 @@ def test_a_users_own_metric_can_be_a_gate():
 
 
 def test_every_task_has_defaults_of_known_metrics():
+    plain = {one.metric for one in defaults("int8", None)}
     for task in get_args(Task):
-        wanted = task_defaults("int8", task)
-        assert {one.metric for one in wanted} <= set(METRICS)
-        assert bool(wanted) == (task != "regression")
-    loose, tight = (task_defaults(scheme, "classification")[0] for scheme in ("int8", "fp32"))
+        mine = {one.metric for one in defaults("int8", task)} - plain
+        assert mine
+        assert mine <= set(METRICS)
+    loose, tight = (
+        next(one for one in defaults(scheme, "classification") if one.metric == "top1_drop")
+        for scheme in ("int8", "fp32")
+    )
     assert loose.limit > tight.limit

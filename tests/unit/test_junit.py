@@ -71,12 +71,12 @@ def test_counts_are_what_is_there():
 
 def test_what_was_not_measured_fails_when_strict():
     verdict = Verdict(gates=VERDICT.gates[2:3])
-    assert verdict.passed
+    assert verdict.holds
     assert not verdict.passed_strictly
     root = ET.fromstring(to_junit({"a": verdict}, strict=True))
     assert counts(root[0]) == [1, 1, 0, 0]
     assert "❌ a" in to_markdown({"a": verdict}, strict=True)
-    assert "✅ a" in to_markdown({"a": verdict})
+    assert "❔ a" in to_markdown({"a": verdict})
 
 
 @given(st.text(min_size=1), st.text())

@@ -125,5 +125,5 @@ def test_the_description_is_for_people(model):
     assert described["calibration"] == "photos"
     assert described["files"]["fp32"] == "net_tflite/net_fp32.tflite"
     assert list(described["gates"]) == ["fp32", "fp16", "int8"]
-    assert described["gates"]["fp32"] == ["size_mb <= 5", "sqnr_db >= 60", "nonfinite <= 0"]
+    assert described["gates"]["fp32"] == ["size_mb <= 5", "centred_sqnr_db >= 60", "nonfinite <= 0"]
     assert decide(model, synthetic=True).describe()["calibration"] == "synthetic"

@@ -9,10 +9,11 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 from quantize_nets import Net, feed, operator_named, photos, quiet
 
+from edgekit.closeness import EQUAL_DB
 from edgekit.errors import ConversionError
 from edgekit.quantize import ranges
 from edgekit.quantize.emit import Exceptions, emit
-from edgekit.quantize.judge import EQUAL_DB, Judge, Judgement
+from edgekit.quantize.judge import Judge, Judgement
 from edgekit.quantize.observe import Ranges, observe
 from edgekit.quantize.sensitivity import LayerSensitivity, find_layers, measure, most_damaging
 
@@ -50,8 +51,8 @@ class Case:
         output = self.work / "oracle.tflite"
         emit(self.path, output, "int8-float-io", self.ranges, Exceptions(only=members))
         wanted = self.run(self.path)
-        error = wanted - self.run(output)
-        return float(10 * np.log10((wanted**2).sum() / (error**2).sum()))
+        error, varying = wanted - self.run(output), wanted - wanted.mean(axis=0)
+        return float(10 * np.log10((varying**2).sum() / (error**2).sum()))
 
 
 def chain(folder: Path, plant: str = "", how: str = "weights") -> Path:

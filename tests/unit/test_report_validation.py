@@ -243,7 +243,7 @@ def test_nothing_known_is_still_a_page(result: ValidationResult) -> None:
     assert "No candidate was validated" in Reader(to_html(replace(result, candidates=()))).text
     empty = replace(made.failed("new"), error="")
     read = Reader(to_html(replace(result, candidates=(empty,))))
-    assert "new is not judged: no gate was asked for" in read.text
+    assert "new is not proven: no gate was asked for" in read.text
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -389,6 +389,6 @@ def test_a_candidate_equal_to_the_reference_is_exact_and_squeezes_no_plot() -> N
         one, name="equal", parity=replace(one.parity, outputs=(output,)), metrics={}, worst=()
     )
     read = Reader(to_html(replace(base, candidates=(equal,), notes=("once", "once"))))
-    assert "SQNR, all samples exact" in read.text
+    assert "raw SQNR exact" in read.text
     assert "SQNR per sample" not in read.text
     assert read.text.count("once") == 1

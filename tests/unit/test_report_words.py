@@ -30,19 +30,22 @@ def judged(*gates: GateResult) -> CandidateResult:
     [
         ((CLEAN, DROP), "may ship: top-1 drops 0.4 % ± 0.3 %, within the 1 % asked for"),
         (
-            (DROP, GAP, GAP),
-            "may ship: top-1 drops 0.4 % ± 0.3 %, within the 1 % asked for; 2 gates not measured",
+            (DROP, GAP),
+            (
+                "may ship: top-1 drops 0.4 % ± 0.3 %, within the 1 % asked for; "
+                "not measured: drop of mAP"
+            ),
         ),
         (
             (NOISY, LARGE),
             (
                 "must not ship: top-1 drops 3.1 % ± 0.8 %, more than the 1 % asked for; "
-                "SQNR is 14.2 dB, below the 20 dB asked for"
+                "raw SQNR is 14.2 dB, below the 20 dB asked for"
             ),
         ),
         ((DROP, SLOW), "must not ship: latency p90 is 14.3 ms, more than the 12 ms asked for"),
-        ((), "is not judged: no gate was asked for"),
-        ((GAP,), "is not judged: none of its gates could be measured"),
+        ((), "is not proven: no gate was asked for"),
+        ((GAP,), "is not proven: none of its gates could be measured"),
         (
             (gate("top1_drop", "<=", 0.01, "pass", -0.002, interval=interval(-0.002, 0.003)),),
             "may ship: top-1 gains 0.2 % ± 0.3 %, within the 1 % asked for",
@@ -79,14 +82,23 @@ def test_a_gate_on_the_end_of_an_interval_says_which_end_was_tested() -> None:
 
 def test_what_was_not_measured_stops_a_file_only_where_asked() -> None:
     one = judged(DROP, GAP)
-    assert (words.state(one, strict=False), words.state(one, strict=True)) == ("pass", "fail")
+    assert (one.state(), one.state(strict=True)) == ("pass", "fail")
     assert words.sentence(one, strict=True) == (
         "must not ship: drop of mAP was not measured (no labels)"
     )
 
 
+def test_what_is_missing_is_named() -> None:
+    few = gate("top1_agreement", ">=", 0.8, "not proven", 0.83, interval=interval(0.83, 0.2))
+    one = replace(judged(CLEAN, few), verdict=Verdict(gates=(CLEAN, few), missing=("Too few.",)))
+    assert words.sentence(one) == (
+        "is not proven: Too few; top-1 agreement is 83.0 % ± 20.0 %, "
+        "which is too uncertain for at least 80 %"
+    )
+
+
 def test_a_candidate_with_an_error_must_not_ship() -> None:
-    assert words.state(failed(), strict=False) == "fail"
+    assert failed().state() == "fail"
     assert words.sentence(failed()).startswith("must not ship: The runtime crashed")
 
 
@@ -104,7 +116,7 @@ def test_no_more_than_three_reasons_are_named() -> None:
 
 def test_state_agrees_with_the_result() -> None:
     result = classifier(samples=8)
-    states = [words.state(one, strict=False) for one in result.candidates]
+    states = list(result.states)
     assert states == ["pass", "pass", "fail", "fail"]
     assert not result.passed
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from edgekit.contract import Preprocess
 from edgekit.errors import UsageError
-from edgekit.pipeline.validation.job import (
+from edgekit.measure.job import (
     CandidateJob,
     Feed,
     Job,

@@ -5,62 +5,138 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgekit.pipeline.validation.engine import _drift
-from edgekit.pipeline.validation.job import Span
-from edgekit.pipeline.validation.judge import _drift as total_drift
-from edgekit.pipeline.validation.judge import gates_of, load_rows, verdict, worst_places
-from edgekit.pipeline.validation.store import RunStore, write_table
+from edgekit.measure.job import Span
+from edgekit.measure.judge import Judged, verdict, worst_places
+from edgekit.measure.judge import _drift as total_drift
+from edgekit.measure.rows import drift
+from edgekit.pipeline.validation.store import RunStore, load_rows, write_table
 from edgekit.pipeline.validation.stream import duration
+from edgekit.types import OutputParity, ParityReport
 from edgekit.validation import gates
+from edgekit.validation.evidence import Evidence, distinct, marks
 
 
-def named(found):
-    return {gate.metric: gate.limit for gate in found}
+def judged(output=None, **evidence) -> Judged:
+    """A candidate with one output that equals the reference's, on enough samples."""
+    known = {"samples": 40, "distinct": 40} | evidence
+    return Judged(
+        parity=ParityReport(
+            reference="r",
+            candidate="c",
+            data="d",
+            samples=known["samples"],
+            outputs=(output or OutputParity(**EQUAL),),
+        ),
+        evidence=Evidence(**known),
+    )
 
 
-def test_stated_gates_replace_defaults_and_the_rest_stays():
-    stated = [
-        (None, gates.parse("top1_drop <= 3%")[1]),
-        ("int8", gates.parse("sqnr_db >= 20")[1]),
-        ("fp16", gates.parse("size_mb <= 9")[1]),
-    ]
-    found = named(gates_of("int8", "classification", stated))
-    assert found == {
-        "top1_drop": 0.03,
-        "sqnr_db": 20,
-        "top1_agreement": 0.8,
-        "nonfinite": 0,
-    }
-    assert named(gates_of("fp32", "classification", []))["sqnr_db"] == 60
-    assert named(gates_of("fp32", "classification", []))["top1_drop"] == 0.001
+EQUAL = {
+    "name": "y",
+    "worst_sample": "s",
+    "worst_sqnr_db": 90.0,
+    "sqnr_db": 99.0,
+    "cosine": 1.0,
+    "max_abs": 0.0,
+    "mean_abs": 0.0,
+}
 
 
-def test_a_file_of_no_known_scheme_is_held_to_what_all_are():
-    found = named(gates_of(None, None, []))
-    assert found == {"sqnr_db": 10, "nonfinite": 0}
-    stated = [("int8", gates.parse("size_mb <= 1")[1])]
-    assert "size_mb" not in named(gates_of(None, None, stated))
+def decided(scheme, task, stated=(), values=None, given=None, **options):
+    wanted = gates.for_file(scheme, task, stated, allow_float=True)
+    return verdict(scheme, task, wanted, values or {}, given or judged(), **options)
 
 
 def test_why_something_was_not_measured():
-    found = verdict(
-        "int8", "classification", [], {"sqnr_db": 30.0}, {}, no_labels="there are no labels"
+    found = decided(
+        "int8",
+        "classification",
+        values={"centred_sqnr_db": 30.0},
+        no_labels="there are no labels",
     )
     by_metric = {result.gate.metric: result for result in found.gates}
-    assert by_metric["sqnr_db"].state == "pass"
+    assert by_metric["centred_sqnr_db"].state == "pass"
     assert by_metric["top1_drop"].why == "there are no labels"
+    assert found.passed
     assert not found.passed_strictly
 
 
 def test_latencies_need_no_labels_and_figures_of_another_task_are_told():
     stated = [gates.parse(text) for text in ("latency_p90_ms <= 12", "map_drop <= 1%")]
     for labels in ("there are no labels", ""):
-        found = verdict(
-            "int8", "classification", stated, {}, {}, no_labels=labels, untimed="--no-latency"
-        )
+        found = decided("int8", "classification", stated, no_labels=labels, untimed="--no-latency")
         whys = {result.gate.metric: result.why for result in found.gates}
         assert whys["latency_p90_ms"] == "--no-latency"
         assert whys["map_drop"] == (labels or "it is no figure of classification")
+        assert found.state == "fail", "a stated gate that nobody can measure"
+
+
+GOOD = {"centred_sqnr_db": 30.0, "nonfinite": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("evidence", "words"),
+    [
+        ({"samples": 1, "distinct": 1}, "Only 1 samples"),
+        ({"samples": 12, "distinct": 1}, "only 1 of them"),
+        ({"samples": 15, "distinct": 15}, "16 different"),
+    ],
+)
+def test_too_few_samples_prove_nothing(evidence, words):
+    found = decided("int8", None, values=GOOD, given=judged(**evidence))
+    assert found.state == "not proven"
+    assert words in " ".join(found.missing)
+    assert decided("int8", None, values=GOOD, given=judged(**evidence), accept_few=True).passed
+    worse = {**GOOD, "centred_sqnr_db": 3.0}
+    assert decided("int8", None, values=worse, given=judged(**evidence)).state == "fail"
+
+
+def test_enough_samples_do():
+    assert decided("int8", None, values=GOOD, given=judged(samples=16, distinct=16)).passed
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"varies": False}, "the same for all samples"),
+        ({"reference_nan": 2}, "NaN"),
+        ({"decisions": 1}, "same class"),
+    ],
+)
+def test_a_reference_that_says_nothing_proves_nothing(changes, words):
+    given = judged(OutputParity(**{**EQUAL, **changes}))
+    for few in (False, True):
+        values = {**GOOD, "centred_sqnr_db": 90.0}
+        found = decided("fp32", "classification", values=values, given=given, accept_few=few)
+        assert found.state == "not proven"
+        assert words in " ".join(found.missing)
+
+
+def marked(samples):
+    found = [marks([sample]) for sample in samples]
+    return {name: np.array([one[name] for one in found]) for name in found[0]}
+
+
+def test_copies_and_pictures_of_one_colour_are_not_counted():
+    rng = np.random.default_rng(0)
+    pictures = list(rng.random((20, 1, 3, 24, 24)).astype(np.float32))
+    assert distinct(marked(pictures)) == 20
+    again = [picture + 0.01 * rng.random(picture.shape) for picture in pictures[:5]]
+    assert distinct(marked(pictures + again)) == 20
+    assert distinct(marked([pictures[0]] * 12)) == 1
+    grey = [np.full((1, 3, 24, 24), level, np.float32) for level in np.linspace(0, 1, 9)]
+    assert distinct(marked(grey)) == 0
+    assert distinct(marked([*pictures[:3], *grey])) == 3
+    red = np.zeros((1, 24, 24, 3), np.float32)
+    red[..., 0] = 1
+    assert distinct(marked([red])) == 0
+
+
+def test_small_inputs_count_as_they_are():
+    scalars = [np.array([[number]], np.float32) for number in range(30)]
+    assert distinct(marked(scalars)) == 30
+    assert distinct(marked(scalars * 2)) == 30
+    assert distinct(marked([np.eye(8, dtype=np.float32) * n for n in range(1, 20)])) == 19
 
 
 def test_worst_samples_are_those_of_any_output():
@@ -78,13 +154,13 @@ def test_worst_samples_are_those_of_any_output():
 
 
 def test_drift_counts_what_lies_outside():
-    columns = _drift([np.array([-3.0, 0, 1, 5]), np.array([0.0, 0.5, 0.5, 1])], -1.0, 2.0)
+    columns = drift([np.array([-3.0, 0, 1, 5]), np.array([0.0, 0.5, 0.5, 1])], -1.0, 2.0)
     assert columns["outside"].tolist() == [2, 0]
     span = Span(role="input", index=0, name="image", low=-1.0, high=2.0)
-    drift = total_drift(span, columns)
-    assert drift.seen == (-3, 5)
-    assert drift.clipped == pytest.approx(0.25)
-    assert drift.calibrated == (-1, 2)
+    found = total_drift(span, columns)
+    assert found.seen == (-3, 5)
+    assert found.clipped == pytest.approx(0.25)
+    assert found.calibrated == (-1, 2)
 
 
 def test_rows_are_joined_in_the_order_of_chunks(tmp_path):

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from edgekit.errors import ConversionError, DeviceLost
+from edgekit.measure.job import CandidateJob, Feed
 from edgekit.pipeline.validation.device_answers import Answer, answer_path, read_answer
-from edgekit.pipeline.validation.job import CandidateJob, Feed
 from edgekit.pipeline.validation.on_device import Chunks, Stopped, lost
 
 

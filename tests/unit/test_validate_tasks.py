@@ -11,7 +11,7 @@ import validate_nets as nets
 from edgekit.contract import Contract, Decoder, InputContract, OutputContract
 from edgekit.datasets.samples import to_boxes
 from edgekit.errors import UsageError
-from edgekit.pipeline.validation.tasks import class_count, make_metric, say, say_label
+from edgekit.measure.tasks import class_count, make_metric, say, say_label
 from edgekit.types import TensorSpec
 from edgekit.validation.metrics import (
     Classification,
@@ -46,7 +46,9 @@ def of(task, shape=(1, 5), *, labels=LABELS, layout=None, decoder=None) -> Contr
             Segmentation(classes=21, layout="NCHW"),
         ),
         (of("segmentation", (1, 16, 16)), Segmentation(classes=5, layout="map")),
-        (of(None), None),
+        (of(None), Classification()),
+        (of(None, (1, 1)), None),
+        (of(None, (1, 4, 4)), None),
     ],
 )
 def test_each_task_has_its_metric(contract, metric):

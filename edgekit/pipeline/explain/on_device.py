@@ -41,7 +41,13 @@ def explain_on_device(request: ExplainRequest, target: Target, progress: Progres
     path, samples = request.candidate, affordable(request.candidate, request.samples)
     with (
         TemporaryDirectory(prefix="edgekit-explain-") as folder,
-        Workshop(name=path.stem, progress=progress, limits=request.limits) as workshop,
+        Workshop(
+            name=path.stem,
+            progress=progress,
+            limits=request.limits,
+            work=Path(folder),
+            read=(path,),
+        ) as workshop,
     ):
         work = Path(folder)
         given = given_to(path, request, samples, workshop, work / "data")

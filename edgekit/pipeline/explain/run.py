@@ -55,7 +55,14 @@ def _explain(request: ExplainRequest, progress: Progress) -> Explanation:
     samples = affordable(request.candidate, request.samples)
     with (
         TemporaryDirectory(prefix="edgekit-explain-") as folder,
-        Workshop(name=source.name, progress=progress, limits=request.limits) as workshop,
+        Workshop(
+            name=source.name,
+            progress=progress,
+            limits=request.limits,
+            work=Path(folder),
+            source=source,
+            read=(request.candidate,),
+        ) as workshop,
     ):
         work = Path(folder)
         given = given_to(request.candidate, request, samples, workshop, work / "candidate-data")

@@ -135,9 +135,9 @@ def framework_chain(
     folds, given = conversion.fold_preprocess, request.floating
     if given is not None and not folds and not takes_raw_pixels(given):
         floating = given
-        _, bindings = candidates.measure(
+        bindings = candidates.measure(
             floating, reference, workshop, name="the float file", work=inner / "outputs"
-        )
+        ).bindings
     else:
         made, tried = _made_as(request.candidate, planned, reference, workshop, inner)
         onnx = next(iter(made.path.parent.glob("*.onnx")), onnx)

@@ -3,15 +3,11 @@
 ``request``    what was asked for
 ``contracts``  one contract for all: what goes in, what the outputs mean
 ``data``       the samples with their labels, in a fixed order
-``tasks``      the metric of a task, and what a model says in words
-``binding``    which tensor of a candidate is which of the reference's
-``job``        what a measuring process is told
 ``engine``     measures chunks of samples: decode once, run every candidate, keep rows
 ``worker``     the engine as a process
 ``store``      rows and reference outputs on the disk
 ``stream``     feeds chunks to processes, survives crashes and Ctrl-C
 ``timing``     latency, memory, operators
-``judge``      from rows to figures, gates, worst samples
 ``run``        all of it in order
 """
 

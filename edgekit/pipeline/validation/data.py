@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.calibration.sources import IMAGES, open_source
 from edgekit.calibration.tensors import LABELS
-from edgekit.contract import Contract, InputContract, Task, image_axes
+from edgekit.contract import Contract, InputContract, Task
 from edgekit.datasets import LabelledSample, Layout, Mask, find_layout, open_labelled
 from edgekit.datasets.classes import IMAGENET_CLASSES, IMAGENETTE
 from edgekit.errors import DataError
+from edgekit.measure.tasks import input_size
 from edgekit.preprocess import preprocess_image
 from edgekit.types import TensorSpec
 from edgekit.validation.metrics.boxes import Boxes
@@ -143,14 +144,6 @@ def label_for_input(sample: LabelledSample, picture: Array | None, contract: Con
         height, width = picture.shape[:2]
         return boxes_to_input(label, (height, width), entry.preprocess, size)
     return _mask_to_input(label.read(), entry, size)
-
-
-def input_size(tensor: TensorSpec) -> tuple[int, int] | None:
-    """Height and width of a picture input."""
-    axes = image_axes(tensor)
-    if axes is None:
-        return None
-    return tensor.shape[axes[0]] or 0, tensor.shape[axes[1]] or 0
 
 
 def _mask_to_input(mask: Array, entry: InputContract, size: tuple[int, int]) -> Array:

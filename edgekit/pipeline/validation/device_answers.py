@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgekit.measure.job import CandidateJob
 from edgekit.pipeline.validation.engine import Candidate, Chunk, Engine
-from edgekit.pipeline.validation.job import CandidateJob
 from edgekit.pipeline.validation.store import read_table, write_table
 
 if TYPE_CHECKING:

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, cast
 from edgekit.calibration.tensors import to_tensors
 from edgekit.datasets.digests import sample_digest
 from edgekit.errors import DataError
-from edgekit.pipeline.validation import tasks
+from edgekit.measure import tasks
+from edgekit.measure.job import CandidateJob, Job, turn_back
+from edgekit.measure.rows import candidate_rows, reference_rows, sample_rows
 from edgekit.pipeline.validation.data import Samples, label_for_input, open_samples
-from edgekit.pipeline.validation.job import CandidateJob, Job, turn_back
 from edgekit.pipeline.validation.store import read_table, write_table
 from edgekit.validation.metrics import Batch
-from edgekit.validation.parity import sums
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 MARKER = struct.Struct("<ii")
 """Which candidate is running on which sample; (-1, -1) where none is."""
-_BLOCK = 1_000_000
-"""So many values of an output are compared at once: more would only take memory."""
 
 
 @dataclass(kw_only=True)
@@ -155,6 +153,8 @@ class Engine:
             "labelled": np.array([label is not None for label in chunk.labels], bool),
         }
         if chunk.places:
+            columns |= sample_rows(chunk.inputs)
+            columns |= reference_rows(self._contract, self._job.parts, reference)
             for number in self._runs:
                 found = self._rows(chunk, number, reference)
                 columns |= {f"{number}/{name}": column for name, column in found.items()}
@@ -198,32 +198,21 @@ class Engine:
         self._mark(-1, -1)
 
     def _rows(self, chunk: Chunk, number: int, reference: list[Array]) -> dict[str, Array]:
-        candidate = self._aligned(chunk, number, reference)
-        found: dict[str, Array] = {}
-        for place, (mine, theirs) in enumerate(zip(reference, candidate, strict=True)):
-            found |= _prefixed(f"parity/{place}", _blocks(mine, theirs))
-            for span, (axis, start, size) in enumerate(self._job.parts.get(str(place), [])):
-                some = slice(start, start + size)
-                last = _from_last(axis, self._contract.outputs[place].tensor.shape)
-                cut = tuple([slice(None)] * (mine.ndim + last) + [some])
-                found |= _prefixed(f"part/{place}/{span}", _blocks(mine[cut], theirs[cut]))
-        for place, span_ in enumerate(self._job.candidates[number].spans):
-            values = (
-                [inputs[span_.index] for inputs in chunk.inputs]
-                if span_.role == "input"
-                else list(reference[span_.index])
-            )
-            found |= _prefixed(f"drift/{place}", _drift(values, span_.low, span_.high))
-        if self._metric is not None:
-            batch = Batch(
-                index=chunk.places,
-                reference=reference,
-                candidate=candidate,
-                labels=chunk.labels,
-                names=chunk.ids,
-            )
-            found |= _prefixed("metric", cast(Any, self._metric.measure(batch)))
-        return found
+        batch = Batch(
+            index=chunk.places,
+            reference=reference,
+            candidate=self._aligned(chunk, number, reference),
+            labels=chunk.labels,
+            names=chunk.ids,
+        )
+        return candidate_rows(
+            self._contract,
+            self._job.parts,
+            batch,
+            inputs=chunk.inputs,
+            spans=self._job.candidates[number].spans,
+            metric=self._metric,
+        )
 
     def _aligned(self, chunk: Chunk, number: int, reference: list[Array]) -> list[Array]:
         """A candidate's outputs as stacks with the reference's order, axes and shapes."""
@@ -292,36 +281,3 @@ def _open(job: Job) -> Samples:
         outputs=tasks.class_count(contract),
         layout=cast(Any, job.layout),
     )
-
-
-def _blocks(mine: Array, theirs: Array) -> dict[str, Array]:
-    """`sums`, some samples at a time."""
-    import numpy as np
-
-    step = max(1, _BLOCK // max(1, mine[0].size))
-    parts = [
-        sums(mine[start : start + step], theirs[start : start + step])
-        for start in range(0, len(mine), step)
-    ]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def _drift(values: Sequence[Array], low: float, high: float) -> dict[str, Array]:
-    """Per sample: the range of a tensor, and how many of its values lie outside of a file's."""
-    import numpy as np
-
-    found = np.zeros((len(values), 4))
-    for row, value in enumerate(values):
-        least, most = float(value.min()), float(value.max())
-        below = np.count_nonzero(value < low) if least < low else 0
-        outside = below + (np.count_nonzero(value > high) if most > high else 0)
-        found[row] = least, most, outside, value.size
-    return dict(zip(("low", "high", "outside", "count"), found.T, strict=True))
-
-
-def _from_last(axis: int, shape: Sequence[Any]) -> int:
-    return axis - len(shape)
-
-
-def _prefixed(prefix: str, columns: dict[str, Array]) -> dict[str, Array]:
-    return {f"{prefix}/{name}": column for name, column in columns.items()}

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import ConversionError, DeviceError
+from edgekit.measure.job import CandidateJob
 from edgekit.pipeline.target import Target
 from edgekit.pipeline.validation.device_answers import Answer, answer_path, read_answer
-from edgekit.pipeline.validation.job import CandidateJob
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

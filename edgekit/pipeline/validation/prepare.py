@@ -14,9 +14,10 @@ from edgekit.config import Config
 from edgekit.contract import Contract
 from edgekit.datasets.digests import sample_digest
 from edgekit.errors import ConversionError, DataError, UsageError
+from edgekit.measure import tasks
+from edgekit.measure.binding import Bound, bind
 from edgekit.pipeline.references import open_reference
-from edgekit.pipeline.validation import contracts, tasks
-from edgekit.pipeline.validation.binding import Bound, bind
+from edgekit.pipeline.validation import contracts
 from edgekit.pipeline.validation.data import Samples, open_samples
 from edgekit.pipeline.validation.request import ValidationRequest
 from edgekit.runners.bundle import SUFFIX

@@ -31,7 +31,8 @@ class ValidationRequest:
         task, labels: what the first output means.
         metric: a metric of the user's own instead of the task's: ``package.module:function``.
         gates: conditions; the rest have defaults.
-        strict: a gate that was not measured fails.
+        strict: a default gate that was not measured fails, too.
+        accept_few: judge on however few samples there are, see `edgekit.validation.evidence`.
         limit: at most so many samples, ``seed`` decides which.
         jobs: how many processes measure; as many as there are cores by default.
         threads: of the runtime when latencies are taken; on a device always.
@@ -60,6 +61,7 @@ class ValidationRequest:
     metric: str | None = None
     gates: tuple[str, ...] = ()
     strict: bool = False
+    accept_few: bool = False
     config: Path | None = None
     limit: int | None = None
     seed: int = 0

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 from edgekit import __version__
 from edgekit.contract import Contract
 from edgekit.errors import DataError
-from edgekit.pipeline.validation import judge, tasks, timing
+from edgekit.measure import judge, tasks
+from edgekit.measure.job import Job
+from edgekit.measure.rows import Rows
+from edgekit.pipeline.validation import timing
 from edgekit.pipeline.validation.data import Samples
-from edgekit.pipeline.validation.job import Job
 from edgekit.pipeline.validation.prepare import Candidate, Reference
 from edgekit.pipeline.validation.request import ValidationRequest
-from edgekit.pipeline.validation.store import RunStore
+from edgekit.pipeline.validation.store import RunStore, load_rows
 from edgekit.pipeline.validation.stream import Stream
 from edgekit.report.json import cpu_name
 from edgekit.toolchain.workshop import versions
@@ -65,7 +67,7 @@ def make_result(
     Raises:
         DataError: more than a tenth of the samples could not be read.
     """
-    rows = judge.load_rows(store, finished, len(findings.job.candidates))
+    rows = load_rows(store, finished, len(findings.job.candidates))
     _check_skipped(rows, findings.samples)
     errors = _errors(findings, stream)
     worst = _worst(findings, rows, stream, errors)
@@ -88,7 +90,7 @@ def make_result(
 
 def _judge(
     findings: Findings,
-    rows: judge.Rows,
+    rows: Rows,
     number: int,
     candidate: Candidate,
     data: str,
@@ -100,30 +102,24 @@ def _judge(
     metric = tasks.make_metric(
         contract, samples=len(findings.samples.ids), span=findings.job.span, own=request.metric
     )
-    judged = judge.judge_rows(
-        rows.candidates[number],
-        findings.job,
-        number,
-        names=(findings.reference.runner.name, candidate.name),
-        ids=ids,
-        data=data,
+    compared = judge.Compared(
+        contract=contract,
+        cuts=findings.job.parts,
+        candidate=candidate.bound.job,
         bindings=candidate.bound.bindings,
+        scheme=candidate.scheme,
+        names=(findings.reference.runner.name, candidate.name),
         metric=metric,
         settings=Settings(seed=request.seed),
     )
+    judged = judge.judge_rows(rows, number, compared, ids=ids, data=data)
     measured_time = findings.timings.candidates.get(candidate.name)
-    values = gates.metrics(
-        judged.parity,
+    values = judge.measured(
+        judged,
         measured_time.latency if measured_time else None,
         size_bytes=candidate.summary.size_bytes,
         integer_share=candidate.summary.integer_share,
     )
-    values |= judged.values
-    intervals = dict(judged.intervals)
-    if "top1_drop" in judged.values:
-        values["drop"] = judged.values["top1_drop"]
-        if "top1_drop" in intervals:
-            intervals["drop"] = intervals["top1_drop"]
     task = None if request.metric else contract.task
     notes = list(candidate.bound.notes)
     if why := findings.timings.failures.get(candidate.name):
@@ -147,12 +143,13 @@ def _judge(
             verdict=judge.verdict(
                 candidate.scheme,
                 task,
-                findings.stated,
+                gates.for_file(candidate.scheme, task, findings.stated, allow_float=True),
                 values,
-                intervals,
+                judged,
                 no_labels=findings.samples.why,
                 untimed=findings.timings.failures.get(candidate.name, "")
                 or ("" if request.latency else "--no-latency"),
+                accept_few=request.accept_few,
             ),
             notes=tuple(notes),
         ),
@@ -161,7 +158,7 @@ def _judge(
 
 
 def _worst(
-    findings: Findings, rows: judge.Rows, stream: Stream, errors: Mapping[str, str]
+    findings: Findings, rows: Rows, stream: Stream, errors: Mapping[str, str]
 ) -> dict[int, list[WorstSample]]:
     """The worst samples of each candidate; they are run once more to be put into words."""
     bound = [one for one in findings.candidates if one.bound is not None]
@@ -185,7 +182,7 @@ def _worst(
 
 def _assemble(
     findings: Findings,
-    rows: judge.Rows,
+    rows: Rows,
     data: str,
     results: Sequence[CandidateResult],
     figures: tuple[Figure, ...],
@@ -211,7 +208,7 @@ def _assemble(
             layout=findings.samples.layout,
             samples=rows.samples,
             digest=data,
-            labelled=int(rows.labelled.sum()),
+            labelled=int(rows.common["labelled"].sum()) if rows.samples else 0,
             skipped=rows.skipped,
             notes=findings.samples.notes,
         ),
@@ -256,7 +253,7 @@ def _errors(findings: Findings, stream: Stream) -> dict[str, str]:
     return {bound[number]: why for number, why in stream.dropped.items()}
 
 
-def _check_skipped(rows: judge.Rows, samples: Samples) -> None:
+def _check_skipped(rows: Rows, samples: Samples) -> None:
     total = rows.samples + len(rows.skipped)
     if len(rows.skipped) > _MOST_SKIPPED * total:
         name = rows.skipped[0]
@@ -277,9 +274,9 @@ def _problem(samples: Samples, name: str) -> DataError | None:
     return None
 
 
-def _digest(rows: judge.Rows) -> str:
+def _digest(rows: Rows) -> str:
     """Of the samples that were measured, whatever the order."""
     import numpy as np
 
     order = np.argsort(rows.index, kind="stable")
-    return hashlib.sha256(np.ascontiguousarray(rows.digest[order]).tobytes()).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(rows.common["digest"][order]).tobytes()).hexdigest()

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit import __version__
+from edgekit.arguments import check_arguments
 from edgekit.config import Config, load_config
 from edgekit.contract import Contract
+from edgekit.measure.job import Job
 from edgekit.pipeline.target import Target, open_target
 from edgekit.pipeline.validation import contracts, prepare, timing
 from edgekit.pipeline.validation.data import Samples, identity, order
 from edgekit.pipeline.validation.inside import look_inside
-from edgekit.pipeline.validation.job import Job
 from edgekit.pipeline.validation.on_device import Chunks
 from edgekit.pipeline.validation.prepare import Candidate, First
 from edgekit.pipeline.validation.request import ValidationRequest
@@ -54,6 +55,7 @@ def validate(request: ValidationRequest, progress: Progress | None = None) -> Va
         KeyboardInterrupt: before any sample was measured.
     """
     started = time.monotonic()
+    check_arguments(request)
     told = progress or SilentProgress()
     config = load_config(request.config) if request.config else Config()
     files = prepare.open_candidates(request)
@@ -63,7 +65,13 @@ def validate(request: ValidationRequest, progress: Progress | None = None) -> Va
     )
     with (
         tempfile.TemporaryDirectory(prefix="edgekit-validate-") as scratch,
-        Workshop(name="validate", progress=told, limits=request.limits) as workshop,
+        Workshop(
+            name="validate",
+            progress=told,
+            limits=request.limits,
+            work=Path(scratch),
+            read=tuple(one.path for one in files),
+        ) as workshop,
         _target(request, told) or nullcontext() as target,
     ):
         work = Path(scratch)
@@ -290,4 +298,5 @@ class _Run:
             progress=self.workshop.progress,
             most_bytes=self.request.cache_gb * 1e9,
             device=device,
+            own_code=job.metric is not None,
         )

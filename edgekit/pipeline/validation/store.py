@@ -11,11 +11,12 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgekit.measure.rows import Joining, Rows
 from edgekit.toolchain import home
 
 if TYPE_CHECKING:
@@ -162,3 +163,18 @@ def _forget_old(base: Path) -> None:
                 shutil.rmtree(folder, ignore_errors=True)
         except FileNotFoundError:
             continue
+
+
+def load_rows(store: RunStore, chunks: Iterable[int], candidates: int) -> Rows:
+    """Read the rows of some chunks, in their order.
+
+    Args:
+        store: where they are.
+        chunks: those that are finished.
+        candidates: how many there are; one that crashed has rows of some chunks only.
+    """
+    joining = Joining(candidates)
+    for chunk in sorted(chunks):
+        columns, words = read_table(store.path(chunk))
+        joining.add(columns, words["skipped"])
+    return joining.rows()

@@ -15,6 +15,7 @@ from edgekit.errors import DeviceError, StepCrashed, StepOutOfMemory, StepTimeou
 from edgekit.pipeline.validation.engine import read_marker
 from edgekit.pipeline.validation.on_device import Chunks, Stopped, lost
 from edgekit.pipeline.validation.store import ReferenceCache, RunStore, trim, write_table
+from edgekit.toolchain.bounds import Bounds
 from edgekit.toolchain.worker import Worker
 from edgekit.toolchain.workshop import Limits
 from edgekit.types import Progress
@@ -54,6 +55,7 @@ class Stream:
         progress: told how far it is.
         most_bytes: how large the cache may become.
         device: runs the candidates, where they do not run in the measuring processes.
+        own_code: a metric of the user's own runs in the processes.
     """
 
     job: Path
@@ -70,6 +72,7 @@ class Stream:
     progress: Progress
     most_bytes: float = 4e9
     device: Chunks | None = None
+    own_code: bool = False
     dropped: dict[int, str] = field(default_factory=dict)
     _workers: dict[int, Worker] = field(default_factory=dict)
     _prepared: set[int] = field(default_factory=set)
@@ -229,7 +232,12 @@ class Stream:
                 seconds=self.limits.seconds or _SECONDS,
                 memory_gb=self.limits.memory_gb or _GIGABYTES,
                 isolated=False,
-                allow_network=self.limits.allow_network,
+                bounds=Bounds(
+                    write=(self.scratch, self.store.folder, *self.limits.allow_write),
+                    code=self.own_code,
+                    network=self.limits.allow_network,
+                    scratch=self.scratch,
+                ),
             )
 
     def _drop(self, number: int, error: Exception) -> None:

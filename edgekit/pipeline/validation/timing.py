@@ -112,7 +112,8 @@ def benchmark(
     for path in files:
         read(path)
     told = progress or SilentProgress()
-    with Workshop(name="benchmark", progress=told, limits=limits or Limits()) as workshop:
+    allowed = limits or Limits()
+    with Workshop(name="benchmark", progress=told, limits=allowed, read=tuple(files)) as workshop:
         found = measure(named, workshop, threads=threads, profile=profile)
     return found.candidates, found.failures
 

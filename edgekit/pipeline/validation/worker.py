@@ -13,9 +13,9 @@ from typing import Any
 sys.path[:] = [entry for entry in sys.path if entry != str(Path(__file__).parent)]
 
 from edgekit.errors import EdgekitError  # noqa: E402
+from edgekit.measure.job import Job  # noqa: E402
 from edgekit.pipeline.validation.device_answers import DeviceEngine  # noqa: E402
 from edgekit.pipeline.validation.engine import Chunk, Engine  # noqa: E402
-from edgekit.pipeline.validation.job import Job  # noqa: E402
 from edgekit_worker import WorkerError  # noqa: E402
 
 _engines: list[Engine] = []

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from edgekit.closeness import sqnr_db
 from edgekit.validation.explain import relations
 from edgekit.validation.explain.points import Cause, Point
 from edgekit.validation.explain.split import Split, energy
-from edgekit.validation.parity import sqnr_db
 
 if TYPE_CHECKING:
     import numpy as np

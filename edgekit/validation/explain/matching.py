@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from edgekit.closeness import sqnr_db
 from edgekit.validation.align import fitting
 from edgekit.validation.explain.points import Match, Point, StageFinding, Trace
 from edgekit.validation.explain.split import energy
-from edgekit.validation.parity import sqnr_db
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,14 +6,16 @@ import math
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
+from edgekit.closeness import sqnr_db
 from edgekit.validation.explain.split import energy
-from edgekit.validation.parity import sqnr_db
 
 if TYPE_CHECKING:
     import numpy as np
 
     Array = np.ndarray[Any, np.dtype[Any]]
 
+_FEWEST_VALUES = 8
+"""A channel is called constant only where it was seen so often."""
 CLEAR_DB = 10.0
 """A way of looking at a tensor explains a difference if it gains at least so much."""
 
@@ -110,7 +112,7 @@ def lost_channels(reference: Array, candidate: Array) -> tuple[int, float]:
         return 0, 0.0
     one = reference.reshape(-1, reference.shape[-1])
     two = candidate.reshape(-1, reference.shape[-1])
-    if len(one) < 4:
+    if len(one) < _FEWEST_VALUES:
         return 0, 0.0
     error = np.sum(np.square(one - two), axis=0)
     dead = (np.ptp(two, axis=0) == 0) & (np.ptp(one, axis=0) > 0)

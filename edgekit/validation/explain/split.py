@@ -17,8 +17,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from edgekit.closeness import sqnr_db
 from edgekit.validation.explain.points import Point, Source
-from edgekit.validation.parity import sqnr_db
 
 if TYPE_CHECKING:
     import numpy as np

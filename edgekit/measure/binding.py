@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgekit.closeness import sqnr_db, sums
 from edgekit.contract import Contract, InputContract, image_axes
 from edgekit.errors import ConversionError
-from edgekit.pipeline.candidates import numbered
-from edgekit.pipeline.parts import together
-from edgekit.pipeline.validation.job import CandidateJob, Feed, Span, Taken, turn_back
+from edgekit.measure.job import CandidateJob, Feed, Span, Taken, turn_back
+from edgekit.measure.parts import together
 from edgekit.raw_pixels.normalization import Normalization
 from edgekit.runners.protocol import Described, Runner
+from edgekit.tflite.bounds import output_widths
 from edgekit.tflite.summary import Port, Summary
 from edgekit.types import Binding, TensorSpec
 from edgekit.validation import align
-from edgekit.validation.parity import sqnr_db, sums
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,12 +34,14 @@ class Bound:
     """A candidate that runs, with its tensors bound.
 
     Attributes:
+        inputs: one per input of the file.
         bindings: one per output of the reference.
         parts: by the reference's output: (axis, start, size) of the parts that the file has of it.
         notes: what was not decided by names.
     """
 
     job: CandidateJob
+    inputs: tuple[Binding, ...]
     bindings: tuple[Binding, ...]
     parts: dict[int, list[list[int]]]
     notes: tuple[str, ...]
@@ -53,6 +55,8 @@ def bind(
     own: Contract | None,
     inputs: Sequence[Array],
     outputs: Sequence[Array],
+    *,
+    told: Sequence[dict[str, Any]] = (),
 ) -> Bound:
     """Run a candidate on one sample and find its tensors among the reference's.
 
@@ -64,13 +68,14 @@ def bind(
         own: the contract in the file, whose outputs may be parts.
         inputs: stacks of one sample, as the reference takes them.
         outputs: stacks of one sample, as the reference gives them.
+        told: what the converter says about the inputs' axes.
 
     Raises:
         ConversionError: the file does not load or run, or its tensors fit no way.
     """
     described = runner.describe()
     mine = [entry.tensor for entry in contract.inputs]
-    choices = align.input_choices(mine, described.inputs)
+    choices = align.input_choices(mine, described.inputs, told)
     trials = [
         tuple(numbered(trial))
         for trial in itertools.islice(itertools.product(*choices), _MOST_TRIALS)
@@ -89,13 +94,20 @@ def bind(
         feeds=_feeds(fed, described, contract, own),
         outputs=taken,
         spans=_spans(summary, fed, names, bindings, taken, own),
+        widths=_widths(path, taken),
     )
     return Bound(
         job=job,
+        inputs=fed,
         bindings=bindings,
         parts=_parts(own, bindings, wholes),
         notes=tuple(_notes(bindings)),
     )
+
+
+def numbered(bindings: Sequence[Binding]) -> list[Binding]:
+    """The bindings with their places filled in."""
+    return [replace(binding, index=index) for index, binding in enumerate(bindings)]
 
 
 def _try(
@@ -236,6 +248,12 @@ def _spans(
         if len(one.places) == 1 and (limits := _limits(summary.outputs[one.places[0]])):
             spans.append(_span("output", place, binding.reference, limits))
     return spans
+
+
+def _widths(path: Path, taken: Sequence[Taken]) -> list[float | None]:
+    """Of the reference's outputs; one in parts has no width of its own."""
+    widths = output_widths(path)
+    return [widths[one.places[0]] if len(one.places) == 1 else None for one in taken]
 
 
 def _span(role: str, index: int, name: str, limits: tuple[float, float]) -> Span:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from edgekit.contract import Contract, OutputContract, OutputPart
@@ -136,31 +135,6 @@ def of_reference(
     return found
 
 
-def assemble(
-    contract: Contract | None, outputs: Sequence[TensorSpec], files: Sequence[Path]
-) -> tuple[tuple[TensorSpec, ...], tuple[Path, ...]]:
-    """Put the parts of outputs together again, as the contract in their file says.
-
-    Args:
-        contract: the file's; ``None`` where it has none.
-        outputs: the file's outputs, with the shapes of one sample.
-        files: a `.npy` stack (N, …) of each.
-
-    Returns:
-        The model's outputs and their stacks; a stack that is put together is written beside the
-        first of its parts.
-    """
-    specs: list[TensorSpec] = []
-    stacks: list[Path] = []
-    for spec, places, part in together(contract, outputs):
-        specs.append(spec)
-        if part is None:
-            stacks.append(files[places[0]])
-        else:
-            stacks.append(_joined([files[place] for place in places], spec, part))
-    return tuple(specs), tuple(stacks)
-
-
 def together(
     contract: Contract | None, outputs: Sequence[TensorSpec]
 ) -> list[tuple[TensorSpec, tuple[int, ...], OutputPart | None]]:
@@ -196,13 +170,3 @@ def _whole(specs: Sequence[TensorSpec], part: OutputPart) -> TensorSpec:
     return replace(
         specs[0], name=part.of, shape=(*shape[: part.axis], sum(sizes), *shape[part.axis + 1 :])
     )
-
-
-def _joined(files: Sequence[Path], spec: TensorSpec, part: OutputPart) -> Path:
-    import numpy as np
-
-    path = files[0].with_name(f"{files[0].stem}-whole.npy")
-    stacks = [np.load(file) for file in files]
-    # From the last axis: a stack may have the samples in place of the batch axis, or before it.
-    np.save(path, np.concatenate(stacks, axis=part.axis - len(spec.shape)))
-    return path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,12 +72,17 @@ class Span:
 
 @dataclass(frozen=True, kw_only=True)
 class CandidateJob:
-    """One file, with its tensors bound to the reference's."""
+    """One file, with its tensors bound to the reference's.
+
+    ``widths`` are those of its outputs' possible ranges, in the reference's order, see
+    `edgekit.tflite.bounds`.
+    """
 
     path: str
     feeds: Sequence[Feed]
     outputs: Sequence[Taken]
     spans: Sequence[Span] = ()
+    widths: Sequence[float | None] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +94,7 @@ class Job:
         contract: on the reference's tensors, as `Contract.to_json` writes it.
         parts: by output: (axis, start, size) of entries with a magnitude of their own.
         metric: the user's own.
-        span: see `edgekit.pipeline.validation.tasks.make_metric`.
+        span: see `edgekit.measure.tasks.make_metric`.
         recorded: the reference is asked by digests, so nobody needs the inputs as stacks.
         references: the folder of the reference's outputs.
         scratch: a folder for what is on its way.
@@ -123,6 +128,7 @@ class Job:
                 feeds=[_feed(feed) for feed in one["feeds"]],
                 outputs=[Taken(**taken) for taken in one["outputs"]],
                 spans=[Span(**span) for span in one["spans"]],
+                widths=one["widths"],
             )
             for one in table.pop("candidates")
         ]

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, assert_never
 
-from edgekit.contract import Contract, Decoder, OutputContract
+from edgekit.closeness import is_vector_of_scores
+from edgekit.contract import Contract, Decoder, OutputContract, image_axes
 from edgekit.errors import UsageError
-from edgekit.pipeline.validation.data import input_size
+from edgekit.types import TensorSpec
 from edgekit.validation.metrics import (
     Classification,
     Detection,
@@ -31,12 +32,13 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
 
 _SHOWN = 3
+_FEWEST_SCORES = 2
 
 
 def make_metric(
     contract: Contract, *, samples: int, span: float = 1.0, own: str | None = None
 ) -> Metric | None:
-    """The metric of the task, ``None`` where no task is stated.
+    """The metric of the task; of a first output of scores that of classification, else ``None``.
 
     Args:
         contract: on the reference's tensors.
@@ -51,7 +53,7 @@ def make_metric(
         return load_metric(own)
     match contract.task:
         case None:
-            return None
+            return Classification() if _are_scores(contract) else None
         case "classification":
             return Classification()
         case "regression":
@@ -68,6 +70,20 @@ def make_metric(
             return _detection(contract)
         case task:
             assert_never(task)
+
+
+def input_size(tensor: TensorSpec) -> tuple[int, int] | None:
+    """Height and width of a picture input."""
+    axes = image_axes(tensor)
+    if axes is None:
+        return None
+    return tensor.shape[axes[0]] or 0, tensor.shape[axes[1]] or 0
+
+
+def _are_scores(contract: Contract) -> bool:
+    """Whether the first output looks like scores of classes, though nobody says so."""
+    shape = [size or 1 for size in contract.outputs[0].tensor.shape] if contract.outputs else []
+    return max(shape, default=1) > _FEWEST_SCORES and is_vector_of_scores(shape)
 
 
 def class_count(contract: Contract) -> int | None:

@@ -1,0 +1,260 @@
+"""What a contained process can do, tried by Python and by the C library, in processes of their own.
+
+The oracle is the disk, and the answers of the kernel to the C library: no message of ours.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from edgekit.errors import ConversionError, StepError
+from edgekit.toolchain.bounds import Bounds, files_of
+from edgekit.toolchain.converters import builtin_folder
+from edgekit.toolchain.doctor import examine
+from edgekit.toolchain.worker import Worker
+from edgekit.types import ModelSource
+
+FILTERED = sys.platform == "linux" and os.uname().machine in ("x86_64", "aarch64")
+ATTEMPTS = """
+import ctypes, json, os, socket, sys, threading
+sys.path.insert(0, {converters!r})
+import edgekit_containment as containment
+from pathlib import Path
+
+work, outside, abi = Path({work!r}), Path({outside!r}), {abi!r}
+if abi is not None:
+    containment.landlock_abi = lambda: abi
+libc = ctypes.CDLL(None, use_errno=True)
+
+def native(path, flags):
+    descriptor = libc.open(os.fsencode(path), flags, 0o600)
+    if descriptor >= 0:
+        os.close(descriptor)
+    return descriptor >= 0
+
+def forked():
+    child = libc.fork()
+    if child == 0:
+        os._exit(0)
+    return child > 0
+
+def thread():
+    said = []
+    one = threading.Thread(target=lambda: said.append(True))
+    one.start()
+    one.join()
+    return said == [True]
+
+def moved():
+    (work / "a").mkdir()
+    (work / "a" / "file").write_text("moved")
+    (work / "a" / "file").replace(work / "file")
+    return (work / "file").read_text() == "moved" and not (work / "a" / "file").exists()
+
+def tried(function, *arguments):
+    try:
+        return bool(function(*arguments))
+    except OSError as error:
+        return f"{{type(error).__name__}}: {{error}}"
+
+write = os.O_WRONLY | os.O_CREAT
+containment.contain(containment.Bounds(**{bounds!r}), work / "worker.py")
+print(json.dumps({{
+    "own file": tried(native, work / "new", write),
+    "moving": tried(moved),
+    "thread": tried(thread),
+    "system library": tried(native, "/proc/self/status", os.O_RDONLY),
+    "writing": tried(native, outside / "new", write),
+    "reading": tried(native, outside / "there", os.O_RDONLY),
+    "truncating": tried(lambda: libc.truncate(os.fsencode(outside / "there"), 0) == 0),
+    "linking": tried(lambda: libc.symlink(b"/etc/passwd", os.fsencode(work / "link")) == 0),
+    "moving out": tried(
+        lambda: libc.rename(os.fsencode(work / "new"), os.fsencode(outside / "new")) == 0),
+    "mode": tried(lambda: libc.chmod(os.fsencode(outside / "there"), 0o777) < 0),
+    "python": tried(lambda: (outside / "python").write_text("x")),
+    "network": tried(lambda: libc.socket(2, 1, 0) >= 0),
+    "unix": tried(lambda: libc.socket(1, 1, 0) >= 0),
+    "programs": tried(forked),
+    "parent": tried(native, f"/proc/{{os.getppid()}}/environ", os.O_RDONLY),
+}}))
+"""
+
+
+def kernel_abi() -> int:
+    code = "import edgekit_containment; print(edgekit_containment.landlock_abi())"
+    return int(
+        subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=builtin_folder(),
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+    )
+
+
+ABI = kernel_abi()
+landlock = pytest.mark.skipif(ABI == 0, reason="this kernel has no Landlock")
+
+
+def attempts(tmp_path: Path, *, abi: int | None = None, **bounds) -> dict[str, object]:
+    """What a process could do after it was contained; the folders are `work` and `outside`."""
+    work, outside = tmp_path / "work", tmp_path / "outside"
+    for folder in (work, outside):
+        folder.mkdir()
+    (outside / "there").write_text("secret")
+    (outside / "there").chmod(0o600)
+    told = {"write": (str(work),), "read": (), "code": False, **bounds}
+    values = {"work": str(work), "outside": str(outside), "abi": abi, "bounds": told}
+    code = ATTEMPTS.format(converters=str(builtin_folder()), **values)
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr
+    return json.loads(answer.stdout)
+
+
+NEVER = ("writing", "reading", "linking", "moving out", "programs", "network", "unix", "parent")
+
+
+@landlock
+@pytest.mark.skipif(not FILTERED, reason="the filter is for Linux on x86-64 and aarch64")
+@pytest.mark.parametrize("abi", range(1, ABI + 1))
+def test_a_contained_process_works_and_reaches_nothing(tmp_path, abi):
+    done = attempts(tmp_path, abi=abi)
+    for own in ("own file", "moving", "thread", "system library"):
+        assert done[own] is True, done
+    assert not any(done[one] is True for one in NEVER), done
+    assert "wanted" in str(done["python"])
+    assert done["mode"] is False, "chmod says that it is done"
+    there = tmp_path / "outside" / "there"
+    assert there.stat().st_mode & 0o777 == 0o600, "and nothing was changed"
+    assert [path.name for path in there.parent.iterdir()] == ["there"]
+    if abi >= 3:  # before, Landlock does not know of truncate(2)
+        assert there.read_text() == "secret"
+
+
+@landlock
+def test_everything_may_be_read_where_the_users_own_code_runs(tmp_path):
+    done = attempts(tmp_path, read=None, code=True)
+    assert done["reading"] is True
+    assert done["writing"] is False
+
+
+def test_without_landlock_python_is_held_back_and_native_code_is_not(tmp_path):
+    done = attempts(tmp_path, abi=0)
+    assert "wanted" in str(done["python"])
+    assert not (tmp_path / "outside" / "python").exists()
+    assert done["writing"] is True
+    if FILTERED:
+        assert done["network"] is False
+        assert done["programs"] is False
+
+
+@landlock
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="no other file system to write to")
+def test_a_work_folder_on_another_file_system(tmp_path):
+    folder = Path("/dev/shm") / f"edgekit-test-{os.getpid()}"
+    folder.mkdir()
+    try:
+        done = attempts(folder)
+    finally:
+        subprocess.run(["rm", "-r", str(folder)], check=True)
+    assert done["own file"] is True
+    assert done["moving"] is True
+    assert done["writing"] is False
+
+
+# --------------------------------------------------------------------------------- a worker
+
+WORKER = """
+import os, tempfile
+from pathlib import Path
+
+def write(request, progress):
+    Path(request["path"]).write_text("x")
+    return {}
+
+def caches(request, progress):
+    home = Path.home()
+    if request["home"]:
+        home.joinpath(".cache").mkdir()
+    with tempfile.NamedTemporaryFile() as stream:
+        return {"home": str(home), "here": [stream.name, os.environ["MPLCONFIGDIR"]]}
+
+def names(request, progress):
+    return {"artifact": request["path"]}
+"""
+
+
+@pytest.fixture
+def start(tmp_path):
+    program = tmp_path / "converter" / "worker.py"
+    program.parent.mkdir()
+    program.write_text(textwrap.dedent(WORKER))
+    (tmp_path / "work").mkdir()
+
+    def start_one(**options) -> Worker:
+        bounds = Bounds(**{"write": (tmp_path / "work",), **options})
+        return Worker(
+            program, python=sys.executable, log=tmp_path / "log", name="fake", bounds=bounds
+        )
+
+    return start_one
+
+
+def test_a_refused_write_names_the_path_and_what_would_allow_it(start, tmp_path):
+    path = tmp_path / "elsewhere" / "file"
+    path.parent.mkdir()
+    with start() as worker, pytest.raises(StepError) as caught:
+        worker.call("write", {"path": str(path)})
+    assert str(path) in caught.value.cause
+    assert caught.value.cure == f"If you trust the model: --allow-write {path.parent}"
+    assert not path.exists()
+    with start(write=(tmp_path / "work", path.parent)) as worker:  # the cure cures
+        worker.call("write", {"path": str(path)})
+    assert path.read_text() == "x"
+
+
+@pytest.mark.parametrize("code", [False, True])
+def test_caches_and_temporary_files_have_a_place(start, tmp_path, code):
+    scratch = tmp_path / "work" / "scratch"
+    scratch.mkdir()
+    with start(scratch=scratch, code=code, read=None if code else ()) as worker:
+        found = worker.call("caches", {"home": not code}).result
+    assert all(Path(place).is_relative_to(scratch) for place in found["here"])
+    assert found["home"] == str(Path.home() if code else scratch)
+
+
+def test_an_answer_may_only_name_files_of_the_worker(start, tmp_path):
+    (tmp_path / "secret").write_text("mine")
+    with start() as worker:
+        own = str(tmp_path / "work" / "file")
+        assert worker.call("names", {"path": own}).result == {"artifact": own}
+        for path in (tmp_path / "secret", tmp_path / "work" / ".." / "secret", "/etc/passwd"):
+            with pytest.raises(ConversionError, match="not its own"):
+                worker.call("names", {"path": str(path)})
+
+
+def test_the_files_of_a_model(tmp_path):
+    for name in ("net.onnx", "net.onnx.data", ".netrc"):
+        (tmp_path / name).touch()
+    source = ModelSource(location=str(tmp_path / "net.onnx"), kind="onnx", name="net")
+    assert {path.name for path in files_of(source)} == {"net.onnx", "net.onnx.data"}
+    keras = ModelSource(location=str(tmp_path / "net.keras"), kind="keras", name="net")
+    assert files_of(keras) == (tmp_path / "net.keras",)
+
+
+def test_the_doctor_has_tried(monkeypatch):
+    (check,) = [one for one in examine() if one.name == "containment of models"]
+    if ABI and FILTERED:
+        assert check.state == "ok"
+        assert f"Landlock {ABI}" in check.found
+    else:
+        assert "writing" in check.found
+        assert check.cure
