@@ -20,7 +20,7 @@ from edgekit.quantize.integer_ops.emitted import IntegerResult, make_integer
 from edgekit.quantize.integer_ops.graphs import make_outputs_unsigned, type_unread_parts
 from edgekit.quantize.integer_ops.masks import mask_within_ranges
 from edgekit.quantize.integer_ops.norms import variance_chains
-from edgekit.quantize.integer_ops.operands import expand_constants
+from edgekit.quantize.integer_ops.operands import expand_constants, own_scalars
 from edgekit.quantize.integer_ops.padding import pad_within_ranges
 from edgekit.quantize.integer_ops.rewrites import rewrite, tied
 from edgekit.quantize.layers import find_layers
@@ -161,7 +161,7 @@ def _with_bounds(
     """Constants that integers can store: paddings and masks from below everything, and shapes."""
     ranges, padded = pad_within_ranges(model, ranges)
     ranges, masked = mask_within_ranges(model, ranges, exceptions.hold)
-    return ranges, [*padded, *masked, *expand_constants(model)]
+    return ranges, [*padded, *masked, *expand_constants(model), *own_scalars(model)]
 
 
 def _statistics(model: Model, ranges: Ranges) -> dict[str, Any]:

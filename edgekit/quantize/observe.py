@@ -170,20 +170,21 @@ def _observe_group(
     # The lowest float there is says nothing about a range; emission knows what to do about it.
     loaded = read(model)
     ignored = {operator.outputs[0].name for operator in padded_below(loaded)} | unbounded(loaded)
-    watched = [
-        (detail["name"], interpreter.tensor(detail["index"]))
+    # By name, since an input may be an output too, and a result two of them.
+    watched = {
+        detail["name"]: interpreter.tensor(detail["index"])
         for detail in [*inputs, *interpreter.get_output_details()]
         if detail["dtype"] is np.float32 and detail["name"] not in ignored
-    ]
+    }
     given = {detail["name"] for detail in inputs}
-    histograms: dict[str, _Growing] = {name: _Growing(bins) for name, _ in watched}
+    histograms: dict[str, _Growing] = {name: _Growing(bins) for name in watched}
     count = count_samples(feeds)
     for number, values in enumerate(samples(feeds)):
         for detail, value in zip(inputs, values, strict=True):
             interpreter.set_tensor(detail["index"], value.astype(detail["dtype"]))
         interpreter.reset_all_variables()  # each sample is a sequence of its own
         interpreter.invoke()
-        for name, tensor in watched:
+        for name, tensor in watched.items():
             if not histograms[name].add(tensor()):
                 raise _not_finite(name, number, is_input=name in given)
         progress((number + 1) / count, f"{number + 1} of {count} samples")
@@ -217,6 +218,9 @@ class _Growing:
         """Count values; false if one of them is NaN or infinite."""
         import numpy as np
 
+        if not values.size:  # what a mask chose of a sample, say
+            self._extremes.extend((0.0, 0.0))
+            return True
         low, high = float(values.min()), float(values.max())
         if not (np.isfinite(low) and np.isfinite(high)):
             return False
@@ -230,9 +234,10 @@ class _Growing:
         """What was counted."""
         import numpy as np
 
+        seen = self._low <= self._high
         return Histogram(
-            low=float(self._low),
-            high=float(self._high),
+            low=float(self._low) if seen else 0.0,
+            high=float(self._high) if seen else 0.0,
             counts=self._counts,
             extremes=np.array(self._extremes).reshape(-1, 2),
         )

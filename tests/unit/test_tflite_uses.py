@@ -136,7 +136,8 @@ def test_a_mask_search_looks_at_each_operator_a_few_times(monkeypatch) -> None: 
 def test_operators_are_rewired_through_the_index_only() -> None:
     """A change beside the index would leave it wrong without a word."""
     beside = re.compile(
-        r"(?<!graph)(?<!subgraph)\.raw\.(inputs|outputs)(\[[^]]*\])? = |raw\.(inputs|outputs)\.(append|insert)"
+        r"(?<!graph)(?<!subgraph)\.raw\.(inputs|outputs)(\[[^]]*\])? = "
+        r"|raw\.(inputs|outputs)\.(append|insert)"
         r"|\.raw\.operators(\[|\.(insert|append|pop|remove)| = )|del .*raw\.operators"
     )
     graph_level = re.compile(r"(graph|main|subgraph)\.raw\.(inputs|outputs)")

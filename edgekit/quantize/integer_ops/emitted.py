@@ -28,6 +28,7 @@ from edgekit.quantize.integer_ops.kernels import (
     Grid,
     grid_of_range,
     range_of_grid,
+    symmetric,
     version_of,
 )
 from edgekit.quantize.integer_ops.rewrites import Change, holds
@@ -146,6 +147,8 @@ def _obstacle(operator: Operator, ranges: Ranges, excepted: Callable[[str], bool
     tensors = [*sources, *_floats(operator.outputs)]
     if unknown := [t.name for t in tensors if _wanted_grid(t, ranges) is None]:
         return f"the range of {unknown[0]} is not known"
+    if kernel.symmetric and output not in ranges:
+        return f"the range of {output} is not known"
     if kernel.fixed is not None:
         inner, outer = ranges.get(output), range_of_grid(kernel.fixed)
         if inner is None or not holds(outer, inner):
@@ -176,7 +179,9 @@ def _convert(operator: Operator, ranges: Ranges) -> None:
     inputs, outputs = _floats(operator.inputs), _floats(operator.outputs)
     sources = [tensor for tensor in inputs if not tensor.is_constant]
     common: Grid | None = None
-    if kernel.scales == "same":
+    if kernel.symmetric:
+        common = grid_of_range(*symmetric(*ranges[outputs[0].name]))
+    elif kernel.scales == "same":
         # Comparing in the output's scale loses nothing: what it clips, the output would clip too.
         common = _wanted_grid(sources[0] if len(inputs) == 1 else outputs[0], ranges)
     replaced = {}

@@ -11,10 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgekit.quantize.integer_ops.constants import (
+    drop_idle,
+    fold_constants,
+    share_weights,
+)
 from edgekit.quantize.integer_ops.curves import to_gelu
 from edgekit.quantize.integer_ops.dense import to_fully_connected
 from edgekit.quantize.integer_ops.graphs import activation_of, sweep
-from edgekit.quantize.integer_ops.kernels import KERNELS, range_of_grid
+from edgekit.quantize.integer_ops.kernels import KERNELS, range_of_grid, symmetric
 from edgekit.quantize.integer_ops.masks import fold_selection
 from edgekit.quantize.integer_ops.norms import to_reciprocal_root, to_squares
 from edgekit.quantize.observe import Ranges
@@ -49,12 +54,21 @@ def before_passes(model: Path, work: Path) -> Path:
         A new file in ``work``, or ``model`` where there is nothing to replace.
     """
     loaded = read(model)
-    if len(loaded.subgraphs) > 1 or not _apply(loaded, _BEFORE):
+    if len(loaded.subgraphs) > 1 or not _simplified(loaded):
         return model
     sweep(loaded)
     output = work / f"{model.stem}-rewritten.tflite"
     write(loaded, output)
     return output
+
+
+def _simplified(model: Model) -> bool:
+    """Whether anything was there to be replaced; constants first, which the others look for."""
+    gone = fold_constants(model)
+    while idle := drop_idle(model):
+        gone += idle + fold_constants(model)
+    groups = _apply(model, _BEFORE)
+    return bool(gone + len(groups) + share_weights(model))
 
 
 def rewrite(model: Model) -> list[Change]:
@@ -99,7 +113,9 @@ def tied(model: Model, ranges: Ranges) -> Ranges:
                 continue
             if kernel.fixed is not None and holds(range_of_grid(kernel.fixed), result[output.name]):
                 result[output.name] = range_of_grid(kernel.fixed)
-            if kernel.scales == "same" and len(sources) == 1 and sources[0].name in result:
+            if kernel.symmetric:
+                result[output.name] = symmetric(*result[output.name])
+            elif kernel.scales == "same" and len(sources) == 1 and sources[0].name in result:
                 result[output.name] = result[sources[0].name]
     return result
 
