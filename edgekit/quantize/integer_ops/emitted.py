@@ -142,13 +142,14 @@ def _obstacle(operator: Operator, ranges: Ranges, excepted: Callable[[str], bool
     if kernel is None:
         return "litert-quantizer does not quantize it"
     sources = [t for t in _floats(operator.inputs) if not t.is_constant]
-    if not sources:
+    if name == "CAST" and not _casts_truth(operator):
+        return "plain integers and real numbers meet here, which have no common scale"
+    if not any(tensor is not None and not tensor.is_constant for tensor in operator.inputs):
         return "it computes from constants alone"
     tensors = [*sources, *_floats(operator.outputs)]
-    if unknown := [t.name for t in tensors if _wanted_grid(t, ranges) is None]:
+    known = ranges.get if kernel.symmetric else lambda _: True
+    if unknown := [t.name for t in tensors if not (known(t.name) and _wanted_grid(t, ranges))]:
         return f"the range of {unknown[0]} is not known"
-    if kernel.symmetric and output not in ranges:
-        return f"the range of {output} is not known"
     if kernel.fixed is not None:
         inner, outer = ranges.get(output), range_of_grid(kernel.fixed)
         if inner is None or not holds(outer, inner):
@@ -156,6 +157,11 @@ def _obstacle(operator: Operator, ranges: Ranges, excepted: Callable[[str], bool
                 f", and they reach from {inner[0]:.4g} to {inner[1]:.4g}" if inner else ""
             )
     return ""
+
+
+def _casts_truth(operator: Operator) -> bool:
+    source, output = operator.inputs[0], operator.outputs[0]
+    return source is not None and source.dtype == "bool" and output.dtype == "float32"
 
 
 def _floats(tensors: list[Tensor | None] | list[Tensor]) -> list[Tensor]:
@@ -183,7 +189,8 @@ def _convert(operator: Operator, ranges: Ranges) -> None:
         common = grid_of_range(*symmetric(*ranges[outputs[0].name]))
     elif kernel.scales == "same":
         # Comparing in the output's scale loses nothing: what it clips, the output would clip too.
-        common = _wanted_grid(sources[0] if len(inputs) == 1 else outputs[0], ranges)
+        alone = sources if len(inputs) == 1 else []
+        common = _wanted_grid((alone or outputs)[0], ranges)
     replaced = {}
     for tensor in inputs:
         grid = common or (None if tensor.is_constant else _wanted_grid(tensor, ranges))
@@ -194,6 +201,8 @@ def _convert(operator: Operator, ranges: Ranges) -> None:
     raw = operator.raw
     version = version_of(operator)
     operator.renumber(replaced)
+    if operator.name == "CAST":
+        operator.options.outDataType = outputs[0].subgraph.tensor(raw.outputs[0]).raw.type
     raw.opcodeIndex = operator.subgraph.model.operator_code(operator.name, version)
 
 

@@ -61,6 +61,8 @@ KERNELS: dict[str, Kernel] = {
     "EXPAND_DIMS": Kernel(scales="same"),
     "MINIMUM": _MOVED,
     "REDUCE_MAX": _MOVED,
+    "CAST": Kernel(fixed=(1.0, 0)),
+    "FILL": Kernel(version=3, scales="same"),
     "SCATTER_ND": Kernel(scales="same", symmetric=True),
     "REVERSE_V2": Kernel(version=3, scales="same"),
     "SPACE_TO_BATCH_ND": _MOVED,

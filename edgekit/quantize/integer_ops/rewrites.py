@@ -20,7 +20,6 @@ from edgekit.quantize.integer_ops.curves import to_gelu
 from edgekit.quantize.integer_ops.dense import to_fully_connected
 from edgekit.quantize.integer_ops.graphs import activation_of, sweep
 from edgekit.quantize.integer_ops.kernels import KERNELS, range_of_grid, symmetric
-from edgekit.quantize.integer_ops.masks import fold_selection
 from edgekit.quantize.integer_ops.norms import to_reciprocal_root, to_squares
 from edgekit.quantize.observe import Ranges
 from edgekit.tflite.graph import Operator, Tensor
@@ -221,7 +220,6 @@ _BEFORE: dict[str, Callable[[Operator], str]] = {
     "RELU": _into_producer,
     "RELU6": _into_producer,
     "RELU_N1_TO_1": _into_producer,
-    "SELECT_V2": fold_selection,
     "SQUARED_DIFFERENCE": to_squares,
 }
 
