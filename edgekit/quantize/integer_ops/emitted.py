@@ -147,8 +147,9 @@ def _obstacle(operator: Operator, ranges: Ranges, excepted: Callable[[str], bool
     if not any(tensor is not None and not tensor.is_constant for tensor in operator.inputs):
         return "it computes from constants alone"
     tensors = [*sources, *_floats(operator.outputs)]
-    known = ranges.get if kernel.symmetric else lambda _: True
-    if unknown := [t.name for t in tensors if not (known(t.name) and _wanted_grid(t, ranges))]:
+    # A symmetric grid is made of the range, whatever grids others have chosen.
+    own = [t.name for t in operator.outputs if kernel.symmetric and t.name not in ranges]
+    if unknown := own + [t.name for t in tensors if _wanted_grid(t, ranges) is None]:
         return f"the range of {unknown[0]} is not known"
     if kernel.fixed is not None:
         inner, outer = ranges.get(output), range_of_grid(kernel.fixed)
