@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from edgekit.errors import DataError
 from edgekit.quantize.integer_ops.masks import maybe_masked, unbounded
-from edgekit.quantize.integer_ops.padding import padded_below
+from edgekit.quantize.integer_ops.padding import maybe_padded, padded_below
 from edgekit.tflite.model import Model, Subgraph, read, write
 
 if TYPE_CHECKING:
@@ -146,7 +146,9 @@ def observe(
         histograms |= _observe_group(model, some, feeds, work, threads, bins, done)
     # What is masked says nothing about a range; emission knows what to do about it.
     seen = {name: (one.low, one.high) for name, one in histograms.items()}
-    masked = unbounded(read(model), seen)
+    loaded = read(model)
+    padded = {operator.outputs[0].name for operator in padded_below(loaded, seen)}
+    masked = unbounded(loaded, seen) | padded
     left = {name: one for name, one in histograms.items() if name not in masked}
     if bad := next((name for name, one in left.items() if one.infinite), None):
         raise _not_finite(bad, 0, is_input=False)
@@ -177,13 +179,12 @@ def _observe_group(
     inputs = interpreter.get_input_details()
     # The lowest float there is says nothing about a range; emission knows what to do about it.
     loaded = read(model)
-    ignored = {operator.outputs[0].name for operator in padded_below(loaded)}
-    possible = maybe_masked(loaded)
+    possible = maybe_masked(loaded) | {one.outputs[0].name for one in maybe_padded(loaded)}
     # By name, since an input may be an output too, and a result two of them.
     watched = {
         detail["name"]: interpreter.tensor(detail["index"])
         for detail in [*inputs, *interpreter.get_output_details()]
-        if detail["dtype"] is np.float32 and detail["name"] not in ignored
+        if detail["dtype"] is np.float32
     }
     given = {detail["name"] for detail in inputs}
     histograms: dict[str, _Growing] = {name: _Growing(bins) for name in watched}
@@ -315,7 +316,9 @@ def keep_readable(model: Model, names: Sequence[str]) -> None:
     }
     last = max((index for index, _ in made.values()), default=-1)
     model.main.remove(operators[last + 1 :])
-    model.main.raw.outputs = [index for _, index in made.values()]
+    # Outputs of the model that no operator makes: constants.
+    fixed = [t.index for t in model.main.outputs if t.name in wanted and t.is_constant]
+    model.main.raw.outputs = [*(index for _, index in made.values()), *fixed]
     model.raw.signatureDefs = None
 
 

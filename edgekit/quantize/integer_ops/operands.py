@@ -9,6 +9,24 @@ _ONE_SCALE = frozenset({"MAXIMUM", "SELECT_V2"})
 """Operators whose constants get the scale of their output, and with it its number of axes."""
 
 
+def own_buffers(model: Model) -> bool:
+    """Give constants that share a buffer one each: quantized, they will differ.
+
+    Returns:
+        Whether there were any.
+    """
+    taken: set[int] = set()
+    shared = False
+    for tensor in model.main.tensors:
+        if not tensor.is_constant:
+            continue
+        if tensor.buffer in taken:
+            tensor.raw.buffer = model.add_buffer(model.raw.buffers[tensor.buffer].data)
+            shared = True
+        taken.add(tensor.buffer)
+    return shared
+
+
 def own_scalars(model: Model) -> list[Operator]:
     """Let no two operators read the same constant of rank 0.
 
