@@ -2,7 +2,7 @@
 
 Positional encodings, shapes of tensors whose shape is fixed, indices of an assignment: converters
 leave their operators in the graph, many of which have no int8 kernel. The runtime itself computes
-the values, so they are the same bit for bit.
+the values, by its plain kernels.
 """
 
 from __future__ import annotations
@@ -198,7 +198,7 @@ def _bytes_of(tensor: Tensor) -> int:
 def _computed(model: Model, operators: list[Operator], wanted: list[Tensor]) -> list[Array]:
     """The values of some tensors, by running the operators that make them."""
     import numpy as np
-    from ai_edge_litert.interpreter import Interpreter
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     if not wanted:
         return []
@@ -212,7 +212,10 @@ def _computed(model: Model, operators: list[Operator], wanted: list[Tensor]) -> 
     with TemporaryDirectory() as folder:
         path = Path(folder, "constants.tflite")
         write(part, path)
-        interpreter = Interpreter(model_path=str(path), num_threads=1)
+        plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES  # XNNPACK wants an input
+        interpreter = Interpreter(
+            model_path=str(path), num_threads=1, experimental_op_resolver_type=plain
+        )
         interpreter.allocate_tensors()
         interpreter.invoke()
         return [np.array(interpreter.get_tensor(tensor.index)) for tensor in wanted]
