@@ -9,7 +9,7 @@ DEMO_READY := $(VENV)/edgekit-demo-ready
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints-dev.txt
 TORCH := $(shell sed -n '/^torch==/p' constraints-dev.txt)
 
-.PHONY: demo test check lint unit setup setup-demo clean help
+.PHONY: fuzz demo test check lint unit setup setup-demo clean help
 
 help:  ## Show these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -50,6 +50,9 @@ $(DEMO_READY): pyproject.toml constraints-dev.txt | $(VENV)/bin/python
 	$(PIP) $(TORCH)
 	$(PIP) -e '.[demo]'
 	touch $(DEMO_READY)
+
+fuzz: setup  ## A long campaign of malformed inputs, with its table: make fuzz CASES=400 SEED=0
+	$(BIN)/python -m tests.fuzz --cases $(or $(CASES),400) --seed $(or $(SEED),0)
 
 clean:  ## Remove what was built here (not the environments in the cache folder)
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

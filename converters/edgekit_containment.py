@@ -199,6 +199,8 @@ def _restrict_files(bounds: Bounds, program: Path, abi: int) -> None:
             _allow(ruleset, path, writing)
         for path in _devices():
             _allow(ruleset, path, writing)
+        if _accelerators():  # CUDA names its threads there, or does not start
+            _allow(ruleset, "/proc/self/task", writing)
         if bounds.read is not None:
             proc = ("/proc",) if bounds.processes else _PROC  # its children's are not there yet
             for path in {*_SYSTEM, *proc, *_python(program), *bounds.read}:
@@ -225,11 +227,14 @@ def _allow(ruleset: int, path: str, rights: int) -> None:
 
 
 @cache
-def _devices() -> frozenset[str]:
+def _accelerators() -> frozenset[str]:
     there = os.listdir("/dev")  # noqa: PTH208
-    return frozenset(
-        {*_DEVICES, *(f"/dev/{name}" for name in there if name.startswith(_ACCELERATORS))}
-    )
+    return frozenset(f"/dev/{name}" for name in there if name.startswith(_ACCELERATORS))
+
+
+@cache
+def _devices() -> frozenset[str]:
+    return _accelerators() | frozenset(_DEVICES)
 
 
 def _python(program: Path) -> Iterator[str]:
@@ -269,17 +274,22 @@ def _move_by_copying() -> None:
 
 _NUMBERS = {
     "x86_64": (0xC000003E, {
-        "socket": (41,), "io_uring": (425,), "clone": (56,), "clone3": (435,),
+        "socket": (41,), "send": (44,), "talk": (42, 46, 307),
+        "io_uring": (425,), "clone": (56,), "clone3": (435,),
         "fork": (57, 58), "exec": (59, 322), "modes": (90, 91, 268, 452, 92, 93, 94, 260),
         "attributes": (188, 189, 190, 197, 198, 199),
     }),
     "aarch64": (0xC00000B7, {
-        "socket": (198,), "io_uring": (425,), "clone": (220,), "clone3": (435,),
+        "socket": (198,), "send": (206,), "talk": (203, 211, 269),
+        "io_uring": (425,), "clone": (220,), "clone3": (435,),
         "fork": (), "exec": (221, 281), "modes": (52, 53, 452, 54, 55),
         "attributes": (5, 6, 7, 14, 15, 16),
     }),
 }  # fmt: skip
 """What ``AUDIT_ARCH`` is, and the numbers of system calls."""
+_UNIX = 1
+Rows = list[tuple[int, int, int, int]]
+"""Of a filter: operation, where to if it holds and if not, value."""
 _X32 = 0x40000000
 """On x86-64 the same calls have second numbers from here on."""
 _CLONE_THREAD = 0x00010000
@@ -301,9 +311,7 @@ def _install_filter(bounds: Bounds) -> None:
     _libc().prctl(set_seccomp, mode_filter, ctypes.c_void_p(ctypes.addressof(header)), 0, 0)
 
 
-def _filter(
-    bounds: Bounds, architecture: int, numbers: dict[str, tuple[int, ...]]
-) -> list[tuple[int, int, int, int]]:
+def _filter(bounds: Bounds, architecture: int, numbers: dict[str, tuple[int, ...]]) -> Rows:
     """The rows of the filter: operation, where to if it holds and if not, value."""
     refused = _FAILING | errno.EACCES
     rows = [
@@ -328,6 +336,8 @@ def _filter(
         give("exec", refused)
         give("clone3", _FAILING | errno.ENOSYS)  # its flags cannot be seen; C libraries go on
     if not bounds.network:  # of any family: a Unix socket may lead to ssh-agent or Docker
+        if _accelerators():
+            rows.extend(_silent_sockets(numbers, refused))
         give("socket", refused)
     if not bounds.processes:
         (number,) = numbers["clone"]
@@ -340,6 +350,28 @@ def _filter(
             ]
         )
     rows.append((_GIVE, 0, 0, _ALLOWED))
+    return rows
+
+
+def _silent_sockets(numbers: dict[str, tuple[int, ...]], refused: int) -> Rows:
+    """CUDA makes a Unix socket and binds it, or does not start: it may, but speak to nobody."""
+    (make,), (send,) = numbers["socket"], numbers["send"]
+    rows = [
+        (_JUMP_EQUAL, 0, 4, make),
+        (_LOAD, 0, 0, 16),  # its family
+        (_JUMP_EQUAL, 0, 1, _UNIX),
+        (_GIVE, 0, 0, _ALLOWED),
+        (_GIVE, 0, 0, refused),
+        (_JUMP_EQUAL, 0, 6, send),  # with an address; a pair of sockets needs none
+        (_LOAD, 0, 0, 48),
+        (_JUMP_EQUAL, 0, 3, 0),
+        (_LOAD, 0, 0, 52),
+        (_JUMP_EQUAL, 0, 1, 0),
+        (_GIVE, 0, 0, _ALLOWED),
+        (_GIVE, 0, 0, refused),
+    ]
+    for number in numbers["talk"]:
+        rows += [(_JUMP_EQUAL, 0, 1, number), (_GIVE, 0, 0, refused)]
     return rows
 
 

@@ -37,6 +37,7 @@ def convert(
     schemes: Sequence[Scheme] = (),
     weights: AnyPath | None = None,
     trust_pickle: bool = False,
+    signature: str | None = None,
     task: Task | None = None,
     labels: AnyPath | None = None,
     gates: Sequence[str] = (),
@@ -79,6 +80,7 @@ def convert(
         schemes: which files to make; fp32, fp16 and int8 by default.
         weights: a state dict for a PyTorch factory.
         trust_pickle: open a pickle, which can run any code.
+        signature: which function of a SavedModel to convert, ``serving_default`` by default.
         task: what the first output means; decides the default gates.
         labels: a file with class names, one a line.
         gates: conditions such as ``int8:top1_agreement >= 95%``.
@@ -118,6 +120,7 @@ def convert(
         model=location(model, "model"),
         weights=path(weights, "weights"),
         trust_pickle=trust_pickle,
+        signature=signature,
         inputs=_specs(inputs),
         preprocess=dict(preprocess or {}),
         fold_preprocess=fold_preprocess,

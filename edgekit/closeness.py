@@ -29,6 +29,8 @@ _MOST_KEPT = 65_536
 _FEWEST_POSITIONS = 4
 _QUIET = 1e-4
 """A channel with less than this share of the loudest one's energy is not looked at by itself."""
+_GAP, _SIDE = 1e3, 0.2
+"""A gap of 30 dB between the channels' energies, with a fifth of the channels on either side."""
 _EXPLAINED = 0.9
 
 
@@ -297,8 +299,9 @@ class Variation:
         """The share of channels whose error is larger than what varies in them.
 
         Channels that hardly vary do not count: those with less than a ten-thousandth of the loudest
-        one's energy, or with less than one of 255 steps of a bounded range. ``None`` where none is
-        left.
+        one's energy, or with less than one of 255 steps of a bounded range. But where a clear gap
+        divides the channels, as between boxes in pixels and their scores, each side is judged by
+        itself, and the worse one counts. ``None`` where none is left.
         """
         import numpy as np
 
@@ -308,10 +311,30 @@ class Variation:
             moved = (self.columns["high"] - self.columns["low"])[0]
             counted = (moved > self.width / STEPS) & (energy > floor)
         else:
-            counted = energy > max(floor, _QUIET * float(energy.max(initial=0.0)))
-        if not counted.any():
-            return None
-        return float(np.mean(~(channel_noise[counted] < energy[counted])))
+            counted = energy > floor
+        lost = ~(channel_noise < energy)
+        shares = []
+        for some in _sides(np.where(counted, energy, 0.0)):
+            heard = some & (energy > _QUIET * float(energy[some].max(initial=0.0)))
+            if heard.any():
+                shares.append(float(lost[heard].mean()))
+        return max(shares, default=None)
+
+
+def _sides(energy: Array) -> list[Array]:
+    """Which channels belong together: all that have any, or those on each side of a clear gap."""
+    import numpy as np
+
+    there = energy > 0
+    ordered = np.sort(energy[there])
+    least = max(1, int(np.ceil(_SIDE * len(ordered))))
+    if len(ordered) < 2 * least:
+        return [there]
+    ratios = ordered[least : len(ordered) - least + 1] / ordered[least - 1 : len(ordered) - least]
+    if not len(ratios) or ratios.max() < _GAP:
+        return [there]
+    edge = ordered[least + int(ratios.argmax())]
+    return [there & (energy >= edge), there & (energy < edge)]
 
 
 def centred_db(wanted: Array, got: Array, axis: int) -> float:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias, cast, get_args
 
-from edgekit.contract import Task, decoder_from_table, only_known_keys, preprocess_from_table
+from edgekit.contract import (
+    Task,
+    check_elements,
+    decoder_from_table,
+    only_known_keys,
+    preprocess_from_table,
+)
 from edgekit.errors import UsageError
+from edgekit.files import is_name, kind_of, lines_of, read_text, read_toml, shown
 from edgekit.types import Layout, TensorSpec
 
 DTYPES = ("float32", "float16", "int64", "int32", "int8", "uint8", "bool")
@@ -44,14 +50,11 @@ def load_config(path: Path) -> Config:
         UsageError: the file is missing, is no TOML, has a table or key that nobody knows, or a
             value that makes no sense.
     """
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if kind_of(path) == "none":
         raise UsageError(
-            f"There is no configuration {path}.", cure="Give its path with --config."
-        ) from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"{path} cannot be read as TOML: {error}") from error
+            f"There is no configuration {shown(path)}.", cure="Give its path with --config."
+        )
+    data = read_toml(path, UsageError)
     _check_table(data, _TOP, f"{path}")
     model = _check_table(data.get("model", {}), _MODEL, f"[model] of {path}")
     calibration = _check_table(
@@ -65,6 +68,7 @@ def load_config(path: Path) -> Config:
     for name, table in inputs.items():
         _check_table(table, _INPUT, f"[inputs.{name}] of {path}")
         preprocess_from_table(table.get("preprocess", {}))
+        check_elements(table.get("shape", ()), shown(name))
     for name, table in outputs.items():
         _check_table(table, _OUTPUT, f"[outputs.{name}] of {path}")
         if "decoder" in table:
@@ -105,7 +109,7 @@ def _is_shape(value: Any) -> bool:
     return (
         isinstance(value, list)
         and len(value) > 0
-        and all(type(dimension) is int and dimension > 0 for dimension in value)
+        and all(type(size) is int and 0 < size < 1 << 31 for size in value)
     )
 
 
@@ -128,6 +132,12 @@ _Check: TypeAlias = tuple[Callable[[Any], bool], str]
 _TEXT: _Check = _is_text, "a text"
 
 
+_PATH: _Check = (
+    lambda value: _is_text(value) and is_name(value),
+    "a path whose names have at most 255 bytes",
+)
+
+
 _TABLE: _Check = _is_table, "a table"
 
 
@@ -136,19 +146,19 @@ _TOP = dict.fromkeys(
 )
 
 
-_MODEL = {"source": _TEXT, "weights": _TEXT}
+_MODEL = {"source": _PATH, "weights": _PATH}
 
 
 _CALIBRATION: dict[str, _Check] = {
-    "data": _TEXT,
-    "parity": _TEXT,
+    "data": _PATH,
+    "parity": _PATH,
     "samples": (lambda value: type(value) is int and value > 0, "a number from 1"),
 }
 
 
 _TARGET: dict[str, _Check] = {
     "profiles": (
-        lambda value: isinstance(value, list) and all(map(_is_text, value)),
+        lambda value: isinstance(value, list) and all(map(_PATH[0], value)),
         "a list of names or paths of profiles",
     ),
 }
@@ -165,7 +175,7 @@ _INPUT: dict[str, _Check] = {
 _OUTPUT: dict[str, _Check] = {
     "task": _one_of(*get_args(Task)),
     "labels": (
-        lambda value: _is_text(value) or (isinstance(value, list) and all(map(_is_text, value))),
+        lambda value: _PATH[0](value) or (isinstance(value, list) and all(map(_is_text, value))),
         "a file's name or a list of names",
     ),
     "decoder": _TABLE,
@@ -203,15 +213,16 @@ def parse_input_flag(text: str) -> TensorSpec:
             f"--input {text!r} is not NAME:SHAPE[:DTYPE][:LAYOUT].",
             cure="For example --input image:1x3x224x224 or --input tokens:1x128:int64",
         )
-    if not re.fullmatch(r"(\d+|\?)([x,](\d+|\?))*", last, re.ASCII):
+    if not re.fullmatch(r"(\d{1,10}|\?)([x,](\d{1,10}|\?)){0,31}", last, re.ASCII):
         raise UsageError(
-            f"--input {text!r}: {last!r} is neither a shape, nor a type {DTYPES}, nor a layout "
-            f"{get_args(Layout)}.",
+            f"--input {shown(text)!r}: {shown(last)!r} is neither a shape, nor a type {DTYPES}, "
+            f"nor a layout {get_args(Layout)}.",
             cure="For example --input image:1x3x224x224:float32:NCHW",
         )
     dimensions = tuple(
         None if part == "?" else int(part) for part in last.replace(",", "x").split("x")
     )
+    check_elements(dimensions, shown(name))
     if 0 in dimensions:
         raise UsageError(f"--input {text!r}: every dimension must be at least 1.")
     dtypes = [part for part in stated if part in DTYPES]
@@ -232,7 +243,5 @@ def read_labels(path: Path) -> tuple[str, ...]:
     Raises:
         UsageError: the file cannot be read.
     """
-    try:
-        return tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines())
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"The labels file {path} cannot be read: {error}") from error
+    text = read_text(path, UsageError, cure="Give a file of class names, one a line.")
+    return tuple(line.strip() for line in lines_of(text))

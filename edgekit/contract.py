@@ -9,15 +9,22 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from numbers import Integral, Real
 from typing import Any, Literal, TypeAlias, get_args
 
 from edgekit.errors import UsageError
-from edgekit.types import TensorSpec
+from edgekit.files import shown
+from edgekit.types import Layout, TensorSpec
 
 SCHEMA_VERSION = 1
+MOST_ELEMENTS = 1 << 28
+"""Of one sample's tensor: a gigabyte of float32. More is a slip, and no edge device holds it."""
+_MOST_NUMBER = 1e30
+"""What float32 can still compute with."""
+_MOST_PIXELS = 1 << 14
+"""Of one side of a picture."""
 
 
 Color: TypeAlias = Literal["RGB", "BGR", "GRAY"]
@@ -194,7 +201,7 @@ class Contract:
                         preprocess=preprocess_from_table(entry["preprocess"])
                         if entry["preprocess"]
                         else None,
-                        assumed=tuple(entry["assumed"]),
+                        assumed=_texts(entry["assumed"]),
                         folded=preprocess_from_table(entry["folded"])
                         if entry.get("folded")
                         else None,
@@ -204,18 +211,25 @@ class Contract:
                 outputs=tuple(
                     OutputContract(
                         tensor=_tensor(entry["tensor"]),
-                        task=entry["task"],
-                        labels=tuple(entry["labels"]),
+                        task=_one_of(entry["task"], (None, *get_args(Task))),
+                        labels=_texts(entry["labels"]),
                         decoder=decoder_from_table(entry["decoder"])
                         if entry.get("decoder")
                         else None,
-                        part=OutputPart(**entry["part"]) if entry.get("part") else None,
+                        part=_part(entry["part"]) if entry.get("part") else None,
                     )
                     for entry in data["outputs"]
                 ),
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise UsageError(f"Not an edgekit contract: {error!r}") from error
+        except (
+            ArithmeticError,
+            AttributeError,
+            KeyError,
+            RecursionError,
+            TypeError,
+            ValueError,
+        ) as error:
+            raise UsageError(f"Not an edgekit contract: {shown(repr(error))}") from error
 
 
 def preprocess_from_table(table: Mapping[str, Any]) -> Preprocess:
@@ -247,7 +261,7 @@ def preprocess_from_table(table: Mapping[str, Any]) -> Preprocess:
             f"interpolation is {result.interpolation!r}; "
             f"it must be one of {get_args(Interpolation)}."
         )
-    if not result.mean or not result.std or 0.0 in result.std:
+    if not result.mean or not result.std or any(abs(one) < 1 / _MOST_NUMBER for one in result.std):
         raise UsageError("mean and std need at least one value each, and no std may be 0.")
     if len(result.mean) > 1 and len(result.std) > 1 and len(result.mean) != len(result.std):
         raise UsageError(f"mean has {len(result.mean)} values, std has {len(result.std)}.")
@@ -303,6 +317,43 @@ def _check_decoder(decoder: Decoder) -> None:
         raise UsageError("decoder: variances has 4 numbers, each of grid_anchors has 2.")
 
 
+def check_elements(shape: Sequence[int | None], name: str) -> None:
+    """Refuse a tensor whose size is a slip, before anything makes room for it.
+
+    Raises:
+        UsageError: it has more than `MOST_ELEMENTS` values.
+    """
+    if math.prod(size or 1 for size in shape) > MOST_ELEMENTS:
+        written = "x".join("?" if size is None else str(size) for size in shape)
+        raise UsageError(
+            f"Input {name} of shape {shown(written)} has more than {MOST_ELEMENTS:,} values for "
+            "one sample.",
+            cure=f"State the size that the app will use, for example --input {name}:1x3x224x224",
+        )
+
+
+def check_label_count(output: OutputContract) -> None:
+    """Refuse class names that are not as many as the scores that they name.
+
+    Checked where the scores can be counted: of a classifier, and of any vector of scores. One
+    score alone may tell two classes apart.
+
+    Raises:
+        UsageError: there are more names than scores, or fewer.
+    """
+    sizes = [size for size in output.tensor.shape if size is not None]
+    vector = None not in output.tensor.shape[1:] and math.prod(sizes) == max(sizes, default=0)
+    if not output.labels or not vector or output.task not in (None, "classification"):
+        return
+    scores = max(sizes)
+    if len(output.labels) != scores and (scores, len(output.labels)) != (1, 2):
+        raise UsageError(
+            f"Output {output.tensor.name} has {scores} scores, and there are "
+            f"{len(output.labels)} class names.",
+            cure="Give one name for each score, in their order, one a line.",
+        )
+
+
 def image_axes(spec: TensorSpec) -> tuple[int, int, int] | None:
     """The axes (height, width, channels) of an image tensor (1, …), ``None`` if it is none.
 
@@ -319,12 +370,36 @@ def image_axes(spec: TensorSpec) -> tuple[int, int, int] | None:
 
 
 def _tensor(entry: Mapping[str, Any]) -> TensorSpec:
-    return TensorSpec(
-        name=entry["name"],
-        shape=tuple(entry["shape"]),
-        dtype=entry["dtype"],
-        layout=entry["layout"],
-    )
+    shape = entry["shape"]
+    if not all(size is None or _is_count(size) for size in shape):
+        raise ValueError(f"the shape {shape}")
+    name, dtype = _texts([entry["name"], entry["dtype"]])
+    layout = _one_of(entry["layout"], (None, *get_args(Layout)))
+    return TensorSpec(name=name, shape=tuple(shape), dtype=dtype, layout=layout)
+
+
+def _part(entry: Mapping[str, Any]) -> OutputPart:
+    part = OutputPart(**entry)
+    _texts([part.of])
+    if not all(map(_is_count, (part.axis, part.start, part.size))):
+        raise ValueError(f"the part {entry}")
+    return part
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 1 << 31
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise ValueError(f"{value!r} where texts belong")
+    return tuple(value)
+
+
+def _one_of(value: Any, known: Sequence[Any]) -> Any:
+    if value not in known:
+        raise ValueError(f"{value!r}, which is none of {known}")
+    return value
 
 
 def _pair(value: Any, name: str) -> tuple[int, int]:
@@ -334,14 +409,19 @@ def _pair(value: Any, name: str) -> tuple[int, int]:
 
 
 def _pixels(value: Any, name: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-        raise UsageError(f"{name} is {value!r}; it must be a whole number of pixels from 1.")
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not whole or not 1 <= value <= _MOST_PIXELS:
+        raise UsageError(
+            f"{name} is {str(value)[:40]}; it must be a whole number of pixels from 1 to "
+            f"{_MOST_PIXELS}."
+        )
     return int(value)
 
 
 def _number(value: Any, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
-        raise UsageError(f"{name} is {value!r}; it must be a finite number.")
+    real = isinstance(value, Real) and not isinstance(value, bool)
+    if not real or not abs(value) <= _MOST_NUMBER:  # NaN is not, either
+        raise UsageError(f"{name} is {str(value)[:40]!r}; it must be a finite number.")
     return float(value)
 
 

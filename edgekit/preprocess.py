@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from edgekit.contract import InputContract, Preprocess, image_axes
+from edgekit import files
+from edgekit.contract import MOST_ELEMENTS, InputContract, Preprocess, image_axes
 from edgekit.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -59,13 +60,7 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         DataError: the file cannot be read.
     """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(
-            f"{path} cannot be read: {error.strerror or error}.",
-            cure="Check that the file exists and that you may read it.",
-        ) from error
+    return files.read_bytes(path, DataError)
 
 
 def decode_image(data: bytes, name: str) -> Array:
@@ -151,6 +146,11 @@ def _resize(image: Array, preprocess: Preprocess) -> Array:
         target = preprocess.resize
     if target == (height, width):
         return image
+    if target[0] * target[1] * image.shape[2] > MOST_ELEMENTS or 0 in target:
+        raise DataError(
+            f"The picture of {height}x{width} would become {target[0]}x{target[1]}.",
+            cure="Crop it, or state both sides: --resize HEIGHTxWIDTH",
+        )
     flag = {
         "bilinear": cv2.INTER_LINEAR,
         "bicubic": cv2.INTER_CUBIC,

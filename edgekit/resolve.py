@@ -13,6 +13,8 @@ from edgekit.contract import (
     InputContract,
     OutputContract,
     Task,
+    check_elements,
+    check_label_count,
     decoder_from_table,
     image_axes,
     preprocess_from_table,
@@ -36,7 +38,7 @@ def resolve(
 ) -> Contract:
     """Complete what the model tells with ``edgekit.toml`` and then with flags.
 
-    Names match by name; where the user gives exactly as many inputs as the model has and no name
+    Names match by name; where ``edgekit.toml`` has exactly as many inputs as the model and no name
     matches, they match by position. The model's own names are kept.
 
     Args:
@@ -50,7 +52,8 @@ def resolve(
         embedded: the contract inside a `.tflite` source; everything else wins over it.
 
     Raises:
-        UsageError: an open dimension remains, or what was given contradicts the model.
+        UsageError: an open dimension remains, or what was given contradicts the model or names an
+            input that it does not have.
     """
     given = {
         name: TensorSpec(
@@ -65,6 +68,8 @@ def resolve(
         before = given.get(flag.name)
         layout = flag.layout or (before.layout if before else None)
         given[flag.name] = replace(flag, layout=layout)
+    names = {spec.name for spec in described_inputs}
+    _refuse_unknown([flag.name for flag in inputs if flag.name not in names], names)
     matched = _match_names(described_inputs, given)
     embedded_inputs = _embedded(
         [spec.name for spec in described_inputs],
@@ -120,6 +125,7 @@ def _resolve_outputs(
                 else before.decoder,
             )
         )
+        check_label_count(outputs[-1])
     return tuple(outputs)
 
 
@@ -184,11 +190,16 @@ def _match_names(
         return by_name
     if not by_name and len(given) == len(described):
         return {spec.name: user for spec, user in zip(described, given.values(), strict=True)}
-    unknown = sorted(set(given) - names)
-    raise UsageError(
-        f"The model has no input named {', '.join(unknown)}.",
-        cure=f"Its inputs are: {', '.join(sorted(names))}",
-    )
+    _refuse_unknown(sorted(set(given) - names), names)
+    return by_name
+
+
+def _refuse_unknown(unknown: list[str], names: set[str]) -> None:
+    if unknown:
+        raise UsageError(
+            f"The model has no input named {', '.join(unknown)}.",
+            cure=f"Its inputs are: {', '.join(sorted(names))}",
+        )
 
 
 def _merge(spec: TensorSpec, user: TensorSpec) -> TensorSpec:
@@ -223,6 +234,7 @@ def _require_static(spec: TensorSpec) -> None:
             f"Input {spec.name} has dynamic dimensions: {_show(spec.shape)}.",
             cure=f"Say which size the app will use, for example --input {spec.name}:{example}",
         )
+    check_elements(spec.shape, spec.name)
 
 
 def _show(shape: tuple[int | None, ...]) -> str:

@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 from edgekit.errors import ModelError, UsageError
+from edgekit.files import kind_of, shown
 from edgekit.types import ModelSource, SourceKind
 
 _BY_SUFFIX: dict[str, SourceKind] = {
@@ -20,71 +21,91 @@ _BY_SUFFIX: dict[str, SourceKind] = {
     ".tflite": "tflite",
 }
 _TORCH_SUFFIXES = {".pt", ".pth", ".ckpt", ".bin", ".ptl"}
+OTHER_SUFFIXES = {*_BY_SUFFIX, *_TORCH_SUFFIXES} - {".tflite"}
+"""How the files of models are called that are no `.tflite`."""
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 def recognise(
-    location: str, *, weights: Path | None = None, trust_pickle: bool = False
+    location: str,
+    *,
+    weights: Path | None = None,
+    trust_pickle: bool = False,
+    signature: str | None = None,
 ) -> ModelSource:
     """The `ModelSource` of a command-line argument.
 
     Raises:
-        UsageError: there is no such file, or its kind is unknown.
+        UsageError: there is no such file, its kind is unknown, or it has no signatures to name.
         ModelError: the file is empty, or its content does not fit its name.
     """
     try:
         kind, name = _kind_and_name(location)
     except OSError as error:
         raise UsageError(f"{location[:200]} cannot be read: {error.strerror or error}.") from error
-    if weights is not None and not weights.is_file():
-        raise UsageError(f"There is no file {weights}.", cure="Check --weights.")
+    if weights is not None and kind_of(weights) != "file":
+        raise UsageError(f"There is no file {shown(weights)}.", cure="Check --weights.")
+    if signature is not None and kind != "saved_model":
+        raise UsageError(
+            f"--signature is for a SavedModel; {location} is of the kind {kind}.",
+            cure="Leave it away.",
+        )
     return ModelSource(
         location=location,
         kind=kind,
         name=re.sub(r"[^\w.-]+", "_", name) or "model",
         weights=weights,
         trust_pickle=trust_pickle,
+        signature=signature,
     )
 
 
 def _kind_and_name(location: str) -> tuple[SourceKind, str]:
     path = Path(location)
-    if not path.exists():
-        if _is_factory(location):
+    match kind_of(path):
+        case "none" if _is_factory(location):
             _check_factory_file(location)
             return "torch", _factory_name(location)
-        raise UsageError(
-            f"There is no file or folder {location}.",
-            cure="Check the path. A PyTorch model in code is named package.module:factory or "
-            "file.py:factory.",
-        )
-    if path.is_dir():
-        if not (path / "saved_model.pb").is_file():
+        case "none":
+            raise UsageError(
+                f"There is no file or folder {shown(location)}.",
+                cure="Check the path. A PyTorch model in code is named package.module:factory or "
+                "file.py:factory.",
+            )
+        case "other":
+            raise UsageError(f"{location} is no regular file.", cure="Give a file on a disk.")
+        case "folder" if not (path / "saved_model.pb").is_file():
             raise UsageError(
                 f"The folder {location} is no SavedModel: it has no saved_model.pb.",
                 cure="Name a SavedModel folder or a model file.",
             )
-        return "saved_model", path.resolve().name
+        case "folder":
+            return "saved_model", path.resolve().name
+        case "file":
+            return _kind_of_file(path), path.stem
+
+
+def _kind_of_file(path: Path) -> SourceKind:
     if path.stat().st_size == 0:
-        raise ModelError(f"{location} is empty.", cure="Save or copy the model again.")
+        raise ModelError(f"{path} is empty.", cure="Save or copy the model again.")
     suffix = path.suffix.lower()
     if suffix in _BY_SUFFIX:
         _check_content(path, _BY_SUFFIX[suffix])
-        return _BY_SUFFIX[suffix], path.stem
+        return _BY_SUFFIX[suffix]
     if suffix in _TORCH_SUFFIXES:
-        return _torch_kind(path), path.stem
+        return _torch_kind(path)
     if suffix == ".py":
         raise UsageError(
-            f"{location} is Python code; which function in it makes the model?",
-            cure=f"Name it: {location}:factory",
+            f"{path} is Python code; which function in it makes the model?",
+            cure=f"Name it: {path}:factory",
         )
     if suffix == ".safetensors":
         raise UsageError(
-            f"{location} holds weights; the code of the model is missing.",
-            cure=f"edgekit convert package.module:factory --weights {location}",
+            f"{path} holds weights; the code of the model is missing.",
+            cure=f"edgekit convert package.module:factory --weights {path}",
         )
     raise UsageError(
-        f"The kind of {location} is unknown.",
+        f"The kind of {path} is unknown.",
         cure=f"Known endings: {', '.join(sorted({*_BY_SUFFIX, *_TORCH_SUFFIXES}))}",
     )
 
@@ -107,8 +128,8 @@ def _is_factory(location: str) -> bool:
 
 def _check_factory_file(location: str) -> None:
     module = location.rpartition(":")[0]
-    if module.endswith(".py") and not Path(module).is_file():
-        raise UsageError(f"There is no file {module}.", cure="Check the path.")
+    if module.endswith(".py") and kind_of(Path(module)) != "file":
+        raise UsageError(f"There is no file {shown(module)}.", cure="Check the path.")
 
 
 def _check_content(path: Path, kind: SourceKind) -> None:

@@ -108,7 +108,8 @@ class TensorSpec:
 class ModelSource:
     """A trained model as the user names it.
 
-    ``location`` is a path, or ``package.module:factory`` / ``file.py:factory`` for PyTorch.
+    ``location`` is a path, or ``package.module:factory`` / ``file.py:factory`` for PyTorch;
+    ``signature`` names the function of a SavedModel that is meant.
     """
 
     location: str
@@ -116,6 +117,7 @@ class ModelSource:
     name: str
     weights: Path | None = None
     trust_pickle: bool = False
+    signature: str | None = None
 
     @property
     def path(self) -> Path | None:

@@ -1,4 +1,4 @@
-"""Loads a SavedModel by its ``serving_default`` signature."""
+"""Loads a SavedModel by one of its signatures."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _FOREIGN_OPS = {
 }  # fmt: skip
 
 
-def load_saved_model(path: Path, *, trusted: bool) -> Model:
-    """The function that the model exports for serving.
+def load_saved_model(path: Path, name: str | None, *, trusted: bool) -> Model:
+    """The function of that signature; else ``serving_default``, or the only one there is.
 
     Raises:
-        WorkerError: it is damaged or unsafe, or has no such function.
+        WorkerError: it is damaged or unsafe, or has no such function, or several and none named.
     """
     nodes = list(_read_nodes(path))
     if not trusted and (foreign := sorted({node.op for node in nodes} & _FOREIGN_OPS)):
@@ -44,7 +44,7 @@ def load_saved_model(path: Path, *, trusted: bool) -> Model:
     except Exception as error:
         cause = f"TensorFlow {tf.__version__} cannot load {path}: {str(error).splitlines()[0]}"
         raise WorkerError(cause, cure="Export it again: model.export(…)", kind="model") from error
-    signature = _signature(path, model)
+    signature = _signature(path, model, name)
     inputs: dict[str, Any] = signature.structured_input_signature[1]
     outputs: dict[str, Any] = signature.structured_outputs
     # The file keeps both as maps without an order of their own.
@@ -91,11 +91,18 @@ def _read_nodes(path: Path) -> Iterator[Any]:
             yield from function.node_def
 
 
-def _signature(path: Path, model: Any) -> Any:
+def _signature(path: Path, model: Any, name: str | None) -> Any:
     signatures = getattr(model, "signatures", {})
-    if SIGNATURE not in signatures:
+    if name is None and SIGNATURE not in signatures and len(signatures) == 1:
+        name = next(iter(signatures))
+    wanted = name or SIGNATURE
+    if wanted not in signatures:
         found = ", ".join(signatures) or "none"
-        cause = f"{path} has no signature {SIGNATURE!r}; its signatures are: {found}."
-        cure = f"Export it with tf.saved_model.save(…, signatures={{{SIGNATURE!r}: function}})."
-        raise WorkerError(cause, cure=cure, kind="model")
-    return signatures[SIGNATURE]
+        cause = f"{path} has no signature {wanted!r}; its signatures are: {found}."
+        cure = (
+            f"Choose one: --signature {next(iter(signatures))}"
+            if signatures
+            else f"Export it with tf.saved_model.save(…, signatures={{{SIGNATURE!r}: function}})."
+        )
+        raise WorkerError(cause, cure=cure, kind="usage" if signatures else "model")
+    return signatures[wanted]

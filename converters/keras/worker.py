@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import lru_cache
@@ -50,9 +51,21 @@ def describe(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     model = _loaded["model"] = _load(request["source"])
     _load_ms["load_ms"] = 1e3 * (time.perf_counter() - started)
     return {
+        "facts": _facts(model),
         "device": f"CPU, {_threads()} threads",
         "inputs": [asdict(spec) for spec in model.inputs],
         "outputs": [asdict(spec) for spec in model.outputs],
+    }
+
+
+def _facts(model: Model) -> dict[str, Any]:
+    """The kinds of a Keras model's layers; of a SavedModel the size alone."""
+    layers = getattr(model.owner, "layers", ())
+    variables = getattr(model.owner, "variables", ())
+    return {
+        "format": f"TensorFlow {tf.__version__}",
+        "operators": dict(Counter(type(layer).__name__ for layer in layers).most_common()),
+        "parameters": sum(int(np.prod(variable.shape)) for variable in variables) or None,
     }
 
 
@@ -170,7 +183,7 @@ def _load(source: dict[str, Any]) -> Model:
     if source["weights"]:
         cause = "A SavedModel has its weights inside; it takes no other weights."
         raise WorkerError(cause, cure="Leave out --weights.", kind="usage")
-    return load_saved_model(path, trusted=trusted)
+    return load_saved_model(path, source.get("signature"), trusted=trusted)
 
 
 def _model() -> Model:

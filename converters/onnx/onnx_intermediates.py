@@ -24,7 +24,7 @@ def expose(model: onnx.ModelProto) -> dict[str, str]:
 def modules(model: onnx.ModelProto) -> dict[str, list[str]]:
     """The modules whose result each value is: those of which its node is the last one."""
     last: dict[str, int] = {}
-    scopes = [_scopes(node) for node in model.graph.node]
+    scopes = [scopes_of(node) for node in model.graph.node]
     for place, paths in enumerate(scopes):
         last.update(dict.fromkeys(paths, place))
     return {
@@ -34,7 +34,8 @@ def modules(model: onnx.ModelProto) -> dict[str, list[str]]:
     }
 
 
-def _scopes(node: Any) -> list[str]:
+def scopes_of(node: Any) -> list[str]:
+    """The paths of the PyTorch modules that a node comes from, the outermost first."""
     text = next((entry.value for entry in node.metadata_props if entry.key == _SCOPES), "[]")
     try:
         paths = ast.literal_eval(text)

@@ -6,8 +6,11 @@ them.
 
 from __future__ import annotations
 
+import math
 import os
+import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +18,20 @@ import numpy as np
 import onnx
 import onnxruntime
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
+from onnx_dequantize import dequantize, quantized_operators
+from onnx_graph import Graph, attributes, sort_nodes
 from onnx_intermediates import expose, modules
 from onnx_layout import input_layout
+from onnx_pooling import average_over_the_edge
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "common"))
+from quantized_source import Distance, it_is_quantized
 
 from edgekit_worker import Stacks, WorkerError, timed_runs
 
 _session: onnxruntime.InferenceSession | None = None
 _described: Path | None = None
+_as_float = False
 
 _RUNTIME_DOMAINS = {"ai.onnx", "com.microsoft", "com.ms.internal.nhwc", "org.pytorch.aten"}
 """ONNX Runtime's own operators, beside the standard's."""
@@ -39,8 +49,9 @@ _DTYPES = {
 
 def describe(request: dict[str, Any], progress: Any) -> dict[str, Any]:
     """Inputs and outputs of the file; a dimension that is open is null."""
-    global _session, _described
+    global _session, _described, _as_float
     path = _described = Path(request["source"]["location"])
+    _as_float = bool(request["source"].get("as_float"))
     if request["source"].get("weights"):
         raise WorkerError("--weights does not go with an ONNX file.", kind="usage")
     progress(0.1, "reading the model")
@@ -48,8 +59,13 @@ def describe(request: dict[str, Any], progress: Any) -> dict[str, Any]:
     check_external_data(model, path)
     _check_operators(model, path)
     try:
-        onnx.checker.check_model(str(path))
-        _session = _open(path)
+        if not sort_nodes(model):  # their order is all that the checker minds and others do not
+            onnx.checker.check_model(str(path))
+        elif not any(map(uses_external_data, model.graph.initializer)):
+            onnx.checker.check_model(model)
+        _session = _open(path, as_float=_as_float)
+    except WorkerError:
+        raise
     except Exception as error:
         raise WorkerError(
             f"{path} is no valid ONNX model: {_first_line(error)}",
@@ -60,10 +76,26 @@ def describe(request: dict[str, Any], progress: Any) -> dict[str, Any]:
     inputs = [_spec(value) for value in _session.get_inputs()]
     for spec in inputs:
         spec["layout"] = input_layout(model.graph, spec["name"])
+    quantized = quantized_operators(model) if _as_float else {}
     return {
+        "notes": [it_is_quantized(quantized)] if quantized else [],
+        "facts": _facts(model),
         "device": f"CPU, {_threads()} threads",
         "inputs": inputs,
         "outputs": [_spec(value) for value in _session.get_outputs()],
+    }
+
+
+def _facts(model: onnx.ModelProto) -> dict[str, Any]:
+    opsets = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
+    kinds = Counter(
+        f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+        for node in model.graph.node
+    )
+    return {
+        "format": ", ".join(f"{domain} {version}" for domain, version in sorted(opsets.items())),
+        "operators": dict(kinds.most_common()),
+        "parameters": sum(math.prod(tensor.dims) for tensor in model.graph.initializer),
     }
 
 
@@ -95,7 +127,20 @@ def reference(request: dict[str, Any], progress: Any) -> dict[str, Any]:
         outputs.append(
             {"name": name, "shape": shape, "dtype": str(stacked.dtype), "path": str(path)}
         )
-    return {"outputs": outputs}
+    return {"outputs": outputs, "notes": _distance(specs, stacks, kept)}
+
+
+def _distance(
+    specs: list[dict[str, Any]], stacks: list[np.ndarray], kept: list[list[np.ndarray]]
+) -> list[str]:
+    """How far the float form of a quantized model is from the model, as a note."""
+    distance = Distance()
+    if _as_float and _described is not None and quantized_operators(_read(_described)):
+        session = _open(_described)
+        for index in range(len(stacks[0])):
+            given = _run(session, _feed(specs, stacks, index))
+            distance.add([values[index] for values in kept], given)
+    return distance.notes()
 
 
 def intermediates(request: dict[str, Any], progress: Any) -> dict[str, Any]:
@@ -107,6 +152,7 @@ def intermediates(request: dict[str, Any], progress: Any) -> dict[str, Any]:
     """
     path, specs = Path(request["artifact"]), request["specs"]
     model = onnx.load(str(path))
+    dequantize(model)
     came_from, made = modules(model), expose(model)
     stacks = [np.load(request["inputs"][spec["name"]], mmap_mode="r") for spec in specs]
     kept = Stacks(Path(request["outputs_folder"]), len(stacks[0]))
@@ -251,12 +297,41 @@ def _first_line(error: Exception) -> str:
     return lines[0][:300] if lines else type(error).__name__
 
 
-def _open(path: Path) -> onnxruntime.InferenceSession:
+def _open(path: Path, *, as_float: bool = False) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     # Optimised graphs compute in another order; the reference is the model as written.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    model = _as_it_is_meant(path, as_float=as_float)
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def _as_it_is_meant(path: Path, *, as_float: bool) -> str | bytes:
+    """The file; or the model made float, or without a node that ONNX Runtime computes wrongly."""
+    model = onnx.load(str(path), load_external_data=False)
+    make_float = as_float and quantized_operators(model)
+    if not make_float and not any(map(_is_counted_wrong, model.graph.node)):
+        return str(path)
+    model = onnx.load(str(path))
+    sort_nodes(model)
+    if make_float:
+        dequantize(model)
+    Graph(model).rewrite({"AveragePool": average_over_the_edge})
+    if model.ByteSize() > _LARGEST:
+        raise WorkerError(
+            f"{path} is quantized and larger than 2 GB as float.",
+            cure="Give the float model that it was made from.",
+            kind="model",
+        )
+    return model.SerializeToString()
+
+
+_LARGEST = 2**31 - (1 << 20)
+"""What fits into one protobuf message."""
+
+
+def _is_counted_wrong(node: onnx.NodeProto) -> bool:
+    return node.op_type == "AveragePool" and bool(attributes(node).get("ceil_mode"))
 
 
 def _spec(value: Any) -> dict[str, Any]:

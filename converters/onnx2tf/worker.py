@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,16 @@ from ai_edge_litert import schema_py_generated as schema
 from edgekit_worker import WorkerError
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "onnx"))
+from lowering import lower
+from onnx_dequantize import dequantize
+from onnx_graph import sort_nodes
+from onnx_intermediates import scopes_of
 from onnx_layout import input_layout
 
-_LOOK = "An operator of this model may have no TFLite form; the log names it."
+_LOOK = (
+    "Write the operator that is named with others, or end the model before it and leave that part "
+    "to the app."
+)
 
 
 def convert(request: dict[str, Any], progress: Any) -> dict[str, Any]:
@@ -33,12 +42,16 @@ def convert(request: dict[str, Any], progress: Any) -> dict[str, Any]:
     work = output.parent / f"{output.stem}-onnx2tf"
     work.mkdir()
     model = onnx.load(request["artifact"])
+    sort_nodes(model)
+    dequantize(model)
     fix_shapes(model, request["inputs"])
     static = work / "static.onnx"
     # Past 2 GB a protobuf message cannot be written in one piece.
     large = sum(len(tensor.raw_data) for tensor in model.graph.initializer) > 1 << 30
     if not large:
         model = simplified(model)
+        if lower(model):
+            model = simplified(model)
     onnx.save(model, static, save_as_external_data=large)
     layouts = {spec["name"]: input_layout(model.graph, spec["name"]) for spec in request["inputs"]}
     keep = [
@@ -47,7 +60,7 @@ def convert(request: dict[str, Any], progress: Any) -> dict[str, Any]:
         if len(spec["shape"]) > 2 and layouts[spec["name"]] != "NCHW"
     ]
     progress(0.2, "converting")
-    _run_onnx2tf(static, work, keep, simplify=large)
+    _run_onnx2tf(static, work, keep, simplify=large, nodes=model.graph.node)
     written = sorted(work.glob("*_float32.tflite"))
     if not written:
         raise WorkerError(
@@ -55,8 +68,10 @@ def convert(request: dict[str, Any], progress: Any) -> dict[str, Any]:
             cure=_LOOK,
         )
     if missing := _unconverted(written[0]):
+        kinds = {kind.lower() for kind in missing}
+        found = [_place(node) for node in model.graph.node if node.op_type.lower() in kinds]
         raise WorkerError(
-            f"onnx2tf has no TFLite form of the ONNX operators {', '.join(missing)}.",
+            f"onnx2tf has no TFLite form of the ONNX operators {', '.join(found or missing)}.",
             cure="Replace them in the model, or leave that part to the app.",
             kind="model",
         )
@@ -116,7 +131,15 @@ def _set_shape(value: onnx.ValueInfoProto, shape: list[int]) -> None:
         dimensions.dim.add().dim_value = size
 
 
-def _run_onnx2tf(model: Path, folder: Path, keep: list[str], *, simplify: bool) -> None:
+def _place(node: onnx.NodeProto) -> str:
+    """An operator, by its output's name, and where the exporter says so the module it is in."""
+    scopes = scopes_of(node)
+    return f"{node.op_type} ({node.output[0]}{f', in {scopes[-1]}' if scopes else ''})"
+
+
+def _run_onnx2tf(
+    model: Path, folder: Path, keep: list[str], *, simplify: bool, nodes: Sequence[onnx.NodeProto]
+) -> None:
     try:
         onnx2tf.convert(
             input_onnx_file_path=str(model),
@@ -139,8 +162,11 @@ def _run_onnx2tf(model: Path, folder: Path, keep: list[str], *, simplify: bool) 
         if isinstance(inner, OSError) and inner.errno == errno.ENOSPC:
             raise inner from error
         lines = str(inner).strip().splitlines() or ["no message"]
+        named = re.findall(r"(?:op|node)=([^\s,]+)", lines[0])
+        places = [_place(node) for node in nodes if node.name and node.name in named]
+        at = f" At {', '.join(places)}." if places else ""
         raise WorkerError(
-            f"onnx2tf failed: {type(inner).__name__}: {lines[0][:300]}", cure=_LOOK
+            f"onnx2tf failed: {type(inner).__name__}: {lines[0][:300]}{at}", cure=_LOOK
         ) from error
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch_decompositions import decomposed
 
 from edgekit_worker import WorkerError
 
@@ -28,14 +29,11 @@ def export_onnx(
     Returns:
         The options that were used, for the lineage.
     """
-    program: Any = model
-    if isinstance(model, torch.export.ExportedProgram):
-        program = model.run_decompositions()
     failure = ""
     if not isinstance(model, torch.jit.ScriptModule):
         try:
             torch.onnx.export(
-                program,
+                _captured(model, example),
                 example,
                 str(path),
                 input_names=input_names,
@@ -54,6 +52,7 @@ def export_onnx(
             return {"exporter": "torch.export", "opset": _OPSET}
     if isinstance(model, torch.export.ExportedProgram):
         model = model.module()
+    reasons = f"torch.export: {failure}; the older tracer: " if failure else ""
     try:
         torch.onnx.export(
             model,
@@ -69,11 +68,25 @@ def export_onnx(
     except Exception as error:
         _raise_if_disk_is_full(path)
         raise WorkerError(
-            f"PyTorch cannot export this model to ONNX: {failure or _root_cause(error)}",
+            f"PyTorch cannot export this model to ONNX: {reasons}{_root_cause(error)}",
             cure="Look for data-dependent control flow or an operator without an ONNX form.",
             kind="model",  # and not a broken step: the loaded model is good for the next route
         ) from error
     return {"exporter": "TorchScript tracer", "opset": _OPSET, "after": failure}
+
+
+def _captured(
+    model: torch.nn.Module | torch.export.ExportedProgram, example: tuple[torch.Tensor, ...]
+) -> Any:
+    """The model as a program of operators that ONNX has; itself where it cannot be captured."""
+    if isinstance(model, torch.export.ExportedProgram):
+        return decomposed(model).run_decompositions()
+    try:
+        program = torch.export.export(model, example)
+    except Exception as error:  # noqa: BLE001  torch.onnx has further ways, and says what failed
+        print(f"torch.export failed: {error!r}")
+        return model
+    return decomposed(program)
 
 
 def save_exported_program(
@@ -93,7 +106,7 @@ def save_exported_program(
             if isinstance(model, torch.export.ExportedProgram)
             else torch.export.export(model, example)
         )
-        torch.export.save(program, path)
+        torch.export.save(decomposed(program), path)
     except OSError:
         raise
     except Exception as error:

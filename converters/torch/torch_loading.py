@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch_archive import load_archive
+from torch_quantized import register_operators
 
 from edgekit_worker import WorkerError
 
@@ -251,6 +252,7 @@ def _reaching_out(model: torch.jit.ScriptModule) -> list[str]:
 
 def _from_exported_program(source: dict[str, Any]) -> Loaded:
     path = _existing(source)
+    register_operators()
     try:
         program = load_archive(path, trusted=bool(source.get("trust_pickle")))
     except WorkerError:

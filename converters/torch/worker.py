@@ -6,7 +6,9 @@ is kept between them.
 
 from __future__ import annotations
 
+import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,16 @@ from torch_device import choose_device, device_name, move, state_digest, timed
 from torch_export import export_onnx, save_exported_program
 from torch_intermediates import listening
 from torch_loading import load_model
+from torch_quantized import float_form, quantized_operators
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "common"))
+from quantized_source import Distance, it_is_quantized
 
 from edgekit_worker import Stacks, WorkerError, timed_runs
 
 _model: torch.nn.Module | None = None
 _program: torch.export.ExportedProgram | None = None
+_quantized: torch.nn.Module | None = None
 _device = torch.device("cpu")
 _start_ms = {"load_ms": 0.0, "first_ms": 0.0}
 
@@ -42,10 +49,13 @@ def describe(request: dict[str, Any], progress: Any) -> dict[str, Any]:
     inputs = _program_inputs(_program) if _program else _stated_inputs(request["inputs"])
     progress(0.6, "running it once")
     example = _example(inputs)
+    notes = _make_float(example) if request["source"].get("as_float") else []
     outputs, _start_ms["first_ms"] = timed(lambda: _run(example), _device)
     digest = {"digest": state_digest(_model)} if request.get("digest") else {}
     return {
         **digest,
+        "notes": notes,
+        "facts": _facts(_model, _program),
         "device": device_name(_device),
         "inputs": inputs,
         "outputs": [
@@ -53,6 +63,32 @@ def describe(request: dict[str, Any], progress: Any) -> dict[str, Any]:
             for name, value in outputs.items()
         ],
     }
+
+
+def _facts(model: torch.nn.Module, program: torch.export.ExportedProgram | None) -> dict[str, Any]:
+    """Operators of a program, else the kinds of the innermost modules."""
+    if program is not None:
+        calls = (n for n in program.graph_module.graph.nodes if n.op == "call_function")
+        kinds = Counter(str(node.target).removesuffix(".default") for node in calls)
+    else:
+        inner = (module for module in model.modules() if not list(module.children()))
+        kinds = Counter(type(module).__name__ for module in inner)
+    return {
+        "format": f"torch {torch.__version__}",
+        "operators": dict(kinds.most_common()),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+    }
+
+
+def _make_float(example: tuple[torch.Tensor, ...]) -> list[str]:
+    """Take a quantized program's float form from here on; what the user has to know of that."""
+    global _model, _program, _quantized
+    operators = quantized_operators(_program) if _program is not None else {}
+    if _program is None or not operators:
+        return []
+    _quantized, _program = _model, float_form(_program, example)
+    _model = _program.module()
+    return [it_is_quantized(operators)]
 
 
 def reference(request: dict[str, Any], progress: Any) -> dict[str, Any]:
@@ -67,10 +103,15 @@ def reference(request: dict[str, Any], progress: Any) -> dict[str, Any]:
     }
     count = len(next(iter(stacks.values())))
     kept: dict[str, list[np.ndarray]] = {}
+    distance = Distance()
     for index in range(count):
         sample = tuple(_sample(stacks[spec["name"]], spec["shape"], index) for spec in specs)
-        for name, value in _run(sample).items():
-            kept.setdefault(name, []).append(_to_numpy(value))
+        values = {name: _to_numpy(value) for name, value in _run(sample).items()}
+        for name, value in values.items():
+            kept.setdefault(name, []).append(value)
+        if _quantized is not None:
+            given = flatten_outputs(_quantized(*sample))
+            distance.add(values.values(), map(_to_numpy, given.values()))
         progress((index + 1) / count, f"{index + 1} of {count} samples")
     outputs = []
     for number, (name, values) in enumerate(kept.items()):
@@ -81,7 +122,7 @@ def reference(request: dict[str, Any], progress: Any) -> dict[str, Any]:
         outputs.append(
             {"name": name, "shape": shape, "dtype": str(stacked.dtype), "path": str(path)}
         )
-    return {"outputs": outputs}
+    return {"outputs": outputs, "notes": distance.notes()}
 
 
 def intermediates(request: dict[str, Any], progress: Any) -> dict[str, Any]:

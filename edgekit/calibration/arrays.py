@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import lzma
 import shutil
-import tempfile
-import weakref
 import zipfile
 import zlib
 from functools import partial
@@ -14,6 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from edgekit.calibration.samples import Label, Sample, Source
 from edgekit.calibration.tensors import LABELS
 from edgekit.errors import DataError
+from edgekit.files import kind_of, temporary_folder
+from edgekit.npy import CURE, map_npy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,8 +28,10 @@ _DAMAGED = (
     ValueError,
     EOFError,
     KeyError,
-    TypeError,  # an .npy under the name .npz
+    RuntimeError,  # an encrypted member
+    OverflowError,
     zipfile.BadZipFile,
+    lzma.LZMAError,
     zlib.error,
     NotImplementedError,  # a compression that zipfile does not know
 )
@@ -40,7 +43,7 @@ def open_npy(path: Path) -> Source:
     Raises:
         DataError: it is damaged, holds Python objects, or no sample.
     """
-    array = _map(path, path.name)
+    array = map_npy(path, DataError, name=path.name)
     return Source(name=path.name, samples=_stacked(path.name, {path.stem: array}))
 
 
@@ -48,16 +51,14 @@ def open_npz(path: Path) -> Source:
     """The samples of one ``.npz``: an array per input, each stacked on axis 0.
 
     The arrays are unpacked into a temporary folder first and mapped from there, so that memory
-    does not grow with the file. The folder goes away with the source.
+    does not grow with the file. The folder is removed at once: what is mapped stays on the disk
+    until the last sample is gone, and no end of the process, however sudden, leaves it behind.
 
     Raises:
         DataError: it is damaged, its arrays disagree in length, or the disk is too small.
     """
-    folder = tempfile.mkdtemp(prefix="edgekit-npz-")
-    arrays = _Unpacked()  # every sample holds it: with the last one the folder goes
-    weakref.finalize(arrays, shutil.rmtree, folder, ignore_errors=True)
-    arrays.update(_unpack(path, Path(folder)))
-    return Source(name=path.name, samples=_stacked(path.name, arrays))
+    with temporary_folder("npz") as folder:
+        return Source(name=path.name, samples=_stacked(path.name, _unpack(path, folder)))
 
 
 def open_npz_folder(folder: Path, files: Sequence[tuple[Path, Label]]) -> tuple[Sample, ...]:
@@ -72,11 +73,9 @@ def open_npz_folder(folder: Path, files: Sequence[tuple[Path, Label]]) -> tuple[
     )
 
 
-class _Unpacked(dict[str, "Array"]):
-    """A dictionary that can be weakly referenced."""
-
-
 def _unpack(path: Path, folder: Path) -> dict[str, Array]:
+    if kind_of(path) != "file":
+        raise DataError(f"{path.name} is no regular file.", cure=CURE)
     try:
         with zipfile.ZipFile(path) as archive:
             members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
@@ -91,23 +90,12 @@ def _unpack(path: Path, folder: Path) -> dict[str, Array]:
                 target = folder / f"{index}.npy"  # names inside of an archive are not trusted
                 with archive.open(info) as packed, target.open("wb") as unpacked:
                     shutil.copyfileobj(packed, unpacked)
-                arrays[info.filename.removesuffix(".npy")] = _map(
-                    target, f"{path.name}: {info.filename}"
+                arrays[info.filename.removesuffix(".npy")] = map_npy(
+                    target, DataError, name=f"{path.name}: {info.filename}"
                 )
     except _DAMAGED as error:
         raise _damaged(path.name, error) from error
     return arrays
-
-
-def _map(path: Path, name: str) -> Array:
-    import numpy as np
-
-    try:
-        # Unlike np.load, this never turns to another format, such as pickle.
-        array: Array = np.lib.format.open_memmap(path, mode="r")
-    except _DAMAGED as error:
-        raise _damaged(name, error) from error
-    return array
 
 
 def _stacked(name: str, arrays: Mapping[str, Array]) -> tuple[Sample, ...]:
@@ -127,7 +115,7 @@ def _stacked(name: str, arrays: Mapping[str, Array]) -> tuple[Sample, ...]:
         Sample(
             id=f"{name}[{index}]",
             read=partial(_at, arrays, index),
-            label=None if labels is None else int(labels[index]),
+            label=None if labels is None else _plain(labels[index]),
         )
         for index in range(next(iter(lengths.values())))
     )
@@ -138,36 +126,32 @@ def _at(arrays: Mapping[str, Array], index: int) -> dict[str, Array]:
 
 
 def _labels(arrays: Mapping[str, Array]) -> Array | None:
-    """The array ``labels``, if it is one whole number per sample beside other arrays."""
-    array = arrays.get("labels")
-    if array is None or len(arrays) == 1 or array.ndim != 1 or array.dtype.kind not in "iu":
-        return None
-    return array
+    """The array of labels, where there is one beside other arrays."""
+    key = next((key for key in LABELS if key in arrays), None)
+    return None if key is None or len(arrays) == 1 else arrays[key]
+
+
+def _plain(label: Array) -> Label:
+    """A label's row of an array, as a name or a number where it is one."""
+    if label.size == 1 and label.dtype.kind in "SUiu":
+        value = label.reshape(-1)[0].item()
+        return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+    return label
 
 
 def _read_npz(path: Path) -> dict[str, Array]:
-    import numpy as np
+    with temporary_folder("npz") as folder:
+        return _unpack(path, folder)
 
+
+def _own_label(path: Path) -> Label:
+    """The array ``label`` or ``labels`` of a sample's own file, beside other arrays."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return dict(file)
-    except _DAMAGED as error:
-        raise _damaged(path.name, error) from error
-
-
-def _own_label(path: Path) -> int | None:
-    """The number in the array ``label`` or ``labels`` of a sample's own file."""
-    import numpy as np
-
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            key = next((key for key in LABELS if key in file), None)
-            array = file[key] if key and len(file.files) > 1 else None
-    except _DAMAGED:
+        arrays = _read_npz(path)
+    except DataError:
         return None  # told, by name, when the sample itself is read
-    if array is None or array.size != 1 or array.dtype.kind not in "iu":
-        return None
-    return int(array.reshape(()))
+    key = next((key for key in LABELS if key in arrays), None)
+    return _plain(arrays[key]) if key and len(arrays) > 1 else None
 
 
 def _shapes(arrays: Mapping[str, Array]) -> str:
@@ -177,5 +161,5 @@ def _shapes(arrays: Mapping[str, Array]) -> str:
 def _damaged(name: str, error: Exception) -> DataError:
     return DataError(
         f"{name} cannot be read as NumPy data: {error}",
-        cure="Save plain numbers with np.save or np.savez; pickled objects are never loaded.",
+        cure=CURE,
     )

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 from edgekit.calibration.checks import Checks, Facts, examine, listing
-from edgekit.calibration.samples import Dataset, Sample, SampleSet
+from edgekit.calibration.samples import Dataset, Sample, SampleSet, Source
 from edgekit.calibration.sampling import split
 from edgekit.calibration.sources import open_source
 from edgekit.calibration.tensors import Loaded, to_tensors
@@ -97,7 +97,14 @@ def load(
         seed=seed,
         notes=tuple(dict.fromkeys(notes)),
         skipped=skipped,
+        classes=_names((source, *([parity_source] if parity_source else ()))),
     )
+
+
+def _names(sources: Iterable[Source]) -> tuple[str, ...]:
+    """All names that label samples."""
+    labels = (sample.label for source in sources for sample in source.samples)
+    return tuple(sorted({label for label in labels if isinstance(label, str)}))
 
 
 def _write(

@@ -23,7 +23,11 @@ if TYPE_CHECKING:
     Array: TypeAlias = NDArray[Any]
 
 Split: TypeAlias = Literal["calibration", "parity"]
-Label: TypeAlias = str | int | None
+Label: TypeAlias = "str | int | float | Array | None"
+"""As the data has it: a name, a number, or a sample's row of an array of labels.
+
+What it means as a class is up to `edgekit.datasets.classes.to_classes`, for those who need one.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +37,7 @@ class Sample:
     Attributes:
         id: its path relative to the folder, or ``name[index]``.
         read: gives the content, a picture or arrays by name; raises `DataError` if it cannot.
-        label: the name or number of its class, where known.
+        label: what the data says about it, where it does.
         split: what a manifest says that it is for.
     """
 
@@ -71,7 +75,7 @@ class SampleSet:
     Attributes:
         files: input name -> ``.npy``, all samples stacked on axis 0 (see `stack_shape`).
         ids: where each sample comes from.
-        labels: the class of each sample, ``None`` where unknown.
+        labels: what the data says about each sample, ``None`` where nothing.
         digest: sha256 over names, types, shapes and bytes of all tensors in order, or
             ``synthetic``.
         pictures: the inputs that were made from pictures by the preprocessing; the others came as
@@ -95,7 +99,8 @@ class SampleSet:
 class Dataset:
     """What a conversion calibrates with and what it is measured on.
 
-    ``notes`` are warnings for the user; ``skipped`` names the samples that could not be read.
+    ``notes`` are warnings for the user; ``skipped`` names the samples that could not be read;
+    ``classes`` are all names that label samples of the data (not only of the chosen ones), sorted.
     """
 
     calibration: SampleSet
@@ -103,6 +108,7 @@ class Dataset:
     seed: int
     notes: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
 
 
 def stack_shape(spec: TensorSpec, n: int) -> tuple[int, ...]:

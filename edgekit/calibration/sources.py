@@ -7,7 +7,6 @@ no memory. Nothing is ever unpickled, and nothing outside of the given folder is
 from __future__ import annotations
 
 import os
-import tomllib
 from functools import partial
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -17,6 +16,7 @@ from edgekit.calibration.samples import Label, Sample, Source, Split
 from edgekit.calibration.tensors import Picture
 from edgekit.calibration.video import open_video
 from edgekit.errors import DataError
+from edgekit.files import is_inside, kind_of, read_toml, shown
 from edgekit.preprocess import decode_image, read_bytes
 
 IMAGES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
@@ -38,10 +38,13 @@ def open_source(path: Path) -> Source:
     Raises:
         DataError: there is nothing at ``path``, or nothing in it that edgekit can use.
     """
-    if not path.exists():
-        raise DataError(f"There is no data at {path}.", cure=_CURE)
-    if path.is_dir():
-        return _open_folder(path)
+    match kind_of(path):
+        case "none":
+            raise DataError(f"There is no data at {shown(path)}.", cure=_CURE)
+        case "folder":
+            return _open_folder(path)
+        case "other":
+            raise DataError(f"{path} is no regular file.", cure=_CURE)
     match path.suffix.lower():
         case ".npy":
             return open_npy(path)
@@ -109,9 +112,9 @@ def _list_files(folder: Path) -> tuple[list[Path], list[str]]:
 def _open_manifest(folder: Path) -> Source:
     path = folder / MANIFEST
     try:
-        entries = tomllib.loads(path.read_text(encoding="utf-8"))["images"]
+        entries = read_toml(path, DataError)["images"]
         samples = tuple(_manifest_sample(folder, entry) for entry in entries)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"{path} cannot be used: {error!r}.",
             cure='It needs [[images]] tables with file = "…" and perhaps '
@@ -125,14 +128,14 @@ def _open_manifest(folder: Path) -> Source:
 def _manifest_sample(folder: Path, entry: dict[str, Any]) -> Sample:
     file, split = entry["file"], entry.get("split")
     path = folder / file
-    if not path.resolve().is_relative_to(folder.resolve()):
+    if not is_inside(path, folder):
         raise DataError(
-            f"{folder / MANIFEST} names {file}, which is outside of the folder.",
+            f"{folder / MANIFEST} names {shown(file)}, which is outside of the folder.",
             cure="Copy the picture into the folder.",
         )
-    if not path.is_file():
+    if kind_of(path) != "file":
         raise DataError(
-            f"{folder / MANIFEST} names {file}, which is not there.",
+            f"{folder / MANIFEST} names {shown(file)}, which is not there.",
             cure="Add the file, or remove its [[images]] table.",
         )
     if split is not None and split not in get_args(Split):
@@ -151,8 +154,8 @@ def _image_sample(
 
 
 def _folder_label(file: Path) -> str | None:
-    """The folder that a file is in, if it is not the source's own folder."""
-    return file.parent.name or None
+    """The topmost folder that a file is in below the source's own, as training tools take it."""
+    return file.parts[0] if len(file.parts) > 1 else None
 
 
 def _has_alpha(data: bytes) -> bool:

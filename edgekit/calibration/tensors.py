@@ -198,4 +198,4 @@ def _cast(array: Array, entry: InputContract) -> Array:
                 f"{array.min():g} to {array.max():g}.",
                 cure="Save the array with the integer type that the model takes.",
             )
-    return np.ascontiguousarray(array, dtype=dtype)
+    return np.asarray(array, dtype=dtype, order="C")

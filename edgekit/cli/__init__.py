@@ -18,7 +18,7 @@ COMMANDS = {
     "explain": ("edgekit.cli.explain", "Find the first bad operator of a .tflite, and why."),
     "benchmark": ("edgekit.cli.benchmark", "Time .tflite files: latency, memory, operators."),
     "reference": ("edgekit.cli.reference", "Record a reference's outputs for later."),
-    "inspect": ("edgekit.cli.inspect", "Show what is inside a .tflite file."),
+    "inspect": ("edgekit.cli.inspect", "Show what is inside a .tflite file or another model."),
     "embed": ("edgekit.cli.embed", "Write a module for an app, with a test of every stage."),
     "diff": ("edgekit.cli.diff", "Show what changed between two .tflite files."),
     "verify": ("edgekit.cli.verify", "Say whether .tflite files are those of an edgekit.lock."),

@@ -10,7 +10,9 @@ import click
 
 from edgekit.cli import native
 from edgekit.cli.addresses import DEVICE_HELP, resolve_address
-from edgekit.cli.options import PATH, ConversionCommand, limits
+from edgekit.cli.options import ConversionCommand, limits
+from edgekit.cli.parameters import PATH, THREADS
+from edgekit.cli.terminal import echo, make_console
 
 if TYPE_CHECKING:
     from typing import ClassVar
@@ -32,12 +34,12 @@ class BenchmarkCommand(ConversionCommand):
     epilog="Example: edgekit benchmark model_fp32.tflite model_int8.tflite --threads 2",
 )
 @click.argument("files", type=PATH, nargs=-1, required=True)
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="To run on.")
+@click.option("--threads", type=THREADS, default=1, show_default=True, help="To run on.")
 @click.option("--device", help=DEVICE_HELP)
 @click.option("--runtime", help="Another one here: tflite-runtime==2.14.0, ai-edge-litert==1.4.0.")
 @click.option(
     "--runner-binary",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="LiteRT's benchmark_model, built for the device; with --device adb.",
 )
 @click.option(
@@ -85,7 +87,7 @@ def command(files: tuple[Path, ...], **options: Any) -> int:
     elif not options["quiet"]:
         _print(timings)
     for name, why in failures.items():
-        click.echo(f"{name} was not timed: {why}", err=True)
+        echo(f"{name} was not timed: {why}", err=True)
     return (lost or ConversionError).exit_code if failures else 0
 
 
@@ -108,13 +110,12 @@ def _print_json(
         "timings": {name: asdict(timing) for name, timing in timings.items()},
         "failures": failures,
     }
-    click.echo(json.dumps(document, indent=2, allow_nan=False))
+    echo(json.dumps(document, indent=2, allow_nan=False))
 
 
 def _print(timings: dict[str, Timing]) -> None:
-    from rich.console import Console
 
-    console = Console(highlight=False)
+    console = make_console()
     if timings:
         console.print(_table(timings))
     for name, timing in timings.items():

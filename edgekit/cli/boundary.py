@@ -6,6 +6,7 @@ Exit codes: 0 ok, 1 internal, 2 usage, 3 conversion failed, 4 gate failed, 5 env
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -16,16 +17,30 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import click
 
+from edgekit.cli.terminal import echo
 from edgekit.errors import EdgekitError, SetupError, StepError, UsageError
+from edgekit.text import escaped
 
 _INTERRUPTED = 130
 
 
 def run(command: click.Command, arguments: Sequence[str]) -> int:
     """Run a command; return its exit code and never raise."""
+    code = _run(command, arguments)
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError) as error:  # a full disk behind it: else Python's end would tell
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return code if isinstance(error, BrokenPipeError) else code or SetupError.exit_code
+    return code
+
+
+def _run(command: click.Command, arguments: Sequence[str]) -> int:
     as_json = "--json" in arguments
     # OpenCV writes warnings of its own about damaged pictures; ours name the files.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
@@ -45,13 +60,24 @@ def run(command: click.Command, arguments: Sequence[str]) -> int:
         sys.stderr.close()  # the reader is gone (`| head`); say nothing more
         return 0
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            full = SetupError(f"The disk is full: {error}", cure="Free some space and try again.")
-            return _report(full, as_json=as_json)
+        if error.errno in _MACHINE:
+            return _report(_of_the_machine(error), as_json=as_json)
         return _internal(error, as_json=as_json)
     except Exception as error:  # noqa: BLE001  the boundary
         return _internal(error, as_json=as_json)
     return result if isinstance(result, int) else 0
+
+
+_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENAMETOOLONG, errno.EROFS, errno.EMFILE)
+"""What a disk or the system says, wherever it is said."""
+
+
+def _of_the_machine(error: OSError) -> SetupError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return SetupError(f"The disk is full: {error}", cure="Free some space and try again.")
+    return SetupError(
+        f"{error.filename or 'The system'}: {error.strerror}.", cure="Choose another folder."
+    )
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
@@ -74,7 +100,7 @@ def _interrupted(*, as_json: bool) -> int:
     cause = "Interrupted. Nothing was written or replaced."
     if as_json:
         return _as_json("interrupted", cause, _INTERRUPTED)
-    click.echo(f"\n{cause}", err=True)
+    _say(f"\n{cause}")
     return _INTERRUPTED
 
 
@@ -89,8 +115,18 @@ def _as_json(
 ) -> int:
     document = {"kind": kind, "cause": cause, "cure": cure, "exit_code": exit_code}
     document |= {"log": str(log) if log else None, "step": step}
-    click.echo(json.dumps({"error": document}, indent=2))
+    text = json.dumps({"error": document}, indent=2)
+    try:
+        echo(text)
+    except OSError:  # standard output is what cannot be written to
+        _say(text)
     return exit_code
+
+
+def _say(text: str, *, nl: bool = True, **style: Any) -> None:
+    """Write to standard error; where even that cannot be written to, the exit code has to do."""
+    with contextlib.suppress(OSError):
+        click.secho(escaped(text, keep="\n\t"), nl=nl, err=True, **style)
 
 
 def _report(error: EdgekitError, *, as_json: bool) -> int:
@@ -103,17 +139,15 @@ def _report(error: EdgekitError, *, as_json: bool) -> int:
             log=error.log,
             step=error.step if isinstance(error, StepError) else None,
         )
-    click.secho("Error: ", fg="red", bold=True, nl=False, err=True)
-    click.echo(error.cause, err=True)
+    _say("Error: ", fg="red", bold=True, nl=False)
+    _say(error.cause)
     if isinstance(error, StepError) and error.done:
-        click.echo(
-            f"  Failed in: {error.step}, after: {', '.join(dict.fromkeys(error.done))}", err=True
-        )
+        _say(f"  Failed in: {error.step}, after: {', '.join(dict.fromkeys(error.done))}")
     if error.cure:
-        click.secho("  Cure: ", fg="green", nl=False, err=True)
-        click.echo(error.cure, err=True)
+        _say("  Cure: ", fg="green", nl=False)
+        _say(error.cure)
     if error.log:
-        click.echo(f"  Log: {error.log}", err=True)
+        _say(f"  Log: {error.log}")
     return error.exit_code
 
 

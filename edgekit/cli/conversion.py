@@ -6,8 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import click
-
+from edgekit.cli.terminal import echo, make_console
 from edgekit.cli.verdicts import exit_code_of
 from edgekit.errors import SchemesMissing
 from edgekit.pipeline.request import ConversionRequest
@@ -24,21 +23,23 @@ def carry_out(request: ConversionRequest, *, dry_run: bool, options: Mapping[str
     """Plan, run and print; the exit code of a failed gate comes with the table."""
     from edgekit.cli.progress import Display
     from edgekit.pipeline import plan, run
+    from edgekit.pipeline.publish import require_free
 
     planned = plan(request)
     if dry_run:
-        click.echo(json.dumps(planned.describe(), indent=2, ensure_ascii=False))
+        require_free(planned)
+        echo(json.dumps(planned.describe(), indent=2, ensure_ascii=False))
         return 0
     as_json = options["as_json"]
     display = Display(quiet=options["quiet"] or as_json, verbose=options["verbose"])
     with display:
         result = run(planned, display)
     if as_json:
-        click.echo(result.report.read_text(encoding="utf-8"), nl=False)
+        echo(result.report.read_text(encoding="utf-8"), nl=False)
     elif not options["quiet"]:
         _print(result)
     for line in _failures(result):
-        click.echo(line, err=True)
+        echo(line, err=True)
     if any(file.error for file in result.files):
         return SchemesMissing.exit_code
     return exit_code_of(result.states)
@@ -66,9 +67,8 @@ def _measured(gate: GateResult) -> str:
 
 
 def _print(result: ConversionResult) -> None:
-    from rich.console import Console
 
-    console = Console(highlight=False)
+    console = make_console()
     console.print(_table(result))
     if result.ladder:
         console.print(_ladder(result))

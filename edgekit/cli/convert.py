@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from edgekit.cli.options import PATH, ConversionCommand, request_arguments
+from edgekit.cli.options import ConversionCommand, request_arguments
+from edgekit.cli.parameters import PATH
 from edgekit.contract import Color
 
 
@@ -38,6 +39,7 @@ from edgekit.contract import Color
 )
 @click.option("--route", help="Force one route; see: edgekit toolchain list")
 @click.option("--trust-pickle", is_flag=True, help="Open a pickle, which can run any code.")
+@click.option("--signature", help="Which function of a SavedModel [serving_default].")
 @click.option("--dry-run", is_flag=True, help="Print the plan and do nothing.")
 def command(
     model: str | None,
@@ -47,6 +49,7 @@ def command(
     feed_color: Color | None,
     route: str | None,
     trust_pickle: bool,
+    signature: str | None,
     dry_run: bool,
     **options: Any,
 ) -> int:
@@ -74,6 +77,7 @@ def command(
         feed_color=feed_color or "RGB",
         route=route,
         trust_pickle=trust_pickle,
+        signature=signature,
         **request_arguments(options),
     )
     return carry_out(request, dry_run=dry_run, options=options)

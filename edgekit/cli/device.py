@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from edgekit.cli.addresses import named_devices, resolve_address
+from edgekit.cli.parameters import PATH, SECONDS
+from edgekit.cli.terminal import echo, make_console
 
 if TYPE_CHECKING:
     from edgekit.devices.check import Finding
@@ -24,12 +26,12 @@ def command() -> None:
 @click.option("--python", help="The Python on an ssh device [its own venv, or python3].")
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=SECONDS,
     default=30,
     show_default=True,
     help="Seconds to wait for an answer.",
 )
-@click.option("--config", type=click.Path(path_type=Path), help="An edgekit.toml with [devices].")
+@click.option("--config", type=PATH, help="An edgekit.toml with [devices].")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check(
     address: str, python: str | None, timeout: float, config: Path | None, *, as_json: bool
@@ -46,7 +48,7 @@ def check(
     if as_json:
         rows = {finding.name: finding.value for finding in findings if finding.name}
         missing = [finding.cure for finding in findings if finding.cure]
-        click.echo(json.dumps({"address": address, **rows, "missing": missing}, indent=2))
+        echo(json.dumps({"address": address, **rows, "missing": missing}, indent=2))
     else:
         _print(findings)
     return DeviceError.exit_code if any(finding.cure for finding in findings) else 0
@@ -68,7 +70,7 @@ def install(kind: str) -> None:  # noqa: ARG001 - there is one kind so far
 
 
 @command.command(name="list", epilog="Example: edgekit device list --json")
-@click.option("--config", type=click.Path(path_type=Path), help="An edgekit.toml with [devices].")
+@click.option("--config", type=PATH, help="An edgekit.toml with [devices].")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_devices(config: Path | None, *, as_json: bool) -> None:
     """The devices of [devices] in edgekit.toml, and those that were used before. Asks none."""
@@ -90,9 +92,8 @@ def list_devices(config: Path | None, *, as_json: bool) -> None:
         if known := used.get(row["address"]):
             row |= {"device": known.words, "seen": known.seen}
     if as_json:
-        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        echo(json.dumps(rows, indent=2, ensure_ascii=False))
         return
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -102,15 +103,14 @@ def list_devices(config: Path | None, *, as_json: bool) -> None:
     table.add_column("last used (UTC)")
     for row in rows:
         table.add_row(*map(Text, row.values()))
-    Console(highlight=False).print(table)
+    make_console().print(table)
 
 
 def _print(findings: list[Finding]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False)
+    console = make_console()
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for finding in findings:
         mark = Text("missing", "red") if finding.cure else Text("")

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
-from edgekit.cli.options import PATH, ConversionCommand, limits, preprocess_flags
+from edgekit.cli.options import ConversionCommand, limits, preprocess_flags
+from edgekit.cli.parameters import COUNT, PATH, SEED, THREADS
+from edgekit.cli.terminal import echo, make_console
 from edgekit.errors import LockMismatch, UsageError
 
 if TYPE_CHECKING:
@@ -40,11 +42,9 @@ class DiffCommand(ConversionCommand):
     type=PATH,
     help="Real inputs: also compare outputs and latency.",
 )
-@click.option("--limit", type=click.IntRange(1), help="At most so many samples.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Decides which samples.")
-@click.option(
-    "--threads", type=click.IntRange(1), default=1, show_default=True, help="For latencies."
-)
+@click.option("--limit", type=COUNT, help="At most so many samples.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Decides which samples.")
+@click.option("--threads", type=THREADS, default=1, show_default=True, help="For latencies.")
 @click.option("--html", type=PATH, help="Write a page that needs nothing else.")
 @click.option("--exit-code", is_flag=True, help="Exit with 4 where the files differ.")
 @click.option("--force", is_flag=True, help="Replace an existing page.")
@@ -80,7 +80,7 @@ def command(before: Path, after: Path, **options: Any) -> int:
     if page is not None:
         _write(page, found)
     if options["as_json"]:
-        click.echo(to_json(found), nl=False)
+        echo(to_json(found), nl=False)
     elif not options["quiet"]:
         _print(found, page)
     return LockMismatch.exit_code if options["exit_code"] and not found.same_bytes else 0
@@ -97,12 +97,11 @@ def _write(page: Path, found: Diff) -> None:
 
 
 def _print(found: Diff, page: Path | None) -> None:
-    from rich.console import Console
     from rich.text import Text
 
     from edgekit.report.diff import sentence
 
-    console = Console(highlight=False)
+    console = make_console()
     console.print(Text(sentence(found)))
     if not found.same_bytes:
         for table in _tables(found):

@@ -6,6 +6,8 @@ import json
 
 import click
 
+from edgekit.cli.terminal import echo
+
 
 @click.command(name="doctor", epilog="Example: edgekit doctor --json")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -22,13 +24,13 @@ def command(as_json: bool) -> int:
     if as_json:
         from dataclasses import asdict
 
-        click.echo(json.dumps([asdict(check) for check in checks], indent=2))
+        echo(json.dumps([asdict(check) for check in checks], indent=2))
         return SetupError.exit_code if missing else 0
     colors = {"ok": "green", "optional": "yellow", "missing": "red"}
     width = max(len(check.name) for check in checks)
     for check in checks:
         click.secho(f"{check.state:9}", fg=colors[check.state], nl=False)
-        click.echo(f"{check.name:{width}}  {check.found}")
+        echo(f"{check.name:{width}}  {check.found}")
         if check.cure:
-            click.echo(f"{'':{9 + width}}  → {check.cure}")
+            echo(f"{'':{9 + width}}  → {check.cure}")
     return SetupError.exit_code if missing else 0

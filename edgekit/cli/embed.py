@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 import click
 
-from edgekit.cli.options import PATH, ConversionCommand, limits, preprocess_flags
+from edgekit.cli.options import ConversionCommand, limits, preprocess_flags
+from edgekit.cli.parameters import COUNT, PATH, THREADS
+from edgekit.cli.terminal import echo, make_console
 from edgekit.contract import Task
 
 if TYPE_CHECKING:
@@ -51,10 +53,10 @@ class EmbedCommand(ConversionCommand):
     show_default=True,
     help="What the wrapper asks for first; the CPU takes over where it is not there.",
 )
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Of the CPU.")
+@click.option("--threads", type=THREADS, default=1, show_default=True, help="Of the CPU.")
 @click.option(
     "--top-k",
-    type=click.IntRange(1),
+    type=COUNT,
     default=5,
     show_default=True,
     help="How many classes a classifier returns.",
@@ -108,16 +110,15 @@ def command(file: Path, **options: Any) -> int:
     with Display(quiet=silent, verbose=options["verbose"]) as display:
         result = embed(request, display)
     if options["as_json"]:
-        click.echo(json.dumps(asdict(result), indent=2, default=str))
+        echo(json.dumps(asdict(result), indent=2, default=str))
     elif not options["quiet"]:
         _print(result)
     return 0
 
 
 def _print(result: EmbedResult) -> None:
-    from rich.console import Console
 
-    console = Console(width=_WIDTH, highlight=False)
+    console = make_console(width=_WIDTH)
     if result.costs:
         console.print(_costs(result))
     made = f"{len(result.files)} files for {result.target}"

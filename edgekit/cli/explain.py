@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import click
 
 from edgekit.cli.addresses import DEVICE_HELP, resolve_address
-from edgekit.cli.options import PATH, ConversionCommand, limits, preprocess_flags
+from edgekit.cli.options import ConversionCommand, limits, preprocess_flags
+from edgekit.cli.parameters import COUNT, PATH, SEED
+from edgekit.cli.terminal import echo, make_console
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -42,10 +44,8 @@ class ExplainCommand(ConversionCommand):
     type=PATH,
     help="The float .tflite between a framework's model and the candidate [converted anew].",
 )
-@click.option(
-    "--samples", type=click.IntRange(1), default=8, show_default=True, help="At most so many."
-)
-@click.option("--seed", type=int, default=0, show_default=True, help="Decides which samples.")
+@click.option("--samples", type=COUNT, default=8, show_default=True, help="At most so many.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Decides which samples.")
 @click.option("--weights", type=PATH, help="Of the reference, as for convert.")
 @click.option(
     "--input",
@@ -101,16 +101,15 @@ def command(candidate: Path, **options: Any) -> int:
         explanation = explain(request, display)
     write_files(explanation, page, options["model_explorer"])
     if options["as_json"]:
-        click.echo(to_json(explanation), nl=False)
+        echo(to_json(explanation), nl=False)
     elif not options["quiet"]:
         _print(explanation, page)
     return 0
 
 
 def _print(explanation: Explanation, page: Path) -> None:
-    from rich.console import Console
 
-    console = Console(highlight=False)
+    console = make_console()
     console.print(_table(explanation))
     _print_stages(console, explanation)
     lines = [f"Verdict  {explanation.verdict}"]

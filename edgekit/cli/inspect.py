@@ -1,4 +1,4 @@
-"""``edgekit inspect``: what a `.tflite` holds."""
+"""``edgekit inspect``: what a `.tflite` holds, or a model that is to become one."""
 
 from __future__ import annotations
 
@@ -6,25 +6,30 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgekit.cli.parameters import PATH
 from edgekit.cli.target import print_report
-from edgekit.errors import GateFailed
+from edgekit.cli.terminal import echo, make_console
+from edgekit.errors import GateFailed, UsageError
+from edgekit.sources import OTHER_SUFFIXES
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from edgekit.pipeline.inspection import SourceSummary
     from edgekit.targets.check import TargetReport
     from edgekit.tflite.summary import Port, Summary
+    from edgekit.types import TensorSpec
 
 _WIDTH = 80
 _MAX_FLOAT_OPS = 10
 
 
 @click.command("inspect")
-@click.argument("file", type=click.Path(path_type=Path), metavar="FILE.tflite")
+@click.argument("file", type=PATH, metavar="MODEL")
 @click.option(
     "--target",
     "targets",
@@ -33,18 +38,27 @@ _MAX_FLOAT_OPS = 10
     help="Repeatable: does it fit this target? See: edgekit target list",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
-def command(file: Path, *, targets: tuple[str, ...], as_json: bool) -> int:
-    """Show what a .tflite file holds, without running it.
+@click.option("--input", "inputs", multiple=True, help="Of a PyTorch model: NAME:SHAPE.")
+@click.option("--weights", type=PATH, help="Of a PyTorch factory.")
+@click.option("--trust-pickle", is_flag=True, help="Open a pickle, which can run any code.")
+@click.option("--signature", help="Which function of a SavedModel [serving_default].")
+def command(file: Path, *, targets: tuple[str, ...], as_json: bool, **source: Any) -> int:
+    """Show what a .tflite file holds, or a model that is to be converted.
 
-    Inputs and outputs with their quantization, operators with their versions, the share of them
-    that compute in integers, the size by part, and the embedded contract.
+    Of a .tflite file, without running it: inputs and outputs with their quantization, operators
+    with their versions, the share of them that compute in integers, the size by part, and the
+    embedded contract. Of any other model that edgekit converts, loaded by its framework: inputs and
+    outputs, operators, routes, and what `edgekit convert` has to be told.
 
     \b
     Example:
       edgekit inspect mobilenet_int8.tflite
       edgekit inspect mobilenet_int8.tflite --json
       edgekit inspect mobilenet_int8.tflite --target tflite-runtime-2.14.0
+      edgekit inspect detector.onnx
     """
+    if file.suffix in OTHER_SUFFIXES or file.is_dir() or (":" in str(file) and not file.exists()):
+        return _show_source(str(file), targets, as_json=as_json, **source)
     from edgekit.tflite.summary import summarize
 
     summary = summarize(file)
@@ -52,11 +66,10 @@ def command(file: Path, *, targets: tuple[str, ...], as_json: bool) -> int:
     code = 0 if all(report.fits for report in reports) else GateFailed.exit_code
     if as_json:
         found = {"targets": [asdict(report) for report in reports]} if targets else {}
-        click.echo(json.dumps({**asdict(summary), **found}, indent=2))
+        echo(json.dumps({**asdict(summary), **found}, indent=2))
         return code
-    from rich.console import Console
 
-    console = Console(width=_WIDTH, highlight=False)
+    console = make_console(width=_WIDTH)
     for table in (_facts_table(summary), _ports_table(summary), _ops_table(summary)):
         console.print(table)
     if 0 < len(summary.float_ops) < sum(op.count for op in summary.ops) - summary.border_ops:
@@ -64,6 +77,68 @@ def command(file: Path, *, targets: tuple[str, ...], as_json: bool) -> int:
     for report in reports:
         print_report(console, report)
     return code
+
+
+def _show_source(
+    location: str,
+    targets: tuple[str, ...],
+    *,
+    as_json: bool,
+    inputs: tuple[str, ...],
+    **options: Any,
+) -> int:
+    """A model that is no `.tflite` yet."""
+    from edgekit.config import parse_input_flag
+    from edgekit.pipeline.inspection import inspect_source
+
+    if targets:
+        raise UsageError(
+            f"--target asks whether a .tflite file fits; {location} is none yet.",
+            cure="Give --target to: edgekit convert",
+        )
+    summary = inspect_source(location, inputs=tuple(map(parse_input_flag, inputs)), **options)
+    if as_json:
+        echo(json.dumps(asdict(summary), indent=2))
+        return 0
+    from rich.table import Table
+    from rich.text import Text
+
+    console = make_console(width=_WIDTH)
+    facts = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    facts.add_column(no_wrap=True)
+    facts.add_column(overflow="fold")
+    size = "unknown" if summary.parameters is None else f"{summary.parameters:,}"
+    rows = [("model", f"{summary.path} ({summary.kind})"), ("parameters", size)]
+    rows += [("format", summary.format)] if summary.format else []
+    rows += [("route", route) for route in summary.routes]
+    rows += [("state", f"{option} (each ? is a size that you choose)") for option in summary.needed]
+    rows += [("note", note) for note in summary.notes]
+    for name, value in rows:
+        facts.add_row(name, Text(value))
+    console.print(facts)
+    console.print(_specs_table(summary))
+    counts = Table(title="Operators", title_justify="left")
+    counts.add_column("operator", overflow="fold")
+    counts.add_column("count", justify="right")
+    for name, count in summary.operators.items():
+        counts.add_row(Text(name), str(count))
+    console.print(counts)
+    return 0
+
+
+def _specs_table(summary: SourceSummary) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title="Inputs and outputs", title_justify="left", width=_WIDTH)
+    table.add_column("")
+    table.add_column("name", overflow="fold", ratio=1)
+    for name in ("shape", "type", "layout"):
+        table.add_column(name, overflow="fold")
+    for kind, specs in (("in", summary.inputs), ("out", summary.outputs)):
+        for spec in specs:
+            table.add_row(kind, *map(Text, _described(spec)))
+    return table
 
 
 def _held_against(file: Path, targets: tuple[str, ...]) -> list[TargetReport]:
@@ -150,10 +225,13 @@ def _ports_table(summary: Summary) -> Table:
 
 
 def _cells(port: Port) -> tuple[str, ...]:
-    spec = port.tensor
-    shape = "×".join("?" if size is None else str(size) for size in spec.shape) or "scalar"
     quantized = "" if port.scale is None else f"{port.scale:.6g}, {port.zero_point}"
-    return spec.name, shape, spec.dtype, spec.layout or "–", quantized
+    return *_described(port.tensor), quantized
+
+
+def _described(spec: TensorSpec) -> tuple[str, ...]:
+    shape = "×".join("?" if size is None else str(size) for size in spec.shape) or "scalar"
+    return spec.name, shape, spec.dtype, spec.layout or "–"
 
 
 def _ops_table(summary: Summary) -> Table:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
+from edgekit.cli.terminal import echo, make_console
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -41,7 +41,7 @@ def benchmark(files: Sequence[Path], address: str, options: dict[str, Any]) -> i
     elif timings and not options["quiet"]:
         _print(timings, options["threads"])
     for name, why in failures.items():
-        click.echo(f"{name} was not timed: {why}", err=True)
+        echo(f"{name} was not timed: {why}", err=True)
     return (lost or ConversionError).exit_code if failures else 0
 
 
@@ -65,13 +65,12 @@ def _print_json(
         "timings": {name: asdict(timing) for name, timing in timings.items()},
         "failures": failures,
     }
-    click.echo(json.dumps(document, indent=2, allow_nan=False))
+    echo(json.dumps(document, indent=2, allow_nan=False))
 
 
 def _print(timings: dict[str, NativeTiming], threads: int) -> None:
-    from rich.console import Console
 
-    console = Console(highlight=False)
+    console = make_console()
     console.print(_table(timings, threads))
     for name, timing in timings.items():
         for words in _placement(timing):

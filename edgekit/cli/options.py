@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from fractions import Fraction
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 import click
 
+from edgekit.cli.parameters import (
+    COUNT,
+    DECIBELS,
+    FOLDER,
+    GIGABYTES,
+    PATH,
+    SECONDS,
+    SEED,
+    SHARE,
+    THREADS,
+    Number,
+    Numbers,
+    Size,
+)
 from edgekit.contract import Color, Interpolation, Task
-from edgekit.errors import UsageError
 from edgekit.types import SCHEMES, Effort, IoDtype, Pass
 
 if TYPE_CHECKING:
     from edgekit.toolchain.workshop import Limits
 
-PATH = click.Path(path_type=Path)
 _LAYOUTS = ("folders", "coco", "voc", "voc-segmentation", "yolo", "csv", "npz")
 
 
@@ -32,24 +41,28 @@ _DATA = [
         help="Inputs that the model will really see: a folder of images, .npy, .npz or a video.",
     ),
     _option("--parity", type=PATH, help="Other inputs to compare on (default: a part of those)."),
-    _option("--samples", type=click.IntRange(1), help="At most so many for calibration [128]."),
+    _option("--samples", type=COUNT, help="At most so many for calibration [128]."),
     _option(
         "--parity-samples",
-        type=click.IntRange(1),
+        type=COUNT,
         default=64,
         show_default=True,
         help="At most so many to compare on.",
     ),
-    _option("--seed", type=int, default=0, show_default=True, help="Decides which samples."),
+    _option("--seed", type=SEED, default=0, show_default=True, help="Decides which samples."),
     _option("--synthetic", is_flag=True, help="Use random inputs; the report says so."),
 ]
 _PREPROCESS = [
-    _option("--resize", help="Shorter side in pixels, or HEIGHTxWIDTH."),
-    _option("--crop", help="Centre crop: pixels, or HEIGHTxWIDTH."),
+    _option("--resize", type=Size(), help="Shorter side in pixels, or HEIGHTxWIDTH."),
+    _option("--crop", type=Size(pair=True), help="Centre crop: pixels, or HEIGHTxWIDTH."),
     _option("--color", type=click.Choice(get_args(Color)), help="Channel order [RGB]."),
-    _option("--scale", help="Multiplied onto 0…255 first, for example 1/255."),
-    _option("--mean", help="Subtracted then, per channel: 0.485,0.456,0.406"),
-    _option("--std", help="Divided by last, per channel: 0.229,0.224,0.225"),
+    _option(
+        "--scale", type=Number(zero=False), help="Multiplied onto 0…255 first, for example 1/255."
+    ),
+    _option("--mean", type=Numbers(), help="Subtracted then, per channel: 0.485,0.456,0.406"),
+    _option(
+        "--std", type=Numbers(zero=False), help="Divided by last, per channel: 0.229,0.224,0.225"
+    ),
     _option("--interpolation", type=click.Choice(get_args(Interpolation)), help="[bilinear]"),
 ]
 _RESULT = [
@@ -92,11 +105,14 @@ _RESULT = [
     _option("--keep-prepared", is_flag=True, help="Also write the prepared float model."),
     _option(
         "--max-drop",
+        type=SHARE,
         help="Accuracy budget of int8: top-1, or what the task has, that may be lost: 1%.",
     ),
-    _option("--min-sqnr", type=float, help="Accuracy budget of int8, in dB."),
+    _option("--min-sqnr", type=DECIBELS, help="Accuracy budget of int8, in dB."),
     _option(
-        "--min-agreement", help="Accuracy budget of int8: decisions that must stay, such as 98%."
+        "--min-agreement",
+        type=SHARE,
+        help="Accuracy budget of int8: decisions that must stay, such as 98%.",
     ),
     _option("--keep-float", multiple=True, help="Repeatable: an operator of int8 left in float."),
     _option("--keep-int16", multiple=True, help="Repeatable: one with 16-bit activations."),
@@ -124,15 +140,13 @@ _RESULT = [
     _option("--output", "-o", type=PATH, help="Folder for the files [NAME_tflite]."),
     _option("--config", type=PATH, help="An edgekit.toml; flags win over it."),
     _option("--force", is_flag=True, help="Replace existing outputs."),
-    _option(
-        "--threads", type=click.IntRange(1), default=1, show_default=True, help="For latencies."
-    ),
+    _option("--threads", type=THREADS, default=1, show_default=True, help="For latencies."),
 ]
 accept_few_option = click.option("--accept-few", is_flag=True, help=ACCEPT_FEW)
 _REFERENCE = [
     _option("--layout", type=click.Choice(_LAYOUTS), help="Of the data, if it cannot be seen."),
-    _option("--limit", type=click.IntRange(1), help="At most so many samples."),
-    _option("--seed", type=int, default=0, show_default=True, help="Decides which samples."),
+    _option("--limit", type=COUNT, help="At most so many samples."),
+    _option("--seed", type=SEED, default=0, show_default=True, help="Decides which samples."),
     _option("--weights", type=PATH, help="A state dict: .pt, .safetensors or a Lightning .ckpt."),
     _option(
         "--input",
@@ -152,7 +166,7 @@ _REFERENCE = [
     ),
     _option(
         "--timeout",
-        type=click.FloatRange(0, min_open=True),
+        type=SECONDS,
         default=60.0,
         show_default=True,
         help="Seconds that a server may take for one answer.",
@@ -164,18 +178,18 @@ _REFERENCE = [
 _LIMITS = [
     _option(
         "--step-timeout",
-        type=click.FloatRange(0, min_open=True),
+        type=SECONDS,
         help="Seconds that one step may take [900].",
     ),
     _option(
         "--step-memory",
-        type=click.FloatRange(0, min_open=True),
+        type=GIGABYTES,
         help="Gigabytes that one step may use [16].",
     ),
     _option("--allow-network", is_flag=True, help="Let the model's own code use the network."),
     _option(
         "--allow-write",
-        type=click.Path(path_type=Path, exists=True, file_okay=False),
+        type=FOLDER,
         multiple=True,
         metavar="FOLDER",
         help="Repeatable: let the model's own code write there, beside its work folder.",
@@ -253,11 +267,7 @@ REFERENCE_ARGUMENTS = tuple(option.name for option in _REFERENCE if option.name 
 
 
 def request_arguments(options: dict[str, Any]) -> dict[str, Any]:
-    """The shared options as arguments of `edgekit.pipeline.ConversionRequest`.
-
-    Raises:
-        UsageError: a number or size cannot be read.
-    """
+    """The shared options as arguments of `edgekit.pipeline.ConversionRequest`."""
     same = ["calibration", "parity", "samples", "parity_samples", "seed", "synthetic", "schemes"]
     same += [
         "io_dtype",
@@ -269,6 +279,8 @@ def request_arguments(options: dict[str, Any]) -> dict[str, Any]:
         "keep_float",
         "keep_int16",
         "min_sqnr",
+        "max_drop",
+        "min_agreement",
         "allow_float_ops",
         "accept_few",
         "targets",
@@ -282,7 +294,6 @@ def request_arguments(options: dict[str, Any]) -> dict[str, Any]:
     ]
     return {
         **{name: options[name] for name in same},
-        **{name: _share(name, options[name]) for name in ("max_drop", "min_agreement")},
         "preprocess": preprocess_flags(options),
         "limits": limits(options),
     }
@@ -302,54 +313,5 @@ def limits(options: dict[str, Any]) -> Limits:
 
 def preprocess_flags(options: dict[str, Any]) -> dict[str, Any]:
     """Those preprocessing keys that were given."""
-    readers: dict[str, Callable[[str], Any]] = {
-        "resize": _size,
-        "crop": lambda text: (size, size) if isinstance(size := _size(text), int) else size,
-        "color": str,
-        "scale": _number,
-        "mean": _numbers,
-        "std": _numbers,
-        "interpolation": str,
-    }
-    result = {}
-    for name, read in readers.items():
-        if (text := options[name]) is not None:
-            try:
-                result[name] = read(text)
-            except (ValueError, ZeroDivisionError):
-                raise UsageError(
-                    f"--{name} {text!r} cannot be read.",
-                    cure="For example --resize 256, --crop 224x224, --scale 1/255, "
-                    "--mean 0.485,0.456,0.406",
-                ) from None
-    return result
-
-
-def _share(name: str, text: str | None) -> float | None:
-    """``1%`` or ``0.01``."""
-    if text is None:
-        return None
-    try:
-        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise UsageError(
-            f"--{name.replace('_', '-')} {text!r} is no share.", cure="For example 1% or 0.01"
-        )
-    return value
-
-
-def _size(text: str) -> int | tuple[int, int]:
-    if "x" in text:
-        height, width = map(int, text.split("x"))
-        return height, width
-    return int(text)
-
-
-def _number(text: str) -> float:
-    return float(Fraction(text.strip()))
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    return tuple(map(_number, text.split(",")))
+    names = ("resize", "crop", "color", "scale", "mean", "std", "interpolation")
+    return {name: options[name] for name in names if options[name] is not None}

@@ -6,6 +6,8 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from edgekit.cli.terminal import make_console
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import TaskID
@@ -20,10 +22,9 @@ class Display:
     """
 
     def __init__(self, *, quiet: bool = False, verbose: bool = False) -> None:
-        from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-        self.console: Console = Console(stderr=True, quiet=quiet, highlight=False)
+        self.console: Console = make_console(stderr=True, quiet=quiet)
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),

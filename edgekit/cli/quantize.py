@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from edgekit.cli.options import PATH, ConversionCommand, request_arguments
+from edgekit.cli.options import ConversionCommand, request_arguments
+from edgekit.cli.parameters import PATH
 
 
 @click.command(

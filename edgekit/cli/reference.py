@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgekit.cli.options import (
-    PATH,
     REFERENCE_ARGUMENTS,
     ReferenceCommand,
     limits,
     preprocess_flags,
 )
+from edgekit.cli.parameters import PATH
+from edgekit.cli.terminal import echo, make_console
 
 if TYPE_CHECKING:
     from edgekit.runners.bundle_format import Manifest
@@ -34,7 +35,7 @@ def command() -> None:
 @click.option("--data", type=PATH, required=True, help="What candidates will be validated on.")
 @click.option(
     "--runs",
-    type=click.IntRange(0),
+    type=click.IntRange(0, 1_000_000_000),
     default=50,
     show_default=True,
     help="Inferences that are timed; 0 for none.",
@@ -93,12 +94,11 @@ def _print_json(manifest: Manifest, file: Path) -> None:
     import json
 
     table = {"file": str(file), **manifest.to_table()}
-    click.echo(json.dumps(table, indent=2, ensure_ascii=False))
+    echo(json.dumps(table, indent=2, ensure_ascii=False))
 
 
 def _print(manifest: Manifest, file: Path) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -108,7 +108,7 @@ def _print(manifest: Manifest, file: Path) -> None:
     for name, value in _rows(manifest):
         # What the file says is shown as it is, never read as rich markup.
         table.add_row(name, Text(value))
-    Console(highlight=False).print(table)
+    make_console().print(table)
 
 
 def _rows(manifest: Manifest) -> list[tuple[str, str]]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgekit.cli.options import PATH
+from edgekit.cli.parameters import FOLDER, PATH
+from edgekit.cli.terminal import echo, make_console
 from edgekit.errors import LockMismatch, UsageError
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 @click.option("--allow-network", is_flag=True, help="Let the model's code use it, as it asks.")
 @click.option(
     "--allow-write",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    type=FOLDER,
     multiple=True,
     metavar="FOLDER",
     help="Repeatable: let the model's code write there, as the lock asks.",
@@ -68,7 +69,7 @@ def command(lock: Path, moved: tuple[str, ...], **options: Any) -> int:
     if options["as_json"]:
         from dataclasses import asdict
 
-        click.echo(json.dumps({**asdict(result), "same": result.same}, indent=2))
+        echo(json.dumps({**asdict(result), "same": result.same}, indent=2))
     elif not options["quiet"]:
         _print(result)
     return 0 if result.same else LockMismatch.exit_code
@@ -85,11 +86,10 @@ def _moved(text: str) -> tuple[str, Path]:
 
 def _print(result: Replay) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False)
+    console = make_console()
     if result.inputs:
         table = Table(title="Inputs that differ", title_justify="left", box=box.SIMPLE_HEAD)
         for heading in ("input", "path", "it …"):

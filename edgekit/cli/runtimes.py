@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgekit.cli.options import PATH
+from edgekit.cli.parameters import COUNT, PATH, SEED
+from edgekit.cli.terminal import echo, make_console
 
 if TYPE_CHECKING:
     from edgekit.devices.matrix import RuntimeRow
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 @click.option("--runtime-matrix", help="The same as a list with commas.")
 @click.option("--data", type=PATH, help="Inputs that the model will really see.")
 @click.option("--synthetic", is_flag=True, help="Use random inputs.")
-@click.option("--samples", type=click.IntRange(1), default=16, show_default=True, help="At most.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the random inputs.")
+@click.option("--samples", type=COUNT, default=16, show_default=True, help="At most.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Of the random inputs.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 def command(
@@ -73,14 +74,13 @@ def command(
     if as_json:
         from dataclasses import asdict
 
-        click.echo(json.dumps([asdict(row) for row in rows], indent=2))
+        echo(json.dumps([asdict(row) for row in rows], indent=2))
     else:
         _print(rows)
     return ConversionError.exit_code if any(row.error for row in rows) else 0
 
 
 def _print(rows: list[RuntimeRow]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -89,7 +89,7 @@ def _print(rows: list[RuntimeRow]) -> None:
         table.add_column(name, no_wrap=True)
     for row in rows:
         table.add_row(*map(Text, _cells(row)))
-    console = Console(highlight=False)
+    console = make_console()
     console.print(table)
     for row in rows:
         if row.error:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from edgekit.cli.options import PATH, AnalysisCommand, limits, preprocess_flags
+from edgekit.cli.options import AnalysisCommand, limits, preprocess_flags
+from edgekit.cli.parameters import COUNT, PATH
+from edgekit.cli.terminal import echo, make_console
 from edgekit.types import Effort
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ _MOST_ROWS = 20
 @click.option("--ranges", default="auto", show_default=True, help="Of activations, see quantize.")
 @click.option(
     "--parity-samples",
-    type=click.IntRange(1),
+    type=COUNT,
     default=16,
     show_default=True,
     help="At most so many to compare on.",
@@ -72,18 +74,17 @@ def command(file: Path, **options: Any) -> int:
     with Display(quiet=silent, verbose=options["verbose"]) as display:
         report = analyse(request, mode=options["mode"], page=page, progress=display)
     if options["as_json"]:
-        click.echo(to_json(report), nl=False)
+        echo(to_json(report), nl=False)
     elif not options["quiet"]:
         _print(report, page)
     return 0
 
 
 def _print(report: SensitivityReport, page: Path) -> None:
-    from rich.console import Console
 
     from edgekit.report.sensitivity import judgement_text
 
-    console = Console(highlight=False)
+    console = make_console()
     console.print(_table(report))
     lines = [f"In int8  {judgement_text(report.whole)} with all layers"]
     lines += [f"         {len(report.layers)} layers, the most damaging first"]

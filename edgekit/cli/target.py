@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgekit.cli.terminal import echo, make_console
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -31,15 +33,14 @@ def list_targets(as_json: bool) -> None:
     profiles = [load(name) for name in names()]
     if as_json:
         rows = [{"name": p.name, "summary": p.summary, "verified": p.verified} for p in profiles]
-        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        echo(json.dumps(rows, indent=2, ensure_ascii=False))
         return
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("target", "tried", "what it is")
     for profile in profiles:
         table.add_row(profile.name, "[green]yes[/]" if profile.verified else "no", profile.summary)
-    console = Console(highlight=False)
+    console = make_console()
     console.print(table)
     console.print("tried: its facts were measured on the real runtime or tool, not only read.")
 
@@ -53,10 +54,10 @@ def show(target: str, as_json: bool) -> None:
 
     profile = load(target)
     if as_json:
-        click.echo(json.dumps(_plain(asdict(profile)), indent=2, ensure_ascii=False))
+        echo(json.dumps(_plain(asdict(profile)), indent=2, ensure_ascii=False))
         return
     for line in _described(profile):
-        click.echo(line)
+        echo(line)
 
 
 def _plain(value: Any) -> Any:

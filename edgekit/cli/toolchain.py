@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgekit.cli.terminal import echo, make_console
+
 if TYPE_CHECKING:
     from edgekit.toolchain.converters import Converter
 
@@ -35,16 +37,15 @@ def list_converters(as_json: bool) -> None:
         for converter in discover().values()
     ]
     if as_json:
-        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        echo(json.dumps(rows, indent=2, ensure_ascii=False))
         return
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("converter", "environment", "ready", "what it does")
     for row in rows:
         state = "[green]yes[/]" if row["ready"] else "no"
         table.add_row(str(row["name"]), str(row["environment"]), state, str(row["summary"]))
-    Console(highlight=False).print(table)
+    make_console().print(table)
 
 
 @command.command(name="install", epilog="Example: edgekit toolchain install --all")
@@ -81,7 +82,7 @@ def remove(names: tuple[str, ...]) -> None:
                 cure="Uninstall packages there with pip.",
             )
         gone = remove_environment(converter)
-        click.echo(f"{name} {'removed' if gone else 'was not installed'}.")
+        echo(f"{name} {'removed' if gone else 'was not installed'}.")
 
 
 def _known(name: str, converters: dict[str, Converter]) -> Converter:

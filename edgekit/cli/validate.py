@@ -11,13 +11,14 @@ import click
 
 from edgekit.cli.addresses import DEVICE_HELP, resolve_address
 from edgekit.cli.options import (
-    PATH,
     REFERENCE_ARGUMENTS,
     ReferenceCommand,
     accept_few_option,
     limits,
     preprocess_flags,
 )
+from edgekit.cli.parameters import PATH, THREADS
+from edgekit.cli.terminal import echo, make_console
 from edgekit.cli.verdicts import exit_code_of
 from edgekit.errors import ConversionError
 
@@ -56,18 +57,16 @@ _SIDE_BY_SIDE = 3
 @accept_few_option
 @click.option("--device", "address", default="local", help=DEVICE_HELP)
 @click.option("--runtime", help="Another one here: tflite-runtime==2.14.0, ai-edge-litert==1.4.0.")
-@click.option("--jobs", type=click.IntRange(1), help="Processes that measure [all cores].")
+@click.option("--jobs", type=THREADS, help="Processes that measure [all cores].")
 @click.option("--resume", is_flag=True, help="Go on after a run that was killed or interrupted.")
 @click.option(
     "--worst",
-    type=click.IntRange(0),
+    type=click.IntRange(0, 1_000_000_000),
     default=8,
     show_default=True,
     help="How many of the worst samples are kept.",
 )
-@click.option(
-    "--threads", type=click.IntRange(1), default=1, show_default=True, help="For latencies."
-)
+@click.option("--threads", type=THREADS, default=1, show_default=True, help="For latencies.")
 @click.option(
     "--explain",
     type=click.Choice(("auto", "always", "never")),
@@ -117,7 +116,7 @@ def command(files: tuple[Path, ...], inputs: tuple[str, ...], **options: Any) ->
         result = validate(request, display)
         written = reports.write(result)
     if options["as_json"]:
-        click.echo(to_json(result), nl=False)
+        echo(to_json(result), nl=False)
     elif not options["quiet"]:
         _print(result, written)
     return _exit_code(result)
@@ -132,10 +131,9 @@ def _exit_code(result: ValidationResult) -> int:
 
 
 def _print(result: ValidationResult, written: Sequence[Path]) -> None:
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console(highlight=False)
+    console = make_console()
     sound = [one for one in result.candidates if not one.error]
     for start in range(0, len(sound), _SIDE_BY_SIDE):
         console.print(_table(result, sound[start : start + _SIDE_BY_SIDE]))
@@ -183,7 +181,7 @@ def _lines(result: ValidationResult, written: Sequence[Path]) -> list[str]:
         state = one.state(strict=result.strict)
         sentence = words.sentence(one, strict=result.strict, complete=result.complete)
         lines.append(
-            f"[{colours[state]}]{state.upper()}[/]  {escape(one.name)}: {escape(sentence)}"
+            f"[{colours[state]}]{state.upper():7}[/] {escape(one.name)}: {escape(sentence)}"
         )
         lines += [f"        {escape(line)}" for line in (*words.diagnosis(one), *one.notes)]
     reference, data = result.reference, result.data

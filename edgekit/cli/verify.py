@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgekit.cli.options import PATH
+from edgekit.cli.parameters import PATH
+from edgekit.cli.terminal import echo, make_console
 from edgekit.errors import LockMismatch, UsageError
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def command(files: tuple[Path, ...], *, lock: Path | None, as_json: bool, quiet:
     results = [verify_file(file, read_lock(lock or _beside(file))) for file in files]
     same = all(one.state == "same" for one in results)
     if as_json:
-        click.echo(json.dumps({"same": same, "files": [asdict(one) for one in results]}, indent=2))
+        echo(json.dumps({"same": same, "files": [asdict(one) for one in results]}, indent=2))
     elif not quiet:
         _print(results)
     return 0 if same else LockMismatch.exit_code
@@ -55,7 +56,6 @@ def _beside(file: Path) -> Path:
 
 def _print(results: list[Verified]) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -65,4 +65,4 @@ def _print(results: list[Verified]) -> None:
     for one in results:
         state = Text(one.state, style="green" if one.state == "same" else "bold red")
         table.add_row(Text(one.path), Text(one.scheme or "–"), state, Text("; ".join(one.remarks)))
-    Console(highlight=False).print(table)
+    make_console().print(table)

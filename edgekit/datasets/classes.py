@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+from edgekit.calibration.samples import Label
 from edgekit.errors import DataError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
 
 IMAGENETTE = {
     "n01440764": (0, "tench"),
@@ -46,6 +54,13 @@ def class_numbers(
     count = len(model) or outputs
     if model:
         found = _by_name(wanted, model)
+        if missing := [name for name in wanted if name not in found]:
+            raise DataError(
+                f"{len(missing)} of {len(wanted)} classes in the data are none of the model's "
+                f"{len(model)}: {_few(missing)}. The model's begin with {_few(model)}.",
+                cure="Give the right names with --labels, in the order of the model's scores, or "
+                "rename the classes of the data.",
+            )
     elif all(name.isascii() and name.isdecimal() for name in wanted):
         found = {name: int(name) for name in wanted}
     elif outputs == IMAGENET_CLASSES and all(name in IMAGENETTE for name in wanted):
@@ -58,6 +73,155 @@ def class_numbers(
             cure="Give the model's class names, in the order of its scores, with --labels.",
         )
     return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleClasses:
+    """What the labels of samples are among the model's classes.
+
+    Attributes:
+        numbers: the class of each sample, ``None`` where it has none.
+        unknown: names that are no class of the model, in the order of the alphabet.
+    """
+
+    numbers: tuple[int | None, ...]
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def known(self) -> bool:
+        """Whether any sample has a class."""
+        return any(number is not None for number in self.numbers)
+
+    @property
+    def note(self) -> str:
+        """What a figure over these samples leaves out; empty where it is over all of them."""
+        covered = sum(number is not None for number in self.numbers)
+        if covered == len(self.numbers):
+            return ""
+        why = (
+            f"the labels do not name {_few(self.unknown)}"
+            if self.unknown
+            else "the others have no label"
+        )
+        return f"Accuracy is over {covered} of {len(self.numbers)} samples: {why}"
+
+
+def to_classes(
+    labels: Sequence[Label],
+    ids: Sequence[str],
+    model: Sequence[str],
+    *,
+    outputs: int | None = None,
+) -> SampleClasses:
+    """The model's class of each sample: the one reading of labels, for all who need classes.
+
+    A label is read where it can only mean one thing: a whole number (``3`` and ``3.0``), a name or
+    digits, a one-hot row. Names are matched as `class_numbers` says; without the model's names
+    they are numbered by the alphabet only if they are as many as the scores.
+
+    Args:
+        labels: as the data has them, ``None`` for a sample without one.
+        ids: of the samples, for errors.
+        model: the names in the order of the model's scores, or nothing.
+        outputs: how many scores the model has, where known.
+
+    Raises:
+        DataError: a label that can be no class of the model: 0.5, NaN, a row that is not one-hot,
+            a number without a score.
+    """
+    count = len(model) or outputs
+    read = [
+        None if label is None else _class_of(label, name, count)
+        for label, name in zip(labels, ids, strict=True)
+    ]
+    names = sorted({one for one in read if isinstance(one, str)})
+    numbered = _by_name(names, model) if model else _by_place(names, outputs)
+    far = "{} has the label {}, which is no class of the model: it has {}."
+    for name, one in zip(ids, read, strict=True):
+        number = numbered.get(one) if isinstance(one, str) else one
+        if number is not None and count is not None and number >= count:
+            raise DataError(
+                far.format(name, one, count),
+                cure="Labels are class numbers from 0, in the order of the model's scores. Rename "
+                "folders that are no classes.",
+            )
+    return SampleClasses(
+        numbers=tuple(numbered.get(one) if isinstance(one, str) else one for one in read),
+        unknown=tuple(name for name in names if name not in numbered),
+    )
+
+
+def known_classes(
+    labels: Sequence[Label],
+    ids: Sequence[str],
+    model: Sequence[str],
+    *,
+    outputs: int | None = None,
+) -> SampleClasses:
+    """`to_classes` of a labelled data set, where at least one class has to be known.
+
+    Raises:
+        DataError: as `to_classes`, or no name in the data is a class of the model.
+    """
+    found = to_classes(labels, ids, model, outputs=outputs)
+    if found.unknown and not found.known:
+        unknown = found.unknown
+        raise DataError(
+            f"All {len(unknown)} classes in the data are none of the model's {len(model)}: "
+            f"{_few(unknown)}. The model's begin with {_few(model)}."
+            if model
+            else f"The data has {len(unknown)} classes, the model has {outputs}: {_few(unknown)}.",
+            cure="Give the model's class names, in the order of its scores, with --labels, or "
+            "rename the classes of the data.",
+        )
+    return found
+
+
+def names_as_labels(names: Sequence[str], outputs: int | None) -> tuple[str, ...]:
+    """The sorted names of class folders as the model's class names, where they can be.
+
+    That is what ``ImageFolder`` and ``image_dataset_from_directory`` number classes by. Nothing
+    where there are not as many as scores, or where they are numbers, which stand for themselves.
+    """
+    if len(names) != outputs or all(name.isascii() and name.isdecimal() for name in names):
+        return ()
+    return tuple(sorted(names))
+
+
+def _by_place(names: Sequence[str], outputs: int | None) -> dict[str, int]:
+    """Without the model's names; nothing where a number could only be guessed."""
+    numbers = all(name.isascii() and name.isdecimal() for name in names)
+    known = outputs == IMAGENET_CLASSES and all(name in IMAGENETTE for name in names)
+    if numbers or known or outputs is None or len(names) == outputs:
+        return class_numbers(names, (), outputs=None if numbers else outputs)
+    return {}
+
+
+def _class_of(label: Label, name: str, outputs: int | None) -> int | str:
+    """What a label can only mean.
+
+    Raises:
+        DataError: it is no class, or could mean several things.
+    """
+    import numpy as np
+
+    value = np.asarray(label)
+    if value.size == 1 and value.dtype.kind in "US":
+        return str(value.reshape(-1)[0].item()).strip()
+    row = value.reshape(-1)
+    if value.dtype.kind in "biuf":
+        if row.size == 1 and np.isfinite(row[0]) and row[0] >= 0 and row[0] == np.rint(row[0]):
+            return int(row[0])
+        one_hot = np.count_nonzero(row == 1) == 1 and np.count_nonzero(row) == 1
+        if one_hot and max(value.shape) == row.size and outputs in (None, row.size):
+            return int(np.argmax(row))
+    shown = np.array2string(row[:_SHOWN], separator=", ", precision=4, threshold=_SHOWN)
+    raise DataError(
+        f"{name} has the label {row[0] if row.size == 1 else shown}, which is no class of the "
+        "model.",
+        cure="A class is a whole number from 0, a name, or a one-hot row as long as the scores. "
+        "For values to be met, state --task regression.",
+    )
 
 
 def _by_name(wanted: Sequence[str], model: Sequence[str]) -> dict[str, int]:
@@ -78,13 +242,6 @@ def _by_name(wanted: Sequence[str], model: Sequence[str]) -> dict[str, int]:
             number = int(name)
         if number is not None:
             found[name] = number
-    if missing := [name for name in wanted if name not in found]:
-        raise DataError(
-            f"{len(missing)} of {len(wanted)} classes in the data are none of the model's "
-            f"{len(model)}: {_few(missing)}. The model's begin with {_few(model)}.",
-            cure="Give the right names with --labels, in the order of the model's scores, or "
-            "rename the classes of the data.",
-        )
     return found
 
 

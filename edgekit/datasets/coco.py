@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from edgekit.datasets.samples import (
     to_boxes,
 )
 from edgekit.errors import DataError
+from edgekit.files import kind_of, shown
 
 
 def open_coco(
@@ -43,9 +45,16 @@ def open_coco(
             raise DataError(f"{annotations} uses the id of a picture twice.")
         for one in data["annotations"]:
             objects[int(one["image_id"])].append(_object(one))
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (
+        ArithmeticError,
+        AttributeError,
+        KeyError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise DataError(
-            f"{annotations} is no COCO json with boxes: {error!r}",
+            f"{annotations} is no COCO json with boxes: {shown(repr(error))}",
             cure="It needs images, categories, and annotations with bbox.",
         ) from error
     names = class_numbers((name for _, name in categories), classes, outputs=outputs)
@@ -81,6 +90,8 @@ def open_coco(
 
 def _object(entry: dict[str, Any]) -> tuple[tuple[float, ...], int, bool]:
     x, y, width, height = (float(value) for value in entry["bbox"])
+    if not all(map(math.isfinite, (x, y, width, height))):
+        raise ValueError(f"the box {entry['bbox']}")
     return (x, y, width, height), int(entry["category_id"]), bool(entry.get("iscrowd", 0))
 
 
@@ -88,6 +99,6 @@ def _picture_folder(folder: Path, annotations: Path, name: str) -> Path:
     """Where the first picture is: the folder, images/, or a folder named as the json."""
     split = annotations.stem.removeprefix("instances_")
     for candidate in (folder, folder / "images", folder / split, folder / "images" / split):
-        if name and (candidate / name).is_file():
+        if name and kind_of(candidate / name) == "file":
             return candidate
     return folder

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from edgekit.datasets.classes import class_numbers
+from edgekit.calibration.checks import listing
+from edgekit.datasets.classes import known_classes, names_as_labels
 from edgekit.datasets.files import pictures
 from edgekit.datasets.samples import LabelledData, LabelledSample, picture_sample
 from edgekit.errors import DataError
@@ -26,16 +27,19 @@ def open_folders(
             f"{folder / files[tops.index(None)]} lies in no class folder.",
             cure=f"Move it to {folder}/CLASS/, or say which layout the data has.",
         )
-    numbers = class_numbers(sorted({top for top in tops if top}), classes, outputs=outputs)
+    found = known_classes(tops, files, classes, outputs=outputs)
+    names = names_as_labels(sorted({top for top in tops if top}), outputs) if not classes else ()
 
     def get(index: int) -> LabelledSample:
-        return picture_sample(folder, files[index], numbers[tops[index] or ""])
+        return picture_sample(folder, files[index], found.numbers[index])
 
     return LabelledData(
         layout="folders",
         ids=tuple(files),
         get=get,
-        notes=()
-        if classes
-        else (f"the {len(numbers)} class folders are numbered without class names",),
+        notes=tuple(filter(None, (found.note, _sorted_names(names)))),
     )
+
+
+def _sorted_names(names: Sequence[str]) -> str:
+    return f"the class folders are the labels, sorted: {listing(names)}" if names else ""

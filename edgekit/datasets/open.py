@@ -13,6 +13,7 @@ from edgekit.datasets.tables import open_csv, open_labelled_npz
 from edgekit.datasets.voc import open_voc, open_voc_masks
 from edgekit.datasets.yolo import open_yolo
 from edgekit.errors import DataError
+from edgekit.files import kind_of, shown
 
 
 def open_labelled(
@@ -35,8 +36,8 @@ def open_labelled(
     Raises:
         DataError: there is no such data, or its labels do not fit the model.
     """
-    if not path.exists():
-        raise DataError(f"There is no data at {path}.", cure="Check the path.")
+    if kind_of(path) not in ("file", "folder"):
+        raise DataError(f"There is no data at {shown(path)}.", cure="Check the path.")
     match layout or find_layout(path, task=task):
         case "folders":
             return open_folders(path, classes, outputs=outputs)
@@ -52,7 +53,7 @@ def open_labelled(
         case "csv":
             return open_csv(path, classes, outputs=outputs, numbers=task == "regression")
         case "npz":
-            return open_labelled_npz(path, outputs=outputs)
+            return open_labelled_npz(path, classes, outputs=outputs, task=task)
 
 
 def find_layout(path: Path, *, task: Task | None = None) -> Layout:

@@ -9,9 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from edgekit import files
 from edgekit.calibration.sources import read_picture
 from edgekit.calibration.tensors import Content
 from edgekit.errors import DataError
+from edgekit.files import is_inside, kind_of, shown
 from edgekit.validation.metrics.boxes import Boxes
 
 if TYPE_CHECKING:
@@ -112,14 +114,14 @@ def inside(folder: Path, name: str, source: Path) -> Path:
         DataError: it leads out of the folder, or nothing is there.
     """
     path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()):
+    if not is_inside(path, folder):
         raise DataError(
-            f"{source} names {name}, which is outside of {folder}.",
+            f"{source} names {shown(name)}, which is outside of {folder}.",
             cure="Copy the file into the data folder.",
         )
-    if not path.is_file():
+    if kind_of(path) != "file":
         raise DataError(
-            f"{source} names {name}, which is not in {folder}.",
+            f"{source} names {shown(name)}, which is not in {folder}.",
             cure="Add the file, or remove its entry.",
         )
     return path
@@ -131,12 +133,7 @@ def read_text(path: Path) -> str:
     Raises:
         DataError: it is missing or no UTF-8 text.
     """
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"The annotation {path} cannot be read: {error}", cure="Restore or remove it."
-        ) from error
+    return files.read_text(path, DataError, cure="Restore or remove it.", most=files.MOST_BYTES)
 
 
 def to_boxes(

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from edgekit.calibration.arrays import open_npz
-from edgekit.calibration.samples import Sample
-from edgekit.calibration.tensors import LABELS
-from edgekit.datasets.classes import class_numbers
+from edgekit.contract import Task
+from edgekit.datasets.classes import known_classes
 from edgekit.datasets.samples import (
     Label,
     LabelledData,
@@ -20,6 +19,7 @@ from edgekit.datasets.samples import (
     read_text,
 )
 from edgekit.errors import DataError
+from edgekit.files import kind_of, lines_of, shown
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,41 +49,83 @@ def open_csv(
             class that is none of the model's.
     """
     _is_file(path)
-    rows = [row for row in csv.reader(read_text(path).splitlines()) if any(row)]
-    if rows and not (path.parent / rows[0][0].strip()).is_file():
+    try:
+        rows = [row for row in csv.reader(lines_of(read_text(path))) if any(row)]
+    except csv.Error as error:
+        raise DataError(f"{path} is no CSV: {error}.", cure="Each line is PATH,LABEL.") from error
+    if rows and kind_of(path.parent / rows[0][0].strip()) != "file":
         rows = rows[1:]
     if short := [row for row in rows if len(row) < 2 or not row[1].strip()]:
         raise DataError(
-            f"{path}: the line {','.join(short[0])!r} has no label.",
+            f"{path}: the line {shown(','.join(short[0]))!r} has no label.",
             cure="Each line is PATH,LABEL.",
         )
     names = [row[0].strip() for row in rows]
     for name in names:
         inside(path.parent, name, path)
-    labels = _values(rows, path) if numbers else _classes(rows, classes, outputs)
+    notes: tuple[str, ...] = ()
+    labels: Sequence[Label]
+    if numbers:
+        labels = _values(rows, path)
+    else:
+        texts = [row[1].strip() for row in rows]
+        found = known_classes(
+            [text if text in classes else _number(text) for text in texts],
+            names,
+            classes,
+            outputs=outputs,
+        )
+        labels, notes = found.numbers, tuple(filter(None, [found.note]))
 
     def get(index: int) -> LabelledSample:
         return picture_sample(path.parent, names[index], labels[index])
 
-    return LabelledData(layout="csv", ids=tuple(names), get=get)
+    return LabelledData(layout="csv", ids=tuple(names), get=get, notes=notes)
 
 
-def open_labelled_npz(path: Path, *, outputs: int | None = None) -> LabelledData:
+def _number(text: str) -> str | float:
+    """A label that is written as a number but not in digits alone: 3.0, -1, nan."""
+    try:
+        return text if text.isdecimal() else float(text)
+    except ValueError:
+        return text
+
+
+def open_labelled_npz(
+    path: Path,
+    classes: Sequence[str] = (),
+    *,
+    outputs: int | None = None,
+    task: Task | None = None,
+) -> LabelledData:
     """Arrays stacked on axis 0, with one named ``labels`` or ``label``.
 
-    Whole numbers, one a sample, are classes; anything else is an array to be met.
+    For a classifier and an embedding they are classes, see `to_classes`; else values to be met.
 
     Raises:
-        DataError: the file is damaged, has no labels, or a class that the model has no score for.
+        DataError: the file is damaged, has no labels, a class that the model has no score for, or
+            values that are not finite numbers.
     """
     samples = open_npz(path).samples
-    labels = [_label(_labels(sample, path), sample.id, outputs) for sample in samples]
+    ids = tuple(sample.id for sample in samples)
+    raw = [sample.label for sample in samples]
+    if any(label is None for label in raw):
+        raise DataError(
+            f"{path} has no array named labels.", cure="np.savez(file, x=x, labels=labels)"
+        )
+    notes: tuple[str, ...] = ()
+    labels: Sequence[Label]
+    if task in ("classification", "embedding"):
+        found = known_classes(raw, ids, classes, outputs=outputs)
+        labels, notes = found.numbers, tuple(filter(None, [found.note]))
+    else:
+        labels = [_value(label, name) for label, name in zip(raw, ids, strict=True)]
 
     def get(index: int) -> LabelledSample:
         sample = samples[index]
         return LabelledSample(id=sample.id, read=sample.read, label=labels[index])
 
-    return LabelledData(layout="npz", ids=tuple(sample.id for sample in samples), get=get)
+    return LabelledData(layout="npz", ids=ids, get=get, notes=notes)
 
 
 def _is_file(path: Path) -> None:
@@ -91,42 +133,29 @@ def _is_file(path: Path) -> None:
         raise DataError(f"{path} is a folder.", cure="Give the path of the file in it.")
 
 
-def _labels(sample: Sample, path: Path) -> Array:
-    """What belongs to a sample of the array of labels, which stays in the file until it is used."""
-    arrays = sample.read()
-    if isinstance(arrays, dict):
-        for key in LABELS:
-            if key in arrays:
-                label: Array = arrays[key]
-                return label
-    raise DataError(f"{path} has no array named labels.", cure="np.savez(file, x=x, labels=labels)")
+def _value(label: Any, name: str) -> Label:
+    """A value, or an array of them, to be met; arrays stay in the file until they are used."""
+    import numpy as np
 
-
-def _label(value: Array, name: str, outputs: int | None) -> Label:
-    if value.ndim or value.dtype.kind not in "iu":
-        return float(value) if not value.ndim else value
-    if value < 0 or (outputs is not None and value >= outputs):
+    value = np.asarray(label)
+    finite = value.dtype.kind in "biuf" and (value.ndim > 1 or bool(np.isfinite(value).all()))
+    if not finite:
         raise DataError(
-            f"{name} has the label {value}, which is no class of the model.",
-            cure="Labels are class numbers from 0, in the order of the model's scores.",
+            f"{name} has a label that is no finite number: {str(label)[:40]}.",
+            cure="Labels are numbers to be met, unless the task is classification or embedding.",
         )
-    return int(value)
-
-
-def _classes(
-    rows: Sequence[Sequence[str]], classes: Sequence[str], outputs: int | None
-) -> list[Label]:
-    texts = [row[1].strip() for row in rows]
-    numbers = class_numbers(sorted(set(texts)), classes, outputs=outputs)
-    return [numbers[text] for text in texts]
+    if value.ndim:
+        return value
+    return int(value) if value.dtype.kind in "iu" else float(value)
 
 
 def _values(rows: Sequence[Sequence[str]], path: Path) -> list[Label]:
     import numpy as np
 
     try:
-        return [np.array([float(value) for value in row[1:]]) for row in rows]
+        values = [np.array([float(value) for value in row[1:]]) for row in rows]
     except ValueError as error:
         raise DataError(
             f"{path} has a label that is no number: {error}", cure="A line is PATH,NUMBER,…"
         ) from error
+    return [_value(value, row[0]) for value, row in zip(values, rows, strict=True)]

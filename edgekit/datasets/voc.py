@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from edgekit.datasets.classes import class_numbers
 from edgekit.datasets.files import pictures
 from edgekit.datasets.samples import LabelledData, LabelledSample, Mask, picture_sample, to_boxes
 from edgekit.errors import DataError
+from edgekit.files import shown
 from edgekit.preprocess import decode_image, read_bytes
 from edgekit.validation.metrics.boxes import Boxes
 
@@ -121,7 +123,8 @@ def read_voc(path: Path) -> list[tuple[str, tuple[float, float, float, float], b
         return [_object(values) for values in reader.objects]
     except (expat.ExpatError, KeyError, ValueError) as error:
         raise DataError(
-            f"{path} is no Pascal VOC annotation: {error!r}", cure="Restore or remove it."
+            f"{path} is no Pascal VOC annotation: {shown(repr(error))}",
+            cure="Restore or remove it.",
         ) from error
 
 
@@ -151,7 +154,7 @@ class _Reader:
 
 def _object(values: dict[str, str]) -> tuple[str, tuple[float, float, float, float], bool]:
     x1, y1, x2, y2 = (float(values[f"bndbox/{side}"]) for side in _SIDES)
-    if x2 < x1 or y2 < y1:
+    if not (x1 <= x2 < math.inf and y1 <= y2 < math.inf and min(x1, y1) > -math.inf):  # NaN too
         raise ValueError(f"the box {x1:g}, {y1:g}, {x2:g}, {y2:g} is inside out")
     difficult = values.get("difficult", "0").strip() == "1"
     return values["name"].strip(), (x1 - 1, y1 - 1, x2, y2), difficult

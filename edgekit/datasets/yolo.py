@@ -17,6 +17,7 @@ from edgekit.datasets.samples import (
     to_boxes,
 )
 from edgekit.errors import DataError
+from edgekit.files import lines_of, shown
 from edgekit.validation.metrics.boxes import Boxes
 
 _NAME_FILES = ("classes.txt", "obj.names", "labels/classes.txt")
@@ -66,7 +67,7 @@ def read_names(folder: Path) -> list[str]:
     """
     for name in _NAME_FILES:
         if (folder / name).is_file():
-            lines = map(str.strip, read_text(folder / name).splitlines())
+            lines = map(str.strip, lines_of(read_text(folder / name)))
             return [line for line in lines if line]
     path = folder / "data.yaml"
     if not path.is_file():
@@ -88,7 +89,7 @@ def _read(path: Path, picture: Path, numbers: list[int] | None, count: int | Non
     """The boxes of one text file in pixels of the picture, which is opened for its size."""
     if not path.is_file():
         return to_boxes([], [])
-    rows = [line.split() for line in read_text(path).splitlines() if line.strip()]
+    rows = [line.split() for line in lines_of(read_text(path)) if line.strip()]
     if not rows:
         return to_boxes([], [])
     height, width = read_picture(picture).pixels.shape[:2]
@@ -99,7 +100,11 @@ def _read(path: Path, picture: Path, numbers: list[int] | None, count: int | Non
             kinds.append(kind if numbers is None else numbers[kind])
         except (ValueError, IndexError) as error:
             raise _bad(path, row) from error
-        if kind < 0 or (count is not None and kinds[-1] >= count) or max(x, y, w, h) > 1.5:
+        if (
+            kind < 0
+            or (count is not None and kinds[-1] >= count)
+            or not all(-1.5 <= value <= 1.5 for value in (x, y, w, h))
+        ):  # NaN too
             raise _bad(path, row)
         boxes.append(
             ((x - w / 2) * width, (y - h / 2) * height, (x + w / 2) * width, (y + h / 2) * height)
@@ -109,6 +114,7 @@ def _read(path: Path, picture: Path, numbers: list[int] | None, count: int | Non
 
 def _bad(path: Path, row: list[str]) -> DataError:
     return DataError(
-        f"{path}: the line {' '.join(row)!r} is no class of the model with a box within 0…1.",
+        f"{path}: the line {shown(' '.join(row))!r} is no class of the model with a box within "
+        "0…1.",
         cure="A line is CLASS CENTRE_X CENTRE_Y WIDTH HEIGHT, in fractions of the picture.",
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from edgekit.calibration.samples import stack_shape
@@ -16,6 +15,7 @@ from edgekit.contract import Contract, InputContract
 from edgekit.devices.runtimes import Runtime, runtime_device
 from edgekit.devices.target import open_device
 from edgekit.errors import ConversionError, DataError, DeviceError, EnvironmentNotReady
+from edgekit.files import temporary_folder
 from edgekit.runners.protocol import Described
 from edgekit.tflite.metadata import read_contract
 from edgekit.tflite.model import read
@@ -113,7 +113,7 @@ def inputs_for(
 
     contract = _contract(path, described)
     if data is None:
-        with TemporaryDirectory(prefix="edgekit-") as folder:
+        with temporary_folder("runtimes") as folder:
             made = synthetic(contract, folder=Path(folder), samples=samples, seed=seed).calibration
             files = [made.files[spec.name] for spec in described.inputs]
             return [np.load(file) for file in files], list(made.ids)

@@ -72,11 +72,11 @@ class DeviceTensor:
         dtype = np.dtype(self.dtype)
         if self.is_quantized:
             limits = np.iinfo(dtype)
-            values = values / self.scale
+            values = np.asarray(values / self.scale)
             np.rint(values, out=values)
             values += self.zero_point
             np.clip(values, limits.min, limits.max, out=values)
-        return np.ascontiguousarray(values, dtype)
+        return np.asarray(values, dtype, order="C")
 
     def real(self, values: Array) -> Array:
         """Stored values as real ones in float32; whole numbers without a scale stay whole."""

@@ -49,11 +49,14 @@ def real_values(tensor: Tensor) -> Array | None:
         return numbers
     shape = [1] * numbers.ndim
     if quantization.axis is not None:
-        shape[quantization.axis] = -1
+        shape[quantization.axis] = len(quantization.scales)
     scales = np.asarray(quantization.scales, np.float64)
-    zeros = np.asarray(quantization.zero_points, np.float64)
-    whole: Array = (numbers - zeros.reshape(shape)) * scales.reshape(shape)
-    return whole
+    zeros = np.broadcast_to(np.asarray(quantization.zero_points, np.float64), scales.shape)
+    try:
+        whole: Array = (numbers - zeros.reshape(shape)) * scales.reshape(shape)
+    except ValueError:  # not as many scales as the axis has entries
+        return None
+    return whole if whole.shape == numbers.shape else None
 
 
 def compare_constants(layer: Layer, before: Tensor, after: Tensor) -> WeightChange:

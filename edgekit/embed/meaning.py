@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, assert_never
 from edgekit.contract import Activation, BoxFormat, Contract, Decoder, DecoderFormat, OutputContract
 from edgekit.embed.spec import Classification, Decode, Detection, Output, Segmentation, Values
 from edgekit.errors import UsageError
+from edgekit.npy import map_npy
 
 if TYPE_CHECKING:
     from edgekit.tflite.model import Model
@@ -174,15 +175,13 @@ def _class_count(
 
 
 def _anchors(decoder: Decoder) -> tuple[tuple[float, ...], ...]:
-    import numpy as np
-
     if decoder.anchors is None:
         return ()
     try:
-        anchors = np.load(Path(decoder.anchors), allow_pickle=False)
-    except (OSError, ValueError) as error:
+        anchors = map_npy(Path(decoder.anchors), UsageError, name=f"Anchors {decoder.anchors}")
+    except UsageError as error:
         raise UsageError(
-            f"The anchors {decoder.anchors} cannot be read: {error}",
+            error.cause,
             cure="State decoder with the path of the .npy file in an edgekit.toml (--config).",
         ) from error
     return tuple(tuple(float(value) for value in row) for row in anchors)

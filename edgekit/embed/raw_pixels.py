@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from edgekit.closeness import sqnr_db
+from edgekit.closeness import centred_db, channel_axis
 from edgekit.contract import Color, Contract, image_axes
 from edgekit.errors import ConversionError, UsageError
 from edgekit.pipeline.raw_pixels import raw_input
@@ -71,7 +71,7 @@ def fold_file(
 def require_equal(
     path: Path, wanted: Sequence[tuple[Array, ...]], found: Sequence[tuple[Array, ...]]
 ) -> str:
-    """Hold the copy's outputs, sample by sample, against those of the file that it was made of.
+    """Hold the copy's outputs against those of the file that it was made of.
 
     Returns:
         How close they are, in words.
@@ -79,15 +79,17 @@ def require_equal(
     Raises:
         ConversionError: folding changed what the model computes.
     """
+    import numpy as np
+
     worst = min(
-        sqnr_db(float((one**2.0).sum()), float(((one - 1.0 * two) ** 2).sum()))
-        for before, after in zip(wanted, found, strict=True)
-        for one, two in zip(before, after, strict=True)
+        centred_db(np.stack(before), np.stack(after), channel_axis(before[0].shape))
+        for before, after in zip(zip(*wanted, strict=True), zip(*found, strict=True), strict=True)
     )
     if worst < _EQUAL_DB:
         raise ConversionError(
             f"{path.name} with its normalisation folded in does not equal {path.name}: "
-            f"{worst:.1f} dB on the worst of {len(wanted)} samples; required: {_EQUAL_DB:g} dB.",
+            f"{worst:.1f} dB in the worst output, over {len(wanted)} samples; required: "
+            f"{_EQUAL_DB:g} dB.",
             cure="Leave --fold-preprocess away, or check scale, mean and std.",
         )
-    return f"On {len(wanted)} samples it equals {path.name}: {worst:.0f} dB on the worst."
+    return f"On {len(wanted)} samples it equals {path.name}: {worst:.0f} dB in the worst output."

@@ -8,6 +8,7 @@
     wrapper = ["include/x.h.j2"] # templates that count as the wrapper's lines
     types = ["float32", "uint8"] # what the runtime takes as inputs and outputs; all where missing
     types_cure = "Convert …"     # what the user does about others
+    escapes = "braces"           # how the language writes characters by number, see `quoted`
 
     [files]                      # template = path in the module; both may use {{ e.names… }}
     "wrapper.hpp.j2" = "include/{{ e.names.snake }}.hpp"
@@ -26,19 +27,22 @@ a function of these alone, so it is the same on every run.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from edgekit.embed.micro import resolver_operators
 from edgekit.errors import UsageError
+from edgekit.text import escaped, is_unsafe
 
 if TYPE_CHECKING:
     import jinja2
 
     from edgekit.embed.spec import Embedding
 
+Escapes: TypeAlias = Literal["unicode", "braces", "octal"]
 TARGETS = Path(__file__).with_name("targets")
 _COMMENTS = ("//", "/*", "*", "#pragma")
 
@@ -56,6 +60,7 @@ class Target:
         wrapper: templates whose lines count as the wrapper.
         types: of the inputs and outputs that its runtime takes; empty for all.
         types_cure: what can be done about a file with others.
+        escapes: how the language writes a character by its number.
     """
 
     name: str
@@ -67,6 +72,7 @@ class Target:
     wrapper: tuple[str, ...] = ()
     types: tuple[str, ...] = ()
     types_cure: str = ""
+    escapes: Escapes = "unicode"
 
     @property
     def folder(self) -> Path:
@@ -155,16 +161,31 @@ def _environment(target: Target) -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(c=quoted, f32=f32, f64=repr)
+    environment.filters.update(c=partial(quoted, form=target.escapes), f32=f32, f64=repr)
     return environment
 
 
-def quoted(text: str) -> str:
-    """A string literal for C++, Kotlin, Swift and TypeScript; not ASCII stays UTF-8."""
+def quoted(text: str, form: Escapes = "unicode") -> str:
+    r"""A string literal for C++, Kotlin, Swift and TypeScript; not ASCII stays UTF-8.
+
+    What steers a reader of the source (see `edgekit.text`) is escaped as the language has it:
+    ``\\u202e`` (``unicode``), ``\\u{202e}`` (``braces``), or as the bytes of UTF-8 (``octal``).
+    """
     escapes = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
     # Kotlin reads a dollar in a string as a template; \x24 is known to none of the others alike,
     # so Kotlin's templates replace it themselves.
-    return '"' + "".join(escapes.get(letter, letter) for letter in text) + '"'
+    letters = (
+        escapes.get(letter) or (_ESCAPES[form](letter) if is_unsafe(letter) else letter)
+        for letter in text.encode("utf-8", "replace").decode()  # no halves of surrogate pairs
+    )
+    return '"' + "".join(letters) + '"'
+
+
+_ESCAPES: dict[Escapes, Callable[[str], str]] = {
+    "unicode": escaped,
+    "braces": lambda letter: f"\\u{{{ord(letter):x}}}",
+    "octal": lambda letter: "".join(f"\\{byte:03o}" for byte in letter.encode()),
+}
 
 
 def f32(value: float) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from edgekit import __version__
@@ -22,6 +21,7 @@ from edgekit.embed.resize_cost import ResizeCost, resize_costs
 from edgekit.embed.samples import choose, find_folder, read_pictures
 from edgekit.embed.spec import Delegate, Embedding
 from edgekit.embed.stages import Stages, located, resized, result_of, tensor_of
+from edgekit.files import temporary_folder
 from edgekit.tflite.model import read
 from edgekit.tflite.summary import summarize
 from edgekit.toolchain.workshop import Limits, Workshop
@@ -125,7 +125,7 @@ def embed(request: EmbedRequest, progress: Progress) -> EmbedResult:
     target = load_target(request.target)
     original = _described(request, request.file, complete(summarize(request.file), request.stated))
     require_free(request.output, force=request.force)
-    with TemporaryDirectory(prefix="edgekit-embed-") as folder:
+    with temporary_folder("embed") as folder:
         subject = _folded(request, original, Path(folder)) if request.fold_preprocess else original
         require_types(target, subject.spec)
         return _write(request, target, original, subject, progress)

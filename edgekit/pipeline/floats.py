@@ -13,6 +13,9 @@ from edgekit.pipeline.plan import Plan
 from edgekit.pipeline.reference import Reference, load_again, spec_tables
 from edgekit.results import Attempt
 from edgekit.routes import Hop, Route
+from edgekit.runners.litert import LITERT
+from edgekit.tflite.model import read
+from edgekit.tflite.normalise import normalised
 from edgekit.toolchain.workshop import Workshop
 from edgekit.types import Binding, LatencyReport, ParityReport, Step, TensorSpec
 from edgekit.validation import gates
@@ -70,6 +73,28 @@ def make_float(
     if not right:
         raise _no_route(failed)
     return _choose(plan, right, [attempt for attempt, _ in failed], workshop)
+
+
+def keeps_state(file: FloatFile, reference: Reference, workshop: Workshop) -> bool:
+    """Whether what a file gives depends on the samples that it was given before.
+
+    A graph with variables is run on consecutive samples without a reset, in two orders.
+    """
+    if not any(tensor.raw.isVariable for tensor in read(file.path).main.tensors):
+        return False
+    result, _ = workshop.call(
+        LITERT,
+        "consecutive",
+        {
+            "artifact": str(file.path),
+            "inputs": candidates.feeds(reference, file.bindings, "parity"),
+        },
+        title="Running samples in a row",
+    )
+    return float(result["sqnr_db"]) < _STATELESS_DB
+
+
+_STATELESS_DB = 100.0
 
 
 def _travel(
@@ -247,24 +272,52 @@ def _no_route(failed: list[tuple[Attempt, EdgekitError]]) -> EdgekitError:
     if len(errors) == 1 or all(isinstance(error, EnvironmentNotReady) for error in errors):
         return errors[0]
     reasons = "".join(f"\n  {attempt.route}: {attempt.why}" for attempt, _ in failed)
-    cure = "The logs say more."
-    if any(isinstance(error, _NotEqual) for error in errors):
-        cure += (
-            " If the model is float16 or random inside, 60 dB may be out of reach: "
-            '--gate "fp32:centred_sqnr_db >= 40" states what is right for you.'
-        )
     return NoRouteError(
         f"No route leads to a right file.{reasons}",
-        cure=cure,
+        cure=" ".join(_cures(failed)),
         log=next((error.log for error in errors if error.log), None),
     )
+
+
+_NEAR_DB = 30.0
+"""A file so near computes the model, only less exactly; below that an operator is wrong."""
+
+
+def _cures(failed: list[tuple[Attempt, EdgekitError]]) -> list[str]:
+    """What to do where every route failed: what the routes say, and what their figures mean."""
+    nearest = max(
+        (
+            (attempt.stages[-1].worst_output.centred_db, attempt.route)
+            for attempt, error in failed
+            if isinstance(error, _NotEqual) and attempt.stages
+        ),
+        default=(-1e9, ""),
+    )
+    cures = [
+        error.cure
+        for _, error in failed
+        if error.cure and "another route" not in error.cure.lower()
+    ]
+    cures = list(dict.fromkeys(cures))
+    if nearest[0] >= _NEAR_DB:
+        figure = int(nearest[0] // 5 * 5)
+        cures.append(
+            f"The file by {nearest[1]} is near. If the model has float16 or random numbers inside, "
+            f'so that 60 dB are out of reach, --gate "fp32:centred_sqnr_db >= {figure}" takes it.'
+        )
+    if not cures:
+        cures.append(
+            "Write what the reasons name with other operators, or end the model before it and "
+            "leave that part to the app."
+        )
+    return cures
 
 
 def _as_it_is(
     plan: Plan, reference: Reference, workshop: Workshop, work: Path
 ) -> tuple[FloatFile, tuple[Attempt, ...]]:
-    """A `.tflite` source is its own float file."""
-    path = Path(plan.source.location)
+    """A `.tflite` source is its own float file, its float16 weights as float32."""
+    path = normalised(Path(plan.source.location), work / "source.tflite")
     found = candidates.measure(path, reference, workshop, name="float TFLite", work=work / "float")
     attempt = Attempt(route="none", path="tflite", state="used", stages=(found.parity,))
     made = FloatFile(path=path, parity=found.parity, bindings=found.bindings, attempt=attempt)

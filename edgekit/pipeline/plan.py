@@ -8,8 +8,9 @@ from typing import Any
 
 from edgekit.arguments import check_arguments
 from edgekit.config import Config, load_config, read_labels
-from edgekit.contract import Task
+from edgekit.contract import Task, preprocess_from_table
 from edgekit.errors import DataError, UsageError
+from edgekit.files import kind_of, shown
 from edgekit.pipeline import budget
 from edgekit.pipeline.request import ConversionRequest
 from edgekit.provenance.lock import LOCK_NAME
@@ -145,6 +146,7 @@ def plan(request: ConversionRequest) -> Plan:
         _location(request, config),
         weights=request.weights or config.weights,
         trust_pickle=request.trust_pickle,
+        signature=request.signature,
     )
     converters = discover()
     runner = LITERT if source.kind == "tflite" else source_converter(source.kind, converters)
@@ -161,9 +163,10 @@ def plan(request: ConversionRequest) -> Plan:
             "--synthetic and --calibration contradict each other.", cure="Leave one away."
         )
     for path in filter(None, (calibration, request.parity or config.parity)):
-        if not path.exists():
-            raise DataError(f"There is no file or folder {path}.", cure="Check the path.")
+        if kind_of(path) not in ("file", "folder"):
+            raise DataError(f"There is no file or folder {shown(path)}.", cure="Check the path.")
     parse_method(request.ranges)
+    preprocess_from_table(request.preprocess)
     targets = tuple(map(load_target, dict.fromkeys((*config.targets, *request.targets))))
     samples = request.samples or config.samples or DEFAULT_SAMPLES
     return Plan(

@@ -14,11 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edgekit.errors import SetupError, UsageError
+from edgekit.files import remove_leftovers
 from edgekit.pipeline.plan import Plan
 from edgekit.results import FileResult
 from edgekit.sources import digest
 
 _WORK_PREFIX = ".edgekit-work-"
+_LOCK_NAME = ".edgekit-lock"
 
 
 @contextmanager
@@ -33,36 +35,87 @@ def work_folder(plan: Plan) -> Iterator[Path]:
         SetupError: the output folder cannot be made or written, or the disk is full.
     """
     output = plan.output
-    wanted = (*map(plan.file, plan.schemes), plan.report, plan.lock)
+    require_free(plan)
     with _reachable(output):
-        existing = [path for path in wanted if path.exists()]
         made = [folder for folder in (output, *output.parents) if not folder.exists()]
-    if existing and not plan.request.force:
-        raise UsageError(
-            f"{existing[0]} exists already.",
-            cure="Choose another --output folder, or replace it with --force.",
-        )
-    folder: Path | None = None
     try:
-        folder = _make_work_folder(output)
-        with disk_errors(output):
-            yield folder
+        with _reachable(output), disk_errors(output):
+            output.mkdir(parents=True, exist_ok=True)
+        with held(output):
+            folder = _make_work_folder(output)
+            try:
+                with disk_errors(output):
+                    yield folder
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
     finally:
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
         for empty in made:
             with contextlib.suppress(OSError):  # not empty: the run succeeded
                 empty.rmdir()
 
 
-def _make_work_folder(output: Path) -> Path:
-    if output.exists() and not output.is_dir():
-        raise SetupError(
-            f"The output {output} is a file, not a folder.", cure="Choose another --output folder."
+def require_free(plan: Plan) -> None:
+    """Refuse an output folder that a run could not write to, before any work is done.
+
+    Raises:
+        UsageError: an output exists and ``--force`` was not given.
+        SetupError: the output is a file, or lies where nothing can be made.
+    """
+    output = plan.output
+    wanted = (*map(plan.file, plan.schemes), plan.report, plan.lock)
+    with _reachable(output):
+        existing = [path for path in wanted if path.exists()]
+        nearest = next(one for one in (output, *output.absolute().parents) if one.exists())
+    if existing and not plan.request.force:
+        raise UsageError(
+            f"{existing[0]} exists already.",
+            cure="Choose another --output folder, or replace it with --force.",
         )
+    if not nearest.is_dir():
+        raise SetupError(
+            f"The output folder {output} cannot be made: {nearest} is a file, not a folder.",
+            cure="Choose another --output folder.",
+        )
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise _not_writable(output, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep a folder for this run: another one that wants to write into it is refused.
+
+    The kernel lets go of the lock when the process ends, however it ends.
+
+    Raises:
+        SetupError: another run has it.
+    """
+    import fcntl
+
+    path = folder / _LOCK_NAME
+    with _reachable(folder), disk_errors(folder):
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(handle, 100).decode("ascii", "replace").strip() or "another process"
+            raise SetupError(
+                f"Another run is writing into {folder}: {holder}.",
+                cure="Wait until it has ended, or choose another --output folder.",
+            ) from None
+        os.ftruncate(handle, 0)
+        os.write(handle, f"edgekit, process {os.getpid()}\n".encode())
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+    finally:
+        os.close(handle)
+
+
+def _make_work_folder(output: Path) -> Path:
     with _reachable(output), disk_errors(output):
-        output.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(output)
+        remove_leftovers(output, _WORK_PREFIX, nameless=True)
         return Path(tempfile.mkdtemp(prefix=f"{_WORK_PREFIX}{os.getpid()}-", dir=output))
 
 
@@ -179,16 +232,3 @@ def _listed_files(plan: Plan) -> list[Path]:
 def _flush(path: Path) -> None:
     with path.open("rb") as stream:
         os.fsync(stream.fileno())
-
-
-def _remove_leftovers(output: Path) -> None:
-    import psutil
-
-    for folder in output.glob(f"{_WORK_PREFIX}*"):
-        pid = folder.name.removeprefix(_WORK_PREFIX).partition("-")[0]
-        if pid.isdecimal() and psutil.pid_exists(int(pid)):
-            continue
-        if folder.is_dir():
-            shutil.rmtree(folder, ignore_errors=True)
-        else:
-            folder.unlink(missing_ok=True)

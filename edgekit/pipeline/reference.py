@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit import calibration
 from edgekit.contract import Contract, InputContract, OutputContract
 from edgekit.errors import ModelError
+from edgekit.pipeline.labels import settle_labels
 from edgekit.pipeline.plan import Plan
 from edgekit.quantize.emit import refuse_bad_source
 from edgekit.resolve import resolve
@@ -16,6 +17,7 @@ from edgekit.results import DataReport
 from edgekit.runners.litert import LITERT
 from edgekit.tflite.metadata import read_contract
 from edgekit.tflite.model import read
+from edgekit.tflite.normalise import normalise
 from edgekit.tflite.summary import summarize
 from edgekit.toolchain.workshop import Workshop
 from edgekit.types import TensorSpec
@@ -35,12 +37,14 @@ class Reference:
         outputs: the outputs with the shapes of one sample.
         files: one stack of shape (N, …) per output.
         data: the samples.
+        labels: the class of each parity sample, empty where none is known.
     """
 
     contract: Contract
     outputs: tuple[TensorSpec, ...]
     files: tuple[Path, ...]
     data: calibration.Dataset
+    labels: tuple[int | None, ...] = ()
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -79,13 +83,6 @@ class Reference:
             doubled = stack.ndim == len(spec.shape) + 1 and stack.shape[1] == 1
             found.append(stack[:, 0] if doubled and spec.shape[:1] == (1,) else stack)
         return found
-
-    @property
-    def labels(self) -> tuple[int | None, ...]:
-        """The class index of each parity sample, empty where none is known."""
-        names = self.contract.outputs[0].labels if self.contract.outputs else ()
-        found = tuple(_label_index(label, names) for label in self.data.parity.labels)
-        return found if any(index is not None for index in found) else ()
 
 
 def spec_tables(specs: tuple[TensorSpec, ...]) -> list[dict[str, Any]]:
@@ -137,6 +134,7 @@ def make_reference(plan: Plan, workshop: Workshop, work: Path) -> Reference:
             title=f"Running the {plan.source.kind} model as the reference",
             options={"samples": data.parity.count, "data": data.parity.digest},
         )
+        _pass_on_notes(result, workshop)
         outputs = tuple(
             TensorSpec(name=o["name"], shape=tuple(o["shape"]), dtype=o["dtype"])
             for o in result["outputs"]
@@ -144,7 +142,8 @@ def make_reference(plan: Plan, workshop: Workshop, work: Path) -> Reference:
         files = tuple(Path(o["path"]) for o in result["outputs"])
     if not files:
         raise ModelError("The model has no outputs.", cure="Return at least one tensor.")
-    return Reference(contract=contract, outputs=outputs, files=files, data=data)
+    contract, labels = settle_labels(contract, outputs, data, workshop.progress)
+    return Reference(contract=contract, outputs=outputs, files=files, data=data, labels=labels)
 
 
 def data_report(plan: Plan, data: calibration.Dataset) -> DataReport:
@@ -209,11 +208,19 @@ def _load(plan: Plan, workshop: Workshop, *, title: str) -> dict[str, Any]:
             "kind": source.kind,
             "weights": str(source.weights) if source.weights else None,
             "trust_pickle": source.trust_pickle,
+            "signature": source.signature,
+            "as_float": True,
         },
         "inputs": spec_tables(plan.request.inputs or tuple(in_config)),
     }
     result, _ = workshop.call(plan.runner, "describe", request, title=title)
+    _pass_on_notes(result, workshop)
     return result
+
+
+def _pass_on_notes(result: dict[str, Any], workshop: Workshop) -> None:
+    for note in result.get("notes", ()):
+        workshop.progress.note(note)
 
 
 def _settle_assumptions(
@@ -246,7 +253,9 @@ def _require_float(path: Path) -> None:
             f"{path} is quantized already.",
             cure="Start from the float file: quantizing twice only adds error.",
         )
-    refuse_bad_source(read(path))
+    model = read(path)
+    normalise(model)
+    refuse_bad_source(model)
 
 
 def _specs(tables: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
@@ -287,11 +296,3 @@ def _load_data(
     for note in data.notes:
         workshop.progress.note(note)
     return data
-
-
-def _label_index(label: str | int | None, names: tuple[str, ...]) -> int | None:
-    if isinstance(label, int) or label is None:
-        return label
-    if label in names:
-        return names.index(label)
-    return int(label) if label.isdecimal() else None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from edgekit.errors import UsageError
+from edgekit.files import temporary_folder
 from edgekit.pipeline.plan import plan
 from edgekit.pipeline.replay_request import to_request
 from edgekit.pipeline.run import run
@@ -109,7 +109,7 @@ def replay(request: ReplayRequest, progress: Progress | None = None) -> Replay:
     _check_grants(lock, request)
     if request.output is not None:
         return _make(found, lock, places, request, request.output, progress)
-    with tempfile.TemporaryDirectory(prefix="edgekit-replay-") as folder:
+    with temporary_folder("replay") as folder:
         made = _make(found, lock, places, request, Path(folder) / "files", progress)
         return replace(made, output="")
 

@@ -19,6 +19,7 @@ class ConversionRequest:
 
     Attributes:
         model: a path, or ``package.module:factory``.
+        signature: which function of a SavedModel is converted.
         inputs: ``--input``, parsed; shapes that the model does not tell.
         preprocess: keys of `edgekit.contract.Preprocess` that were given as flags.
         fold_preprocess: the files take raw pixels 0…255 and normalise by themselves.
@@ -52,6 +53,7 @@ class ConversionRequest:
     model: str | None = None
     weights: Path | None = None
     trust_pickle: bool = False
+    signature: str | None = None
     inputs: tuple[TensorSpec, ...] = ()
     preprocess: Mapping[str, Any] = field(default_factory=dict)
     fold_preprocess: bool = False

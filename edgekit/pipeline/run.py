@@ -9,7 +9,7 @@ from typing import cast
 
 from edgekit import sources
 from edgekit.errors import ConversionError, ModelError
-from edgekit.pipeline.floats import make_float
+from edgekit.pipeline.floats import keeps_state, make_float
 from edgekit.pipeline.locking import make_lock
 from edgekit.pipeline.plan import Plan
 from edgekit.pipeline.publish import publish, work_folder
@@ -57,7 +57,7 @@ def run(plan: Plan, progress: Progress | None = None) -> ConversionResult:
                 plan, floating, attempts, reference, workshop, work
             )
         plan = _without_the_impossible(plan, floating.path, notes)
-        if any(tensor.raw.isVariable for tensor in read(floating.path).main.tensors):
+        if keeps_state(floating, reference, workshop):
             notes.note(
                 "The file keeps state from one call to the next: the app must reset its variables "
                 "before each new sequence (compared here with a reset before each sample)."

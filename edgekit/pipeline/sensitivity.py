@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from edgekit.errors import SetupError, UsageError
+from edgekit.files import temporary_folder
 from edgekit.pipeline.plan import plan
 from edgekit.pipeline.publish import write_whole
 from edgekit.pipeline.quantized import QUANTIZER
@@ -18,6 +18,7 @@ from edgekit.quantize.judge import Judgement
 from edgekit.quantize.sensitivity import LayerSensitivity, Mode
 from edgekit.report.sensitivity import SensitivityReport, to_html
 from edgekit.runners.litert import LITERT
+from edgekit.tflite.normalise import normalised
 from edgekit.toolchain.workshop import Workshop
 from edgekit.types import Progress
 
@@ -46,7 +47,7 @@ def analyse(
     notes = _Notes(progress)
     started = time.monotonic()
     with (
-        TemporaryDirectory(prefix="edgekit-") as folder,
+        temporary_folder("sensitivity") as folder,
         Workshop(
             name=planned.source.name,
             progress=notes,
@@ -63,7 +64,7 @@ def analyse(
             QUANTIZER,
             "sensitivity",
             {
-                "artifact": planned.source.location,
+                "artifact": str(normalised(Path(planned.source.location), work / "source.tflite")),
                 "feeds": _feeds(reference, reference.data.calibration.files),
                 "judged": _feeds(reference, reference.data.parity.files),
                 "work": folder,

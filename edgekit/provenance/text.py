@@ -17,6 +17,7 @@ from pathlib import Path, PureWindowsPath
 from typing import Any, TypeVar
 
 from edgekit.errors import UsageError
+from edgekit.files import read_bytes
 from edgekit.provenance import toml
 from edgekit.provenance.lock import (
     Lock,
@@ -73,17 +74,9 @@ def read_lock(path: Path) -> Lock:
         UsageError: it is not there, is no lock, was cut off or edited, is of a newer version, or
             names a file outside of its place.
     """
+    cure = "Give the path of the edgekit.lock that convert wrote beside its files."
+    data = read_bytes(path, UsageError, cure=cure, most=_MOST_BYTES)
     try:
-        with path.open("rb") as stream:
-            data = stream.read(_MOST_BYTES + 1)
-    except OSError as error:
-        raise UsageError(
-            f"The lock {path} cannot be read: {error.strerror or error}.",
-            cure="Give the path of the edgekit.lock that convert wrote beside its files.",
-        ) from error
-    try:
-        if len(data) > _MOST_BYTES:
-            raise _Damaged("is too large for a lock")
         return from_text(data.decode("utf-8"))
     except (_Damaged, UnicodeDecodeError) as error:
         why = "is no text" if isinstance(error, UnicodeDecodeError) else str(error)

@@ -109,8 +109,8 @@ def samples(feeds: Sequence[Feed]) -> Iterator[list[Array]]:
     stacks = [feed.load() for feed in feeds]
     for rows in zip(*(feed.indices() for feed in feeds), strict=True):
         yield [
-            np.ascontiguousarray(
-                np.array(stack[row]).reshape(feed.shape).transpose(feed.permutation)
+            np.asarray(
+                np.array(stack[row]).reshape(feed.shape).transpose(feed.permutation), order="C"
             )
             for stack, feed, row in zip(stacks, feeds, rows, strict=True)
         ]

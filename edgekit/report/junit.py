@@ -6,13 +6,11 @@ The shape is that of the schema of Jenkins' xUnit plugin, which GitLab, Azure an
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from xml.sax.saxutils import escape, quoteattr
 
+from edgekit.text import escaped
 from edgekit.types import GateResult, Verdict
-
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def to_junit(
@@ -104,8 +102,8 @@ def _counts(counts: list[int], *, skipped: bool = True) -> str:
 
 
 def _attribute(text: str) -> str:
-    return quoteattr(_NOT_XML.sub("�", text))
+    return quoteattr(escaped(text))
 
 
 def _text(text: str) -> str:
-    return escape(_NOT_XML.sub("�", text))
+    return escape(escaped(text, keep="\n\t"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from edgekit.text import escaped
 from edgekit.types import GateResult, Verdict
 
 _SIGNS = {
@@ -93,7 +94,7 @@ def _passed(verdict: Verdict, strict: bool) -> bool:
 
 def _cell(text: str) -> str:
     """Text that cannot end a table's cell or start HTML."""
-    clean = " ".join(text.split())
+    clean = escaped(" ".join(text.split()))
     for sign, instead in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|")):
         clean = clean.replace(sign, instead)
     return clean

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from edgekit.text import escaped
+
 
 def render(template: str, *, filters: Mapping[str, Callable[..., Any]], **values: Any) -> str:
     """A page from ``edgekit/report/templates/TEMPLATE.html.j2``.
@@ -26,9 +28,17 @@ def render(template: str, *, filters: Mapping[str, Callable[..., Any]], **values
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("edgekit.report"),
         autoescape=True,
+        finalize=_without_tricks,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters.update(filters)
     return environment.get_template(f"{template}.html.j2").render(**values)
+
+
+def _without_tricks(value: Any) -> Any:
+    """Text without what steers a reader; markup of our own stays as it is."""
+    if isinstance(value, str) and not hasattr(value, "__html__"):
+        return escaped(value, keep="\n\t")
+    return value

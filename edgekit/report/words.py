@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from edgekit.text import escaped
 from edgekit.types import GateResult, Interval, Verdict
 from edgekit.validation_result import CandidateResult
 
@@ -247,14 +248,8 @@ def _more(count: int, what: str, done: str) -> str:
 
 
 def clean(text: str, most: int = 0) -> str:
-    """Text without what cannot be printed; with ``most``, no longer than that many characters.
-
-    Names and paths come from files: they may hold control characters, which XML does not allow,
-    and halves of surrogate pairs, which UTF-8 does not.
-    """
-    printable = "".join(
-        sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text
-    )
+    """Text with what steers escaped; with ``most``, no longer than that many characters."""
+    printable = escaped(text)
     if not most or len(printable) <= most:
         return printable
     half = (most - 1) // 2

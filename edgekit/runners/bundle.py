@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 from edgekit.contract import Contract
 from edgekit.errors import DataError, EdgekitError, UsageError
+from edgekit.files import kind_of
+from edgekit.npy import read_header
 from edgekit.runners.bundle_format import (
     DIGEST_LENGTH,
     MANIFEST,
@@ -203,12 +205,10 @@ class RecordedReference:
                 raise ValueError(f"the digest of {name} is another")
             # np.load would make room for whatever size a header claims, before it reads.
             stream = io.BytesIO(content)
-            if np.lib.format.read_magic(stream) != (1, 0):
-                raise ValueError(f"{name} is of another NumPy format")
-            shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+            shape, fortran, dtype = _header(stream, name)
             wanted = np.dtype(self.manifest.outputs[output].dtype)
             expected = self.manifest.chunk_shape(output, chunk)
-            if fortran or shape != expected or dtype != wanted or dtype.hasobject:
+            if fortran or shape != expected or dtype != wanted:
                 raise ValueError(f"{name} is {dtype} {shape}, not {wanted} {expected}")
             values: Array = np.frombuffer(content, dtype, offset=stream.tell()).reshape(shape)
         except _UNREADABLE as error:
@@ -254,6 +254,8 @@ def _other_version(path: Path, version: Any) -> DataError:
 
 
 def _open(path: Path) -> BinaryIO:
+    if kind_of(path) == "other":
+        raise DataError(f"{path} is no regular file.", cure="Check the path.")
     try:
         return path.open("rb")
     except OSError as error:
@@ -306,6 +308,13 @@ def _check_members(archive: zipfile.ZipFile, manifest: Manifest, members: dict[s
 
 def _json(archive: zipfile.ZipFile, name: str) -> Any:
     return json.loads(archive.read(name))
+
+
+def _header(stream: BinaryIO, name: str) -> tuple[tuple[int, ...], bool, Any]:
+    try:
+        return read_header(stream)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
 def _words(error: BaseException) -> str:

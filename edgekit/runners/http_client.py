@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import re
+import socket
 import ssl
-import time
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -97,12 +101,13 @@ class HttpClient:
     def _exchange(
         self, path: str, body: bytes | None, headers: dict[str, str]
     ) -> tuple[http.client.HTTPMessage, bytes]:
-        deadline = time.monotonic() + self._timeout
         if self._connection is None:
             self._connection = self._connect()
-        self._connection.request("GET" if body is None else "POST", path, body, headers)
-        response = self._connection.getresponse()
-        content = self._read(response, deadline)
+        connection = self._connection
+        with _deadline(connection, self._timeout):
+            connection.request("GET" if body is None else "POST", path, body, headers)
+            response = connection.getresponse()
+            content = self._read(response)
         if 300 <= response.status < 400:
             to = (response.getheader("Location") or "nowhere")[:_MOST_SHOWN]
             raise self.refuse(
@@ -118,7 +123,7 @@ class HttpClient:
             )
         return response.headers, content
 
-    def _read(self, response: http.client.HTTPResponse, deadline: float) -> bytes:
+    def _read(self, response: http.client.HTTPResponse) -> bytes:
         if response.getheader("Content-Encoding", "identity") != "identity":
             self.close()
             raise self.refuse("compresses its answers, which was not asked for.")
@@ -130,8 +135,6 @@ class HttpClient:
             if size > self._most:
                 self.close()
                 raise self.refuse(f"answers with more than {self._most} bytes.")
-            if time.monotonic() > deadline:
-                raise TimeoutError
         return b"".join(parts)
 
     def _connect(self) -> http.client.HTTPConnection:
@@ -153,6 +156,40 @@ class HttpClient:
             f"The server {self.host} did not answer within {self._timeout:g} s.",
             cure="Give it more time with --timeout, or look at its log.",
         )
+
+
+@contextmanager
+def _deadline(connection: http.client.HTTPConnection, seconds: float) -> Iterator[None]:
+    """Let an exchange take so long in all, however slowly bytes drip.
+
+    A socket's own timeout begins again with every byte. So the socket is shut at the deadline,
+    which ends any wait for it.
+
+    Raises:
+        TimeoutError: it was.
+    """
+    late = threading.Event()
+
+    def shut() -> None:
+        late.set()
+        if connection.sock is not None:
+            with contextlib.suppress(OSError):
+                # Not TLS's own, which would take its state from under the one that reads.
+                socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, shut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except (OSError, http.client.HTTPException, ModelError):
+        if late.is_set():
+            raise TimeoutError from None
+        raise
+    finally:
+        timer.cancel()
+    if late.is_set():
+        raise TimeoutError
 
 
 def to_json(value: Any) -> bytes:

@@ -69,6 +69,46 @@ def run(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any
     return {"outputs": paths, "shapes": [list(values[0].shape) for values in kept]}
 
 
+def consecutive(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any]:
+    """Whether a file remembers the call before: run samples in a row, in two orders, unreset.
+
+    ``request`` is as for `run`; 8 samples are enough to see it.
+
+    Returns:
+        ``sqnr_db``: signal over noise of the worst output and order, held against the same samples
+        with a reset before each; 200 where all is equal to the bit. Around -3 means another value.
+    """
+    import numpy as np
+
+    interpreter = open_interpreter(request["artifact"], threads=request.get("threads", 2))
+    details = interpreter.get_input_details()
+    stacks = [np.load(entry["path"], mmap_mode="r") for entry in request["inputs"]]
+    count = min(len(stacks[0]), request.get("samples") or 8)
+
+    def outputs_of(number: int, *, reset: bool) -> list[Array]:
+        for detail, stack, entry in zip(details, stacks, request["inputs"], strict=True):
+            value = np.array(stack[number]).reshape(entry["shape"])
+            value = value.transpose(entry["permutation"])
+            interpreter.set_tensor(detail["index"], quantize(value, detail))
+        if reset:
+            interpreter.reset_all_variables()
+        interpreter.invoke()
+        results = interpreter.get_output_details()
+        return [dequantize(interpreter.get_tensor(d["index"]), d).astype(float) for d in results]
+
+    fresh = [outputs_of(number, reset=True) for number in range(count)]
+    worst = 200.0
+    for order in (range(count), reversed(range(count))):
+        given = {number: outputs_of(number, reset=False) for number in order}
+        for index in range(len(fresh[0])):
+            signal = sum(float(np.sum(fresh[n][index] ** 2)) for n in range(count))
+            noise = sum(float(np.sum((fresh[n][index] - given[n][index]) ** 2)) for n in given)
+            if noise:
+                worst = min(worst, 10 * float(np.log10(max(signal, 1e-300) / noise)))
+        progress(0.5)
+    return {"sqnr_db": worst}
+
+
 def intermediates(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any]:
     """Run a file whose results are all outputs; write its inputs and outputs as they are stored.
 
@@ -135,7 +175,7 @@ def _fed(stored: Array, entry: dict[str, Any], detail: dict[str, Any]) -> Array:
     value = np.array(stored).reshape(entry["shape"]).transpose(entry["permutation"])
     scale = entry.get("scale")
     if scale and value.dtype == detail["dtype"]:
-        return np.ascontiguousarray(value)
+        return np.asarray(value, order="C")
     if scale:
         value = (value.astype(np.float32) - np.float32(entry["zero_point"])) * np.float32(scale)
     if entry.get("divisors"):
@@ -309,12 +349,12 @@ def quantize(value: Array, detail: dict[str, Any]) -> Array:
     dtype = np.dtype(detail["dtype"])
     if scale and dtype.kind in "iu":
         limits = np.iinfo(dtype)
-        value = value / scale
+        value = np.asarray(value / scale)
         # In place: large inputs are otherwise slower to allocate than to compute.
         np.rint(value, out=value)
         value += zero_point
         np.clip(value, limits.min, limits.max, out=value)
-    return np.ascontiguousarray(value, dtype)
+    return np.asarray(value, dtype, order="C")  # ascontiguousarray makes a scalar a vector
 
 
 def dequantize(value: Array, detail: dict[str, Any]) -> Array:

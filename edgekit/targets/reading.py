@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, TypeAlias
 
 from edgekit.contract import only_known_keys
 from edgekit.errors import UsageError
+from edgekit.files import kind_of, read_toml, shown
 from edgekit.targets.profile import Accelerator, Limits, Profile, Refusal, Rule, Runtime, Source
 
 SHIPPED = Path(__file__).parent / "profiles"
@@ -33,8 +33,8 @@ def load(target: str) -> Profile:
     """
     if _is_path(target):
         path = Path(target)
-        if not path.is_file():
-            raise UsageError(f"There is no profile {target}.", cure="Check the path.")
+        if kind_of(path) != "file":
+            raise UsageError(f"There is no profile {shown(target)}.", cure="Check the path.")
     else:
         path = _shipped(target, asked_by="--target")
     return _from_table(_merged(path, ()), path)
@@ -46,7 +46,7 @@ def _is_path(target: str) -> bool:
 
 def _shipped(name: str, *, asked_by: str) -> Path:
     path = SHIPPED / f"{name}.toml"
-    if not _NAME.fullmatch(name) or not path.is_file():
+    if not _NAME.fullmatch(name) or kind_of(path) != "file":
         raise UsageError(
             f"{asked_by}: there is no target {name!r}.",
             cure=f"Targets: {', '.join(names())}; or the path of a profile.toml.",
@@ -64,10 +64,7 @@ def _merged(path: Path, below: tuple[Path, ...]) -> dict[str, Any]:
     if path in below:
         chain = " → ".join(one.name for one in (*below, path))
         raise UsageError(f"Profiles extend each other in a circle: {chain}.")
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"{path} cannot be read as TOML: {error}") from error
+    table = read_toml(path, UsageError)
     extends = table.pop("extends", [])
     wanted = [extends] if isinstance(extends, str) else extends
     if not isinstance(wanted, list) or not all(isinstance(one, str) for one in wanted):
@@ -90,7 +87,7 @@ def _extended(name: str, path: Path) -> Path:
             f"{path}: extends {name!r} lies outside its folder.",
             cure="Put the profile that is extended beside this one.",
         )
-    if not found.is_file():
+    if kind_of(found) != "file":
         raise UsageError(f"{path}: extends {name!r}, but there is no such file.")
     return found
 

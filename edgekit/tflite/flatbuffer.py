@@ -191,6 +191,17 @@ def _check_indices(model: Any) -> None:
             _inside("an operator's output", operator.outputs or (), len(tensors))
         for tensor in tensors:
             _check_constant(tensor, model.buffers[tensor.buffer].data)
+            _check_scales(tensor)
+
+
+def _check_scales(tensor: Any) -> None:
+    """Scales along an axis need an axis that is there, and as many zero points as scales."""
+    given = tensor.quantization
+    scales = 0 if given is None or given.scale is None else len(given.scale)
+    if scales > 1 and not 0 <= given.quantizedDimension < max(1, len(tensor.shape or ())):
+        raise MalformedError(f"a tensor's scales lie along axis {given.quantizedDimension}")
+    if scales and given.zeroPoint is not None and len(given.zeroPoint) not in (0, 1, scales):
+        raise MalformedError(f"a tensor has {scales} scales and {len(given.zeroPoint)} zero points")
 
 
 def _ends(subgraph: Any) -> list[int]:

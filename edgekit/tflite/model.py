@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import ModelError, SetupError, UsageError
+from edgekit.files import kind_of, read_bytes, shown
 from edgekit.tflite.flatbuffer import operator_name, pack, text, unpack
 from edgekit.tflite.graph import Operator, Quantization, Subgraph, Tensor
 from edgekit.tflite.uses import Uses
@@ -31,14 +32,9 @@ def read(path: Path) -> Model:
         UsageError: there is no such file.
         ModelError: it is no `.tflite`, or it is damaged.
     """
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise UsageError(f"There is no file {path}.", cure="Check the path.") from None
-    except OSError as error:
-        raise ModelError(
-            f"{path} cannot be read: {error.strerror}.", cure="Give the path of a .tflite file."
-        ) from error
+    if kind_of(path) == "none":
+        raise UsageError(f"There is no file {shown(path)}.", cure="Check the path.")
+    data = read_bytes(path, ModelError, cure="Give the path of a .tflite file.")
     if not data:
         raise ModelError(f"{path} is empty.", cure="Convert or copy the model again.")
     if len(data) >= 8 and data[4:8] != IDENTIFIER:

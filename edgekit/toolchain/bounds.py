@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgekit.errors import ConversionError
+from edgekit.errors import ConversionError, ModelError
 from edgekit.types import ModelSource
 
 
@@ -70,15 +71,41 @@ def runs_code(source: ModelSource) -> bool:
 def files_of(source: ModelSource) -> tuple[Path, ...]:
     """The files and folders that a model consists of.
 
-    An ONNX file may keep its tensors in files beside it; hidden files are not among them.
+    Raises:
+        ModelError: it cannot be read.
     """
     if source.path is None:
         return ()
-    found = [source.path]
-    if source.kind == "onnx":
-        beside = source.path.absolute().parent.iterdir()
-        found += [path for path in beside if path.is_file() and not path.name.startswith(".")]
-    return (*found, *filter(None, [source.weights]))
+    is_onnx = source.kind == "onnx" and source.path.is_file()
+    beside = external_data(source.path) if is_onnx else []
+    return (source.path, *beside, *filter(None, [source.weights]))
+
+
+_LOCATION = re.compile(rb"\n\x08location\x12([\x01-\x7f]|[\x80-\xff][\x01-\x1f])")
+"""A ``StringStringEntryProto`` with the key ``location``, up to the length of its value."""
+
+
+def external_data(path: Path) -> list[Path]:
+    """The files below the folder of an ONNX file that it says its tensors are in.
+
+    Found by the bytes of the entries' keys, in which ONNX's own reader then finds what they mean.
+
+    Raises:
+        ModelError: the file cannot be read.
+    """
+    try:
+        data, folder = path.read_bytes(), path.resolve().parent
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror or error}.") from error
+    found = set()
+    for match in _LOCATION.finditer(data):
+        low, *high = match[1]
+        length = low & 0x7F | (high[0] << 7 if high else 0)
+        name = data[match.end() : match.end() + length].decode(errors="surrogateescape")
+        place = folder / name
+        if "\0" not in name and place.resolve().is_relative_to(folder):
+            found.add(place)
+    return sorted(found)
 
 
 def _named(result: Any) -> Iterator[str]:

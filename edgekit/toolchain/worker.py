@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Self
 from edgekit.errors import (
     ConversionError,
     EdgekitError,
+    EnvironmentNotReady,
     SetupError,
     StepCrashed,
     StepError,
@@ -95,6 +96,7 @@ class Worker:
         self._measured = 0.0
         log.parent.mkdir(parents=True, exist_ok=True)
         reader, writer = os.pipe()
+        self._isolated = isolated
         environment = _environment(python, self._bounds, isolated=isolated)
         environment["EDGEKIT_EVENTS_FD"] = str(writer)
         try:
@@ -244,6 +246,15 @@ class Worker:
     def _as_error(self, verb: str, event: dict[str, Any]) -> EdgekitError:
         cause, cure = event["cause"], event.get("cure", "")
         step = f"{self.name} {verb}"
+        missing = cause.startswith(("ModuleNotFoundError:", "ImportError:"))
+        if event["kind"] == "unexpected" and missing and self._isolated:
+            name = self.name
+            return EnvironmentNotReady(
+                f"The environment of {name} is damaged: {_one_line(cause)}",
+                cure=f"Build it again: edgekit toolchain remove {name} && "
+                f"edgekit toolchain install {name}",
+                log=self.log,
+            )
         if event["kind"] == "unexpected":
             return StepError(
                 f"{self.name} failed: {_one_line(cause)}", step=step, cure=cure, log=self.log

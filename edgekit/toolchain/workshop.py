@@ -20,6 +20,7 @@ from edgekit.errors import (
     StepOutOfMemory,
     StepTimeout,
 )
+from edgekit.files import temporary_prefix
 from edgekit.toolchain import environments, home
 from edgekit.toolchain.bounds import Bounds, files_of, runs_code
 from edgekit.toolchain.converters import Converter
@@ -212,7 +213,7 @@ class Workshop:
         if self.work is not None:
             return self.work
         if self._own is None:
-            self._own = TemporaryDirectory(prefix="edgekit-")
+            self._own = TemporaryDirectory(prefix=temporary_prefix("worker"))
         return Path(self._own.name)
 
 

@@ -136,9 +136,7 @@ def test_existing_outputs_are_not_replaced_without_force(folder: Path) -> None:
     assert kept.read_bytes() == b"mine"
 
 
-@pytest.mark.parametrize(
-    "output", ["notes.txt", "notes.txt/below", "/proc/edgekit/out", f"{'long' * 100}/out"]
-)
+@pytest.mark.parametrize("output", ["notes.txt", "notes.txt/below", "/proc/edgekit/out"])
 def test_an_output_folder_that_cannot_be_made_is_a_matter_of_the_machine(
     folder: Path, output: str
 ) -> None:
@@ -148,6 +146,13 @@ def test_an_output_folder_that_cannot_be_made_is_a_matter_of_the_machine(
     assert output in finished.stderr
     assert "Cure: " in finished.stderr
     assert sorted(folder.rglob("*")) == before
+
+
+def test_a_name_that_no_file_can_have_is_a_matter_of_the_command(folder: Path) -> None:
+    for option in ("--output", "--calibration", "--labels", "--config"):
+        finished = edgekit(folder, "convert", "model.onnx", option, f"{'long' * 100}/out")
+        assert finished.returncode == 2, finished.stderr
+        assert "no name that a file can have" in finished.stderr
 
 
 def test_what_edgekit_did_not_foresee_goes_to_a_log(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tempfile
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,9 +106,15 @@ def run_tflite(path: str, inputs: Arrays) -> list[np.ndarray]:
     return [np.concatenate(parts) for parts in zip(*results, strict=True)]
 
 
-def check(worker: WorkerProcess, path: Path, inputs: Arrays, expected: list[np.ndarray]) -> Any:
+def check(
+    worker: WorkerProcess,
+    path: Path,
+    inputs: Arrays,
+    expected: list[np.ndarray],
+    signature: str | None = None,
+) -> Any:
     """Describe, run and convert ``path``; everything must agree with ``expected``."""
-    described = worker.call("describe", source=source(path))
+    described = worker.call("describe", source={**source(path), "signature": signature})
     specs = [{**spec, "shape": [1, *spec["shape"][1:]]} for spec in described["inputs"]]
     names = [spec["name"] for spec in described["outputs"]]
     work = path.with_name(path.name + "_work")
@@ -259,10 +267,12 @@ def test_saved_model_of_plain_tensorflow(worker: WorkerProcess, folder: Path) ->
     assert described["outputs"][0]["dtype"] == "int64"
 
 
-def fail(worker: WorkerProcess, path: Path, kind: str = "keras") -> WorkerFailure:
+def fail(
+    worker: WorkerProcess, path: Path, kind: str = "keras", *, error: str = "model"
+) -> WorkerFailure:
     with pytest.raises(WorkerFailure) as failure:
         worker.call("describe", source=source(path, kind))
-    assert failure.value.kind == "model", failure.value.trace
+    assert failure.value.kind == error, failure.value.trace
     assert str(path) in failure.value.cause
     return failure.value
 
@@ -300,6 +310,38 @@ def test_lambda_code_runs_only_when_trusted(
     assert marker.exists()
 
 
+@pytest.mark.parametrize(
+    ("module", "name", "config"),
+    [
+        ("os", "system", {"command": "touch CANARY"}),
+        ("builtins", "exec", {"source": "open('CANARY', 'w')"}),
+        ("keras.config", "enable_unsafe_deserialization", {}),
+        ("keras.utils", "get_file", {"fname": "canary", "origin": "file:///etc/hostname",
+                                     "cache_dir": "FOLDER", "cache_subdir": ""}),
+        ("keras.saving", "load_model", {"filepath": "lambda.keras", "safe_mode": False}),
+    ],
+)  # fmt: skip
+def test_a_keras_file_calls_no_function(
+    worker: WorkerProcess, folder: Path, module: str, name: str, config: dict[str, Any]
+) -> None:
+    """A layer of the file is a function of Python or of Keras, with its arguments."""
+    canary = folder / "canary"
+    keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save(folder / "plain.keras")
+    text = json.dumps(config).replace("CANARY", str(canary)).replace("FOLDER", str(folder))
+    evil = {"module": module, "class_name": name, "config": json.loads(text)}
+    path = folder / f"calls_{name}.keras"
+    with zipfile.ZipFile(folder / "plain.keras") as plain, zipfile.ZipFile(path, "w") as archive:
+        for entry in plain.namelist():
+            data = plain.read(entry)
+            if entry == "config.json":
+                table = json.loads(data)
+                table["config"]["layers"].append({**evil, "registered_name": None})
+                data = json.dumps(table).encode()
+            archive.writestr(entry, data)
+    assert path.name in fail(worker, path).cause
+    assert not canary.exists()
+
+
 def test_custom_layer(worker: WorkerProcess, folder: Path) -> None:
     class Twice(keras.layers.Layer):
         def call(self, x: Any) -> Any:
@@ -329,28 +371,106 @@ def test_saved_model_faults(worker: WorkerProcess, folder: Path, cnn: keras.Mode
     shutil.copytree(folder / "cnn_saved", noise)
     (noise / "saved_model.pb").write_bytes(np.random.default_rng(0).bytes(5000))
     assert "damaged" in fail(worker, noise, "saved_model").cause
+
+
+def test_saved_model_with_several_signatures(worker: WorkerProcess, folder: Path) -> None:
     module = tf.Module()
-    module.other = tf.function(lambda x: x + 1, input_signature=[tf.TensorSpec((1, 2))])
-    concrete = module.other.get_concrete_function()
-    tf.saved_model.save(module, folder / "other", signatures={"encode": concrete})
-    assert "encode" in fail(worker, folder / "other", "saved_model").cause
-
-
-def test_saved_model_that_writes_files(worker: WorkerProcess, folder: Path) -> None:
-    target = folder / "stolen.txt"
-
-    class Module(tf.Module):
-        @tf.function(input_signature=[tf.TensorSpec((1, 2), name="x")])
-        def __call__(self, x: Any) -> Any:
-            tf.io.write_file(str(target), "written")
-            return x
-
-    module = Module()
-    tf.saved_model.save(
-        module, folder / "writer", signatures=module.__call__.get_concrete_function()
+    module.twice = tf.function(lambda x: x * 2, input_signature=[tf.TensorSpec((None, 2))])
+    module.norm = tf.function(
+        lambda x: tf.reduce_sum(x * x, 1, keepdims=True),
+        input_signature=[tf.TensorSpec((None, 2))],
     )
-    assert "WriteFile" in fail(worker, folder / "writer", "saved_model").cause
-    assert not target.exists()
+    twice, norm = (getattr(module, name).get_concrete_function() for name in ("twice", "norm"))
+    tf.saved_model.save(module, folder / "one", signatures={"encode": twice})
+    tf.saved_model.save(module, folder / "two", signatures={"encode": twice, "size": norm})
+    x = np.arange(6, dtype="float32").reshape(3, 2)
+    check(worker, folder / "one", {"x": x}, [2 * x])  # the only one needs no name
+    failure = fail(worker, folder / "two", "saved_model", error="usage")
+    assert "encode, size" in failure.cause
+    assert "--signature encode" in failure.cure
+    squares = (x**2).sum(1, keepdims=True)
+    check(worker, folder / "two", {"x": x}, [squares], signature="size")
+
+
+def _saves(x: Any, target: str) -> Any:
+    saved = tf.raw_ops.SaveV2(
+        prefix=target, tensor_names=["a"], shape_and_slices=[""], tensors=[tf.identity(x)]
+    )
+    with tf.control_dependencies([saved]):
+        return tf.identity(x)
+
+
+def _summarises(x: Any, target: str) -> Any:
+    writer = tf.raw_ops.SummaryWriter(shared_name="w", container="")
+    tf.raw_ops.CreateSummaryFileWriter(
+        writer=writer, logdir=target, max_queue=1, flush_millis=1, filename_suffix=""
+    )
+    return x * 1.0
+
+
+def _caches(x: Any, target: str) -> Any:
+    data = tf.data.Dataset.from_tensors(tf.constant(1.0)).cache(target)
+    return x * data.reduce(tf.constant(0.0), lambda total, one: total + one)
+
+
+def _debugs(x: Any, target: str) -> Any:
+    return tf.raw_ops.DebugIdentityV2(
+        input=x, tfdbg_context_id="a", op_name="b", tensor_debug_mode=2,
+        debug_urls=[f"file://{target}"],
+    )  # fmt: skip
+
+
+def _writes(x: Any, target: str) -> Any:
+    tf.io.write_file(target, "written")
+    return x * 1.0
+
+
+SHAPE = [{"name": "x", "shape": [1, 2], "dtype": "float32", "layout": "any"}]
+
+
+@pytest.mark.parametrize(
+    ("body", "operation", "trust"),
+    [
+        (_writes, "WriteFile", False),
+        (_summarises, "CreateSummaryFileWriter", False),
+        (_caches, "CacheDatasetV2", False),
+        (_debugs, "DebugIdentityV2", False),
+        # In every SavedModel, so that only the kernel can tell; and with trust, which lets it run.
+        (_saves, "", False),
+        (_writes, "", True),
+        (_summarises, "", True),
+        (_caches, "", True),
+    ],
+)
+def test_saved_model_that_writes_files(
+    worker: WorkerProcess, folder: Path, body: Any, operation: str, trust: bool
+) -> None:
+    outside = Path(tempfile.mkdtemp())  # pytest's own folder is this worker's work folder
+    module = tf.Module()
+    module.run = tf.function(
+        lambda x: {"y": body(x, str(outside / "canary"))},
+        input_signature=[tf.TensorSpec((1, 2), name="x")],
+    )
+    path = folder / f"writer_{body.__name__}_{trust}"
+    tf.saved_model.save(module, path, signatures=module.run.get_concrete_function())
+    np.save(folder / "two.npy", np.ones((1, 2), "float32"))
+    try:
+        if operation:
+            assert operation in fail(worker, path, "saved_model").cause
+        else:
+            worker.call("describe", source=source(path, "saved_model", trust=trust))
+            with pytest.raises(WorkerFailure) as caught:
+                worker.call(
+                    "reference",
+                    specs=SHAPE,
+                    inputs={"x": str(folder / "two.npy")},
+                    outputs_folder=str(folder),
+                )
+            assert str(outside / "canary") in caught.value.cause
+            assert "--allow-write" in caught.value.cure
+        assert not list(outside.iterdir())
+    finally:
+        shutil.rmtree(outside)
 
 
 def test_operation_without_builtin_counterpart(worker: WorkerProcess, folder: Path) -> None:

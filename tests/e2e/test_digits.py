@@ -55,7 +55,7 @@ def test_reported_accuracy_is_that_of_the_labels(
     int8 = next(entry for entry in report["files"] if entry["scheme"] == "int8")
     # The samples are named archive[index]: judge the very same ones with the interpreter alone.
     chosen = [int(name.partition("[")[2][:-1]) for name in report["data"]["parity_ids"]]
-    assert len(chosen) == int8["parity"]["samples"] == 32
+    assert len(chosen) == int8["parity"]["samples"] == 64
     path = next(f.artifact.path for f in from_torch.files if f.scheme == "int8")
     scores = tflite_outputs(path, digits.images[digits.test][chosen][..., None])
     hits = scores.argmax(1) == digits.labels[digits.test][chosen]

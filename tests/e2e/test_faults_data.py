@@ -56,7 +56,7 @@ def folder(tmp_path: Path) -> Path:
         ("all", "00.png", "Replace"),
         ("other.npz", ("input image", "picture"), "image"),
         ("nan.npz", ("nan.npz[2]", "image", "NaN"), "Remove"),
-        ("shape.npz", ("shape.npz[0]", "(1, 8, 8, 3)", "(5, 8, 3)"), "shape"),
+        ("shape.npz", ("shape.npz[", "(1, 8, 8, 3)", "(5, 8, 3)"), "shape"),
         ("objects.npz", "objects.npz", "pickled objects are never loaded"),
         ("cut.npz", "cut.npz", "np.savez"),
     ],

@@ -123,7 +123,7 @@ class InProcess:
         self, _converter: Any, verb: str, request: dict[str, Any], **_words: Any
     ) -> tuple[dict[str, Any], None]:
         self.calls.append(verb)
-        return getattr(_worker(), verb)(request, quiet), None
+        return getattr(worker(), verb)(request, quiet), None
 
 
 def explained(
@@ -141,7 +141,7 @@ def explained(
     return [op for op in ops if op.bad], verdict(ops, (stage,), outputs)
 
 
-def _worker() -> ModuleType:
+def worker() -> ModuleType:
     """The runtime's worker as a module; what it imports lies in the folder of the converters."""
     root = Path(__file__).parents[2]
     if "edgekit_worker" not in sys.modules:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import pickle
 from pathlib import Path
 
@@ -81,7 +80,7 @@ def test_a_manifest_chooses_files_splits_and_labels(tmp_path):
         ('[[images]]\nfile = "gone.png"', "not there"),
         ('[[images]]\nfile = "a.png"\nsplit = "train"', "'train'"),
         ("images = 3", "cannot be used"),
-        ("[[images]", "cannot be used"),
+        ("[[images]", "cannot be read"),
         ("other = 1", "cannot be used"),
     ],
 )
@@ -122,16 +121,13 @@ def test_npz_arrays_belong_to_the_inputs_of_their_name_and_labels_are_classes(tm
     assert np.allclose(loaded["mask"][0], mask[2])
 
 
-def test_the_unpacked_npz_is_gone_with_its_source(tmp_path, monkeypatch):
+def test_the_unpacked_npz_is_gone_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "t"))
     (tmp_path / "t").mkdir()
     np.savez_compressed(tmp_path / "d.npz", x=np.zeros((3, 2), np.float32))
     source = open_source(tmp_path / "d.npz")
-    assert len(list((tmp_path / "t").iterdir())) == 1
+    assert not list((tmp_path / "t").iterdir())  # what is mapped stays, whatever becomes of us
     assert source.samples[0].read()["x"].tolist() == [0, 0]
-    del source
-    gc.collect()
-    assert not list((tmp_path / "t").iterdir())
 
 
 def test_a_single_array_serves_the_only_input_whatever_its_name(tmp_path):

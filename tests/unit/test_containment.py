@@ -242,10 +242,20 @@ def test_an_answer_may_only_name_files_of_the_worker(start, tmp_path):
 
 
 def test_the_files_of_a_model(tmp_path):
-    for name in ("net.onnx", "net.onnx.data", ".netrc"):
-        (tmp_path / name).touch()
+    onnx = pytest.importorskip("onnx")
+    names = ["net.data", "parts/" + "w" * 150, "../secret", "/etc/passwd", "in the/../same"]
+    tensors = []
+    for name in names:
+        tensor = onnx.TensorProto(name=name, data_location=onnx.TensorProto.EXTERNAL)
+        tensor.external_data.add(key="location", value=name)
+        tensor.external_data.add(key="offset", value="0")
+        tensors.append(tensor)
+    graph = onnx.helper.make_graph([], "location", [], [], initializer=tensors)
+    (tmp_path / "net.onnx").write_bytes(onnx.helper.make_model(graph).SerializeToString())
     source = ModelSource(location=str(tmp_path / "net.onnx"), kind="onnx", name="net")
-    assert {path.name for path in files_of(source)} == {"net.onnx", "net.onnx.data"}
+    model, *beside = files_of(source)
+    assert model == tmp_path / "net.onnx"
+    assert {str(path.relative_to(tmp_path)) for path in beside} == {names[0], names[1], names[4]}
     keras = ModelSource(location=str(tmp_path / "net.keras"), kind="keras", name="net")
     assert files_of(keras) == (tmp_path / "net.keras",)
 
@@ -258,3 +268,51 @@ def test_the_doctor_has_tried(monkeypatch):
     else:
         assert "writing" in check.found
         assert check.cure
+
+
+BESIDE_AN_ACCELERATOR = """
+import ctypes, json, os, socket, sys
+sys.path.insert(0, {converters!r})
+import edgekit_containment as containment
+from pathlib import Path
+
+listening = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+listening.bind({address!r})
+containment._accelerators = lambda: frozenset({{"/dev/null"}})
+containment.contain(containment.Bounds(write=({work!r},)), Path({work!r}) / "worker.py")
+
+def tried(function):
+    try:
+        return function() or True
+    except OSError:
+        return False
+
+libc = ctypes.CDLL(None)
+here, there = socket.socketpair()
+silent = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+print(json.dumps({{
+    "own name": libc.open(f"/proc/self/task/{{os.getpid()}}/comm".encode(), os.O_WRONLY) >= 0,
+    "bind": tried(lambda: silent.bind("")),
+    "pair": tried(lambda: here.send(b"x")),
+    "connect": tried(lambda: silent.connect({address!r})),
+    "send": tried(lambda: silent.sendto(b"x", {address!r})),
+    "message": tried(lambda: silent.sendmsg([b"x"], [], 0, {address!r})),
+    "internet": tried(lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM)),
+}}, default=bool))
+"""
+
+
+@landlock
+@pytest.mark.skipif(not FILTERED, reason="no filter of system calls here")
+def test_what_cuda_needs_to_start_speaks_to_nobody(tmp_path):
+    """It names its threads and makes a Unix socket; seen on an NVIDIA H200."""
+    work = tmp_path / "work"
+    work.mkdir()
+    code = BESIDE_AN_ACCELERATOR.format(
+        converters=str(builtin_folder()), work=str(work), address=str(tmp_path / "socket")
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    could = json.loads(result.stdout)
+    assert {name for name, done in could.items() if done} == {"own name", "bind", "pair"}

@@ -32,9 +32,9 @@ LOGITS = TensorSpec(name="logits", shape=(1, 1000))
 # ------------------------------------------------------------------------- strategies
 
 sizes = st.integers(1, 4096)
-finite = st.floats(allow_nan=False, allow_infinity=False)
+finite = st.floats(-1e30, 1e30)
 means = st.one_of(finite.map(lambda v: (v,)), st.tuples(finite, finite, finite))
-nonzero = finite.filter(bool)
+nonzero = finite.filter(lambda value: abs(value) >= 1e-30)
 stds = st.one_of(nonzero.map(lambda v: (v,)), st.tuples(nonzero, nonzero, nonzero))
 preprocesses = st.builds(
     Preprocess,
@@ -166,7 +166,8 @@ top1_agreement = ">= 0.95"
     assert config.parity == Path("/absolute/parity")
     assert config.samples == 12
     assert config.gates == ("top1_agreement >= 0.95", "int8:latency_p90_ms <= 12")
-    contract = resolve((TensorSpec(name="image", shape=(None, 3, None, None)),), (LOGITS,),
+    contract = resolve((TensorSpec(name="image", shape=(None, 3, None, None)),),
+                       (replace(LOGITS, shape=(1, 3)),),
                        config=config)  # fmt: skip
     (image,), (logits,) = contract.inputs, contract.outputs
     assert image.tensor == replace(PICTURE, layout="NCHW")
@@ -198,7 +199,7 @@ def test_an_empty_configuration_says_nothing(tmp_path):
         ("[modle]", "modle"),
         ("model = 5", "table"),
         ("[model]\nwieghts = 'a'", "wieghts"),
-        ("[model]\nweights = 5", "a text"),
+        ("[model]\nweights = 5", "a path"),
         ("inputs = 3", "table"),
         ("[inputs]\nimage = 5", "table"),
         ("[inputs.image]\nshpae = [1]", "shpae"),
@@ -243,7 +244,7 @@ def test_a_configuration_that_is_not_there_or_no_text(tmp_path):
     with pytest.raises(UsageError, match="cannot be read"):
         load_config(tmp_path)
     (tmp_path / "x.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(UsageError, match="no UTF-8 text"):
         load_config(tmp_path / "x.toml")
 
 
@@ -261,7 +262,7 @@ def test_numpy_numbers_are_numbers():
 # ------------------------------------------------------------------------- --input
 
 names = st.text(st.characters(codec="utf-8", exclude_characters=":"), min_size=1, max_size=10)
-dimensions = st.lists(st.none() | st.integers(1, 10**6), min_size=1, max_size=6)
+dimensions = st.lists(st.none() | st.integers(1, 25), min_size=1, max_size=6)
 
 
 @given(
@@ -330,9 +331,10 @@ def test_any_text_is_a_flag_or_a_usage_error(text):
 
 
 def one(described: TensorSpec, *flags: str, config: Config | None = None, **options):
+    outputs = (replace(LOGITS, shape=(1, 2)),)
     return resolve(
         (described,),
-        (LOGITS,),
+        outputs,
         config=config or Config(),
         inputs=tuple(map(parse_input_flag, flags)),
         **options,
@@ -362,8 +364,15 @@ def test_a_shape_that_contradicts_the_model():
             one(PICTURE, flag)
 
 
-def test_the_models_name_is_kept_where_the_user_has_another():
-    entry = one(replace(PICTURE, shape=(1, 3, None, None)), "photo:1x3x32x32")
+def test_a_flag_for_an_input_that_the_model_does_not_have_is_refused():
+    with pytest.raises(UsageError, match="no input named photo") as caught:
+        one(replace(PICTURE, shape=(1, 3, None, None)), "photo:1x3x32x32")
+    assert caught.value.cure == "Its inputs are: image"
+
+
+def test_the_models_name_is_kept_where_the_configuration_has_another():
+    config = Config(inputs={"photo": {"shape": [1, 3, 32, 32]}})
+    entry = one(replace(PICTURE, shape=(1, 3, None, None)), config=config)
     assert (entry.tensor.name, entry.tensor.shape) == ("image", (1, 3, 32, 32))
 
 
@@ -378,8 +387,7 @@ def test_inputs_match_by_name_in_any_order_and_never_by_halves():
 
     assert shapes("b:1x128", "a:1x7") == [(1, 7), (1, 128)]
     assert shapes("a:1x7") == [(1, 7), (1, 128)]
-    assert shapes("x:1x7", "y:1x128") == [(1, 7), (1, 128)]
-    for flags in (("a:1x7", "y:1x128"), ("x:1x7",)):
+    for flags in (("a:1x7", "y:1x128"), ("x:1x7",), ("x:1x7", "y:1x128")):
         with pytest.raises(UsageError, match="no input named") as caught:
             shapes(*flags)
         assert "a, b" in caught.value.cure
@@ -432,6 +440,7 @@ def test_what_is_assumed_is_said_and_only_for_float_pictures():
 
 
 def test_flags_win_over_the_configuration_and_that_over_what_is_embedded():
+    two = replace(LOGITS, shape=(1, 2))
     embedded = Contract(
         inputs=(
             InputContract(
@@ -439,11 +448,11 @@ def test_flags_win_over_the_configuration_and_that_over_what_is_embedded():
                 preprocess=Preprocess(resize=256, crop=(224, 224), mean=(5.0,), std=(9.0,)),
             ),
         ),
-        outputs=(OutputContract(tensor=LOGITS, task="classification", labels=("a", "b")),),
+        outputs=(OutputContract(tensor=two, task="classification", labels=("a", "b")),),
     )
     config = Config(
         inputs={"image": {"preprocess": {"mean": [6.0], "color": "BGR"}}},
-        outputs={"logits": {"labels": ["c"]}},
+        outputs={"logits": {"labels": ["c", "d"]}},
     )
     entry = one(PICTURE, config=config, embedded=embedded, preprocess={"color": "RGB"})
     assert entry.preprocess == Preprocess(
@@ -452,10 +461,10 @@ def test_flags_win_over_the_configuration_and_that_over_what_is_embedded():
     assert entry.assumed == ()
 
     def output(**options):
-        return resolve((PICTURE,), (LOGITS,), embedded=embedded, **options).outputs[0]
+        return resolve((PICTURE,), (two,), embedded=embedded, **options).outputs[0]
 
     assert output(config=Config()) == embedded.outputs[0]
-    assert output(config=config).labels == ("c",)
+    assert output(config=config).labels == ("c", "d")
     assert output(config=config).task == "classification"
     flags = output(config=config, task="embedding", labels=("d", "e"))
     assert (flags.task, flags.labels) == ("embedding", ("d", "e"))

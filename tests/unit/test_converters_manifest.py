@@ -27,6 +27,8 @@ install = "pip install one two"
 versions = ["one"]
 runs = ["onnx"]
 choose = "fastest"
+processes = true
+reads = ["/opt/tool", "data"]
 
 [[converts]]
 from = ["onnx", "keras"]
@@ -59,6 +61,8 @@ def test_everything_is_read(tmp_path):
     assert converter.install == "pip install one two"
     assert converter.runs == ("onnx",)
     assert converter.choose == "fastest"
+    assert converter.processes
+    assert converter.reads == (Path("/opt/tool"), tmp_path / "folder" / "data")
     assert converter.converts == (
         Conversion(source="onnx", target="tflite", priority=5),
         Conversion(source="keras", target="tflite", priority=5),
@@ -70,6 +74,8 @@ def test_everything_is_read(tmp_path):
 def test_the_least_manifest(tmp_path):
     converter = read_manifest(write(tmp_path, 'name = "x"\nsummary = "y"\nenvironment = "host"\n'))
     assert converter.choose == "first"
+    assert not converter.processes
+    assert converter.reads == ()
     assert converter.converts == ()
     assert converter.limit_seconds > 0
 
@@ -85,6 +91,8 @@ def test_the_least_manifest(tmp_path):
         ('environment = "host"', 'environment = "isolated"', "needs requirements"),
         ('environment = "host"', 'environment = "host"\npython = "three"', "version specifier"),
         ('choose = "fastest"', 'choose = "best"', "best"),
+        ("processes = true", 'processes = "yes"', "true or false"),
+        ('reads = ["/opt/tool", "data"]', 'reads = "/opt"', "list of texts"),
         ('name = "my_tool"', 'name = "my tool"', "no name"),
         ('name = "my_tool"', 'name = "../tool"', "no name"),
         ('from = ["onnx", "keras"]', 'from = ["onnxx"]', "onnxx"),

@@ -397,7 +397,7 @@ def test_npz_that_cannot_be_used(tmp_path):
         open_labelled(path)
     np.savez(path, x=np.zeros((2, 4)), labels=np.array([0, 12]))
     with pytest.raises(DataError, match="label 12"):
-        open_labelled(path, outputs=10)
+        open_labelled(path, task="classification", outputs=10)
     path.write_bytes(b"PK nothing")
     with pytest.raises(DataError, match="NumPy"):
         open_labelled(path)

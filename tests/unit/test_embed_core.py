@@ -23,9 +23,10 @@ from edgekit.embed.golden import read_golden
 from edgekit.embed.micro import resolver_method
 from edgekit.embed.names import safe_names
 from edgekit.embed.raw_pixels import require_equal
-from edgekit.embed.render import load_target, target_names
+from edgekit.embed.render import load_target, quoted, target_names
 from edgekit.embed.resize_cost import antialiased, float_bilinear
 from edgekit.errors import ConversionError, ModelError, UsageError
+from edgekit.text import is_unsafe
 from edgekit.tflite.metadata import read_contract
 from edgekit.tflite.model import read, write
 from edgekit.tflite.summary import summarize
@@ -156,8 +157,8 @@ def test_what_cannot_be_folded_is_refused(tmp_path, photos):
 def test_a_copy_that_computes_something_else_is_refused(tmp_path):
     right = [(np.array([1.0, 2.0], np.float32),), (np.array([3.0, 4.0], np.float32),)]
     wrong = [right[0], (np.array([3.0, 4.1], np.float32),)]
-    assert require_equal(Path("net.tflite"), right, right).endswith("200 dB on the worst.")
-    with pytest.raises(ConversionError, match=r"34\.0 dB on the worst of 2 samples"):
+    assert require_equal(Path("net.tflite"), right, right).endswith("200 dB in the worst output.")
+    with pytest.raises(ConversionError, match=r"dB in the worst output, over 2 samples"):
         require_equal(Path("net.tflite"), right, wrong)
 
 
@@ -184,7 +185,7 @@ def test_a_file_without_contract_says_what_is_missing_and_takes_it(tmp_path, pho
 def test_labels_that_do_not_match_are_refused(tmp_path, photos):
     file = classifier(tmp_path)
     (tmp_path / "labels.txt").write_text("one\ntwo\n")
-    with pytest.raises(UsageError, match=r"There are 2 labels, but output scores has 4 scores"):
+    with pytest.raises(UsageError, match=r"scores has 4 scores, and there are 2 class names"):
         embed(file, photos, labels=tmp_path / "labels.txt")
 
 
@@ -353,3 +354,28 @@ def test_real_outputs_that_were_integers_may_be_off_by_steps():
     plain = Chain(1, 8)
     plain.add("RELU")
     assert step(plain.graph, plain.last) == 0
+
+
+TRICKS = 'a\x1b[2J\u202e\u2066b\u2028"\\\n\t\x85猫 é'
+
+
+def test_tricks_in_labels_are_escaped_as_each_language_has_it():
+    unicode, braces, octal = (quoted(TRICKS, form) for form in ("unicode", "braces", "octal"))
+    for text in (unicode, braces, octal):
+        assert not any(map(is_unsafe, text))
+        assert "猫 é" in text
+    assert json.loads(unicode) == TRICKS  # as TypeScript and Kotlin read it
+    plain = re.sub(r"\\u\{(\w+)\}", lambda found: f"\\u{int(found[1], 16):04x}", braces)
+    assert json.loads(plain) == TRICKS
+    data = re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8)]), octal.encode())
+    for sign, written in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\t", "\\t")):
+        assert written in octal
+        data = data.replace(written.encode(), sign.encode())
+    assert data.decode() == f'"{TRICKS}"'
+
+
+@pytest.mark.parametrize("name", target_names())
+def test_each_target_writes_its_own_language(name):
+    form = load_target(name).escapes
+    assert form == {"cpp": "octal", "micro": "octal", "ios": "braces"}.get(name, "unicode")
+    assert "\ud800" not in quoted("\ud800", form)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import explain_nets
+import numpy as np
 import pytest
 
 from edgekit.runners.litert_runner import by_type
@@ -34,3 +36,11 @@ def test_operators_by_type_with_their_delegate():
 def test_another_text_says_nothing():
     assert by_type("") == ()
     assert by_type("profiling is not there") == ()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int8])
+def test_a_scalar_stays_a_scalar(dtype: type) -> None:
+    worker = explain_nets.worker()
+    scale = 0.5 if dtype is np.int8 else 0.0
+    value = worker.quantize(np.array(3.0, np.float32), {"quantization": (scale, 1), "dtype": dtype})
+    assert (value.shape, value.dtype, value.item()) == ((), dtype, 7 if scale else 3)

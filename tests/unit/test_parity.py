@@ -306,8 +306,32 @@ def test_scores_beside_boxes_are_not_drowned():
     candidate[:, 4:] = 0
     output = parity(reference, candidate, width=1.0)
     assert output.sqnr_db > 40
-    assert output.lost_share == pytest.approx(0.5)
+    assert output.lost_share == 1
     assert not state(output)
+
+
+def test_scores_beside_boxes_without_a_bounded_range():
+    """Boxes and scores in one output of which the graph says nothing."""
+    rng = np.random.default_rng(0)
+    scale = np.array([300.0, 300, 300, 300, 0.3, 0.3])
+    reference = rng.normal(size=(64, 9, 6)) * scale
+    swapped = parity(reference, reference[..., [0, 1, 2, 3, 5, 4]])
+    assert swapped.centred_db > 40
+    assert swapped.lost_share == 1
+    assert not state(swapped)
+    assert parity(reference, reference + 0.01 * scale * rng.normal(size=(64, 9, 6))).lost_share == 0
+
+
+def test_a_few_quiet_features_are_no_loss():
+    """An embedding whose energies fall off without a gap: 8 bits lose its last features."""
+    rng = np.random.default_rng(0)
+    scale = np.logspace(0, -2.5, 64)
+    reference = rng.normal(size=(64, 64)) * scale
+    step = 8 / 255
+    assert state(parity(reference, np.rint(reference / step) * step))
+    few = np.where(np.arange(64) < 62, 1.0, 1e-3)
+    reference = rng.normal(size=(64, 64)) * few
+    assert state(parity(reference, np.rint(reference / step) * step))
 
 
 @pytest.mark.parametrize(("factor", "offset"), [(1.1, 0), (0.8, 0), (1, 0.2), (1.05, 0.1)])

@@ -293,7 +293,7 @@ with work_folder(make_plan(Path({str(tmp_path / "out")!r}))) as work:
     answer = subprocess.run([sys.executable, "-c", code], check=False)
     assert answer.returncode == -9
     left = list((tmp_path / "out").iterdir())
-    assert [path.name.startswith(".edgekit-work-") for path in left] == [True]
+    assert all(path.name.startswith((".edgekit-work-", ".edgekit-lock")) for path in left)
     run(make_plan(tmp_path / "out"))
     assert tree(tmp_path / "out") == {"net_fp32.tflite", "net_int8.tflite", REPORT_NAME}
 

@@ -239,6 +239,15 @@ def test_an_interrupted_run_says_so_first(result: ValidationResult) -> None:
     assert "int8 may ship, as far as the run got" in read.text
 
 
+def test_what_is_not_proven_is_on_the_page(result: ValidationResult) -> None:
+    one = result.candidates[0]
+    (first, *others) = one.verdict.gates
+    verdict = Verdict(gates=(replace(first, state="not proven"), *others), missing=("Too few.",))
+    read = Reader(to_html(replace(result, candidates=(replace(one, verdict=verdict),))))
+    assert "is not proven: Too few" in read.text
+    assert "? not proven" in read.text
+
+
 def test_nothing_known_is_still_a_page(result: ValidationResult) -> None:
     assert "No candidate was validated" in Reader(to_html(replace(result, candidates=()))).text
     empty = replace(made.failed("new"), error="")

@@ -157,6 +157,6 @@ def test_every_metric_has_a_unit_that_fits_its_description() -> None:
 def test_clean_text_can_be_written_anywhere() -> None:
     dirty = "a\x00b\x1b[31m\udcff\u202e<c>"
     text = words.clean(dirty)
-    assert text == "a�b�[31m��<c>"
+    assert text == r"a\u0000b\u001b[31m\udcff\u202e<c>"
     assert text.encode("utf-8")
     assert words.clean("x" * 300, 20) == "x" * 10 + "…" + "x" * 9

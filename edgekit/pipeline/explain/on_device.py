@@ -10,9 +10,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from edgekit.files import temporary_folder
 from edgekit.pipeline.explain.given import Given, given_to
 from edgekit.pipeline.explain.request import ExplainRequest
 from edgekit.pipeline.explain.traces import affordable, graph_name, trace_file, trace_steps
@@ -40,7 +40,7 @@ def explain_on_device(request: ExplainRequest, target: Target, progress: Progres
     started = time.monotonic()
     path, samples = request.candidate, affordable(request.candidate, request.samples)
     with (
-        TemporaryDirectory(prefix="edgekit-explain-") as folder,
+        temporary_folder("explain") as folder,
         Workshop(
             name=path.stem,
             progress=progress,

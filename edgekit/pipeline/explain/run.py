@@ -6,8 +6,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
+from edgekit.files import temporary_folder
 from edgekit.pipeline.explain.candidate import CandidateTask
 from edgekit.pipeline.explain.given import Given, given_to
 from edgekit.pipeline.explain.on_device import explain_on_device
@@ -54,7 +54,7 @@ def _explain(request: ExplainRequest, progress: Progress) -> Explanation:
     )
     samples = affordable(request.candidate, request.samples)
     with (
-        TemporaryDirectory(prefix="edgekit-explain-") as folder,
+        temporary_folder("explain") as folder,
         Workshop(
             name=source.name,
             progress=progress,

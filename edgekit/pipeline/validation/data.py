@@ -13,8 +13,9 @@ from edgekit.calibration.sources import IMAGES, open_source
 from edgekit.calibration.tensors import LABELS
 from edgekit.contract import Contract, InputContract, Task
 from edgekit.datasets import LabelledSample, Layout, Mask, find_layout, open_labelled
-from edgekit.datasets.classes import IMAGENET_CLASSES, IMAGENETTE
+from edgekit.datasets.classes import to_classes
 from edgekit.errors import DataError
+from edgekit.files import kind_of, shown
 from edgekit.measure.tasks import input_size
 from edgekit.preprocess import preprocess_image
 from edgekit.types import TensorSpec
@@ -82,8 +83,8 @@ def open_samples(
     Raises:
         DataError: there is no sample, or labels that do not fit the model.
     """
-    if not path.exists():
-        raise DataError(f"There is no data at {path}.", cure="Check --data.")
+    if kind_of(path) not in ("file", "folder"):
+        raise DataError(f"There is no data at {shown(path)}.", cure="Check --data.")
     if unlabelled:
         return _unlabelled(path, "none are asked for")
     found = layout or find_layout(path, task=task)
@@ -190,9 +191,9 @@ def _folders_say_nothing(path: Path, classes: Sequence[str], outputs: int | None
     folders = sorted(entry.name for entry in visible if entry.is_dir())
     if not folders or any(entry.is_file() and _is_picture(entry) for entry in visible):
         return "the pictures lie in no class folders"
-    known = outputs == IMAGENET_CLASSES and all(name in IMAGENETTE for name in folders)
-    numbers = all(name.isascii() and name.isdecimal() for name in folders)
-    if classes or numbers or known or outputs is None or len(folders) >= outputs:
+    if classes or outputs is None or len(folders) > outputs:
+        return ""  # what is wrong is told when it is opened
+    if to_classes(folders, folders, (), outputs=outputs).known:
         return ""
     return (
         f"the model has {outputs} classes and the data {len(folders)} folders; which is which is "

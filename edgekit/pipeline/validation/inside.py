@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from edgekit.errors import EdgekitError
+from edgekit.files import temporary_folder
 from edgekit.pipeline.explain import ExplainRequest, explain
 from edgekit.pipeline.validation.data import Samples
 from edgekit.pipeline.validation.request import ValidationRequest
@@ -56,7 +56,7 @@ def look_inside(
         return replace(result, notes=(*result.notes, f"Not explained. {why}"))
     layers: list[LayerSqnr] = []
     told = {one.name: one for one in result.candidates}
-    with tempfile.TemporaryDirectory(prefix="edgekit-inside-") as folder:
+    with temporary_folder("inside") as folder:
         data = _some(request, samples, chosen, Path(folder))
         for one in wanted:
             try:

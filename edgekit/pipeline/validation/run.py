@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -17,6 +16,7 @@ from edgekit import __version__
 from edgekit.arguments import check_arguments
 from edgekit.config import Config, load_config
 from edgekit.contract import Contract
+from edgekit.files import temporary_folder
 from edgekit.measure.job import Job
 from edgekit.pipeline.target import Target, open_target
 from edgekit.pipeline.validation import contracts, prepare, timing
@@ -64,7 +64,7 @@ def validate(request: ValidationRequest, progress: Progress | None = None) -> Va
         {one.name: one.summary.contract for one in files}, tuple(request.preprocess)
     )
     with (
-        tempfile.TemporaryDirectory(prefix="edgekit-validate-") as scratch,
+        temporary_folder("validate") as scratch,
         Workshop(
             name="validate",
             progress=told,

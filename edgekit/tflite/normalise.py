@@ -1,0 +1,84 @@
+"""A float `.tflite` from elsewhere, in the form that edgekit's passes and other readers expect."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgekit.tflite.model import Model, read, write
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgekit.tflite.graph import Operator, Subgraph, Tensor
+
+
+def normalised(path: Path, copy: Path) -> Path:
+    """The file, or where it had to be put right a ``copy``, which computes the very same.
+
+    Raises:
+        UsageError: there is no such file.
+        ModelError: it is no `.tflite`, or it is damaged.
+        SetupError: the copy cannot be written.
+    """
+    model = read(path)
+    if not normalise(model):
+        return path
+    write(model, copy)
+    return copy
+
+
+def normalise(model: Model) -> bool:
+    """Put a model right in place; whether anything had to be.
+
+    Operator codes stand in both of the schema's fields: old files have only the older one, some
+    converters write only the newer one. Constants that are stored in float16 and made float32 by
+    the graph (the scheme ``fp16``) are stored in float32, which is exact.
+    """
+    recoded = _write_both_codes(model)
+    widened = [_widen(graph) for graph in model.subgraphs]
+    return recoded or any(widened)
+
+
+def _write_both_codes(model: Model) -> bool:
+    changed = False
+    for code in model.raw.operatorCodes or ():
+        whole = max(code.builtinCode, code.deprecatedBuiltinCode)
+        old = min(whole, 127)  # the older field has one byte, and 127 stands for "see the other"
+        changed |= (code.builtinCode, code.deprecatedBuiltinCode) != (whole, old)
+        code.builtinCode, code.deprecatedBuiltinCode = whole, old
+    return changed
+
+
+def _widen(graph: Subgraph) -> bool:
+    """Let the constants of float16 be constants of float32, without the operator between them."""
+    import numpy as np
+
+    gone = [op for op in graph.operators if _widens_a_constant(op)]
+    for operator in gone:
+        (stored,), (wide,) = operator.inputs, operator.outputs
+        assert stored is not None
+        wide.set_data(stored.data().astype(np.float32))
+    places = {operator.index for operator in gone}
+    kept = [raw for index, raw in enumerate(graph.raw.operators or ()) if index not in places]
+    graph.raw.operators = kept
+    used = {index for raw in kept for index in raw.inputs or ()} | set(graph.raw.outputs or ())
+    for operator in gone:
+        (stored,) = operator.inputs
+        if stored is not None and stored.index not in used:
+            _forget(stored)
+    return bool(gone)
+
+
+def _forget(constant: Tensor) -> None:
+    """Keep no values for a tensor that nothing reads any more."""
+    model, buffer = constant.subgraph.model, constant.buffer
+    constant.raw.buffer = 0
+    if buffer and not model.buffer_users(buffer):
+        model.raw.buffers[buffer].data = None
+
+
+def _widens_a_constant(operator: Operator) -> bool:
+    if operator.name != "DEQUANTIZE" or operator.inputs[0] is None:
+        return False
+    stored = operator.inputs[0]
+    return stored.dtype == "float16" and stored.is_constant and stored.raw.sparsity is None

@@ -1,0 +1,1 @@
+"""Malformed inputs for everything that reads: generators, an oracle, and the cases once found."""
