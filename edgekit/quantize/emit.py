@@ -17,7 +17,12 @@ from edgekit.quantize.grids import (
 )
 from edgekit.quantize.integer_ops.care import Care, take_care
 from edgekit.quantize.integer_ops.emitted import IntegerResult, make_integer
-from edgekit.quantize.integer_ops.graphs import make_outputs_unsigned, type_unread_parts
+from edgekit.quantize.integer_ops.graphs import (
+    make_outputs_stored,
+    make_outputs_unsigned,
+    sweep,
+    type_unread_parts,
+)
 from edgekit.quantize.integer_ops.masks import mask_within_ranges
 from edgekit.quantize.integer_ops.norms import variance_chains
 from edgekit.quantize.integer_ops.operands import expand_constants, own_buffers, own_scalars
@@ -147,8 +152,7 @@ def emit(
     typed = type_unread_parts(quantized)
     if integer and ranges is not None:
         outcome = make_integer(quantized, _usable(ranges), exceptions.hold, care.reasons)
-    unsigned = scheme == "int8-uint8-io" and make_outputs_unsigned(quantized)
-    outcome.touched |= typed or unsigned
+    outcome.touched |= _give_outputs(quantized, scheme) or typed
     if asked == NO_EXCEPTIONS and not outcome.touched:
         _refuse_untouched(quantized, scheme)
     refuse_misnamed(quantized, scheme, excepted=asked != NO_EXCEPTIONS)
@@ -156,6 +160,15 @@ def emit(
         write(quantized, output)
     outcome.changed[:0] = changes
     return outcome
+
+
+def _give_outputs(model: Model, scheme: Scheme) -> bool:
+    """Outputs of the type that the scheme states, where litert-quantizer has left another."""
+    stored = scheme in ("int8", "int8-uint8-io") and make_outputs_stored(model)
+    if stored:
+        sweep(model)
+    unsigned = scheme == "int8-uint8-io" and make_outputs_unsigned(model)
+    return stored or unsigned
 
 
 def _with_bounds(

@@ -91,6 +91,30 @@ def same_grid(one: Tensor, other: Tensor) -> bool:
     return grids[0][1] == grids[1][1] and abs(grids[0][0] / grids[1][0] - 1) < 1e-5
 
 
+def make_outputs_stored(model: Model) -> bool:
+    """Let outputs be the integers that they are dequantized from; whether there were any.
+
+    Where an integer operator reads an output too, litert-quantizer puts a DEQUANTIZE behind it,
+    whatever the outputs were to be.
+    """
+    found = False
+    for place, tensor in enumerate(model.main.outputs):
+        stored = stored_as(tensor)
+        if stored is not None and stored.dtype in ("int8", "uint8"):
+            _exchange_output(model, place, tensor, stored)
+            found = True
+    return found
+
+
+def _exchange_output(model: Model, place: int, old: Tensor, new: Tensor) -> None:
+    """Put another tensor in the place of an output, in the graph and in its signatures."""
+    model.main.raw.outputs[place] = new.index
+    for signature in model.raw.signatureDefs or ():
+        for entry in signature.outputs or ():
+            if entry.tensorIndex == old.index:
+                entry.tensorIndex = new.index
+
+
 def make_outputs_unsigned(model: Model) -> bool:
     """Let a QUANTIZE make uint8 of outputs that are still int8; whether there were any.
 
@@ -108,11 +132,7 @@ def make_outputs_unsigned(model: Model) -> bool:
         made.raw.shapeSignature = tensor.raw.shapeSignature
         made.raw.quantization = QuantizationParametersT(scale=[grid[0]], zeroPoint=[grid[1] + 128])
         graph.insert_operator(len(graph.raw.operators), "QUANTIZE", [tensor], [made], version=2)
-        graph.raw.outputs[place] = made.index
-        for signature in model.raw.signatureDefs or ():
-            for entry in signature.outputs or ():
-                if entry.tensorIndex == tensor.index:
-                    entry.tensorIndex = made.index
+        _exchange_output(model, place, tensor, made)
         found = True
     return found
 
