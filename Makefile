@@ -16,7 +16,7 @@ help:  ## Show these targets
 
 demo: setup-demo  ## Convert EfficientNet-Lite0 with its ImageNet weights and show the verdict
 	$(BIN)/edgekit convert examples/efficientnet_lite0.py:build --config examples/efficientnet_lite0.toml \
-	  --parity-samples 64 --output build/demo --force -v
+	  --output build/demo --force -v
 
 test: setup  ## Everything that CI runs: lint, types, import rules, all tests
 	$(MAKE) lint

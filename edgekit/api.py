@@ -60,6 +60,7 @@ def convert(
     samples: int | None = None,
     parity_samples: int = 64,
     accept_few: bool = False,
+    accept_contract: bool = False,
     seed: int = 0,
     synthetic: bool = False,
     force: bool = False,
@@ -103,6 +104,7 @@ def convert(
         samples: at most so many calibration samples (128 by default).
         parity_samples: at most so many to compare on.
         accept_few: judge on however few samples there are; they prove less than PASS says.
+        accept_contract: inputs are really made as stated, though the model does better with others.
         seed: decides which samples are used.
         synthetic: use random inputs; the report says so.
         force: replace existing outputs.
@@ -132,6 +134,7 @@ def convert(
         samples=samples,
         parity_samples=parity_samples,
         accept_few=accept_few,
+        accept_contract=accept_contract,
         seed=seed,
         synthetic=synthetic,
         schemes=listed(schemes),
@@ -178,6 +181,7 @@ def validate(
     gates: Sequence[str] = (),
     strict: bool = False,
     accept_few: bool = False,
+    accept_contract: bool = False,
     config: AnyPath | None = None,
     jobs: int | None = None,
     threads: int = 1,
@@ -209,6 +213,7 @@ def validate(
         gates: conditions such as ``top1_drop <= 1% (upper)``.
         strict: a default gate that was not measured fails, too.
         accept_few: judge on however few samples there are; they prove less than PASS says.
+        accept_contract: inputs are really made as stated, though the model does better with others.
         config: an ``edgekit.toml``; arguments win over it.
         jobs: how many processes measure; as many as there are cores by default.
         threads: of the runtime when latencies are taken.
@@ -249,6 +254,7 @@ def validate(
             gates=listed(gates),
             strict=strict,
             accept_few=accept_few,
+            accept_contract=accept_contract,
             config=path(config, "config"),
             jobs=jobs,
             threads=threads,

@@ -18,6 +18,7 @@ from edgekit.types import (
     Verdict,
     VerdictState,
 )
+from edgekit.validation.probe import Probe
 from edgekit.validation_result import Figure
 
 
@@ -153,6 +154,7 @@ class ConversionResult:
     notes: tuple[str, ...]
     advice: tuple[Advice, ...] = ()
     ladder: tuple[Rung, ...] = ()
+    probe: Probe = field(default_factory=Probe)
     output: Path
     report: Path
     seconds: float

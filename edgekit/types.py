@@ -319,10 +319,14 @@ class GateResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """All gates of one file, and what is missing for a proof, a sentence each."""
+    """All gates of one file, what is missing for a proof, and what is wrong with the reference.
+
+    The last two are sentences. A file that equals a reference that is fed wrongly fails.
+    """
 
     gates: tuple[GateResult, ...]
     missing: tuple[str, ...] = ()
+    wrong: tuple[str, ...] = ()
 
     @property
     def state(self) -> VerdictState:
@@ -340,8 +344,8 @@ class Verdict:
 
     @property
     def holds(self) -> bool:
-        """Whether no gate failed, however little was measured."""
-        return all(result.state != "fail" for result in self.gates)
+        """Whether nothing failed, however little was measured."""
+        return not self.wrong and all(result.state != "fail" for result in self.gates)
 
     @property
     def passed_strictly(self) -> bool:

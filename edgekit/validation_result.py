@@ -9,6 +9,7 @@ from typing import Any
 from edgekit.contract import Contract
 from edgekit.runners.protocol import Timing
 from edgekit.types import Interval, ParityReport, Scheme, Verdict, VerdictState
+from edgekit.validation.probe import Probe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +170,7 @@ class ValidationResult:
     strict: bool = False
     notes: tuple[str, ...] = ()
     layers: tuple[LayerSqnr, ...] = ()
+    probe: Probe = field(default_factory=Probe)
 
     @property
     def passed(self) -> bool:

@@ -229,6 +229,32 @@ class Bench:
         nothing = dense(net, root, "nothing", np.zeros((1, 10)), np.zeros(10))
         return self.save(net, net.add(out, nothing, "maybe"))
 
+    def red(self) -> Path:
+        """The classifier on a picture in colour, of which it reads the red."""
+        net = Net(1, SIDE, SIDE, 3)
+        first = np.zeros((SIDE * SIDE, 3, 32))
+        first[:, 0] = self.layers.weights[0]
+        flat = dense(net, net.image, "hidden", first.reshape(-1, 32), self.layers.biases[0])
+        active = net.relu(flat, "hidden_relu")
+        out = dense(net, active, "logits", self.layers.weights[1], self.layers.biases[1])
+        return self.save(net, out)
+
+    def rescaling(self) -> Path:
+        """The classifier with what makes −1…1 of pixels inside, as Keras models have it."""
+        from ai_edge_litert import schema_py_generated as schema
+
+        net = start()
+        shape = (1, SIDE, SIDE, 1)
+        factor = net.constant("factor", np.array([1 / 127.5], np.float32))
+        offset = net.constant("offset", np.array([-1.0], np.float32))
+        scaled = net.operator("MUL", [net.image, factor], "scaled", shape, schema.MulOptionsT())
+        moved = net.operator("ADD", [scaled, offset], "moved", shape, schema.AddOptionsT())
+        weights, bias = self.layers.weights[0] / 2, self.layers.biases[0]
+        flat = dense(net, moved, "hidden", weights, bias + weights.sum(axis=0))
+        active = net.relu(flat, "hidden_relu")
+        out = dense(net, active, "logits", self.layers.weights[1], self.layers.biases[1])
+        return self.save(net, out)
+
     def coarse(self, steps: float) -> Path:
         """Logits rounded to whole multiples: what a bad step does."""
         net = start()
@@ -259,6 +285,7 @@ def groups(bench: Bench) -> Iterator[Group]:
     yield from _regressors(bench)
     yield from _dense(bench)
     yield from _others(bench)
+    yield from _contracts(bench)
 
 
 def _classifiers(bench: Bench) -> Iterator[Group]:
@@ -497,3 +524,53 @@ def _others(bench: Bench) -> Iterator[Group]:
     pair.twin("the same", bench.two())
     pair.lie("the first one twice", bench.two(same=True))
     yield pair
+
+
+def _contracts(bench: Bench) -> Iterator[Group]:
+    """Files that equal their reference, which is fed wrongly itself."""
+    images, labels = bench.digits.held_out(128)
+    pixels = np.rint(255 * images).astype(np.uint8)
+    right = {"scale": 1 / 255}
+
+    def group(name: str, data: Path, preprocess: dict[str, Any], reference: Path) -> Group:
+        options = {"task": "classification", "preprocess": preprocess}
+        return Group(name=f"fed: {name}", reference=reference, data=data, options=options)
+
+    plain = bench.data(pixels, labels)
+    shifted, shuffled = (labels + 1) % 10, np.random.default_rng(0).permutation(labels)
+    cases: list[tuple[str, Path, dict[str, Any], bool]] = [
+        ("as trained", plain, right, True),
+        ("as trained, no labels", bench.data(pixels), right, True),
+        ("as trained, arrays", bench.data(images, labels), right, True),
+        ("much too dark", plain, {"scale": 1 / 255, "mean": 0.95, "std": 0.05}, False),
+        ("another mean and std", plain, {"scale": 1 / 255, "mean": 0.9, "std": 0.1}, False),
+        ("mean and std of 0…1 on 0…255", plain, {"mean": 0.5, "std": 0.25}, False),
+        ("pixels times 255", plain, {"scale": 255.0}, False),
+        ("labels off by one", bench.data(pixels, shifted), right, False),
+        ("labels shuffled", bench.data(pixels, shuffled), right, False),
+    ]
+    for name, data, preprocess, honest in cases:
+        one = group(name, data, preprocess, bench.classifier())
+        (one.twin if honest else one.lie)("the same", bench.classifier(np.eye(10)))
+        yield one
+    random = np.random.default_rng(1).normal(size=(10, 10))
+    untrained = group("a model that guesses", plain, right, bench.classifier(random))
+    untrained.lie("the same", bench.classifier(random))
+    yield untrained
+    other = np.random.default_rng(2).permutation(pixels)
+    coloured = bench.data(np.concatenate([pixels, other // 2, other], axis=3), labels)
+    for name, preprocess, honest in (
+        ("red first", right, True),
+        ("blue first", {**right, "color": "BGR"}, False),
+    ):
+        one = group(name, coloured, preprocess, bench.red())
+        (one.twin if honest else one.lie)("the same", bench.red())
+        yield one
+    for name, preprocess, honest in (
+        ("raw to a graph that rescales", {"scale": 1.0}, True),
+        ("scaled twice", right, False),
+        ("normalised twice", {**right, "mean": 0.5, "std": 0.5}, False),
+    ):
+        one = group(name, bench.data(pixels), preprocess, bench.rescaling())
+        (one.twin if honest else one.lie)("the same", bench.rescaling())
+        yield one

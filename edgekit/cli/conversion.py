@@ -10,7 +10,7 @@ from edgekit.cli.terminal import echo, make_console
 from edgekit.cli.verdicts import exit_code_of
 from edgekit.errors import SchemesMissing
 from edgekit.pipeline.request import ConversionRequest
-from edgekit.report.words import unproven
+from edgekit.report.words import reference_words, unproven
 from edgekit.types import CALIBRATED_SCHEMES, GateResult
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ def carry_out(request: ConversionRequest, *, dry_run: bool, options: Mapping[str
 
 def _failures(result: ConversionResult) -> list[str]:
     """One line for everything that failed, also for those who asked for quiet."""
-    lines = [f"{file.scheme} was not made: {file.error}" for file in result.files if file.error]
+    lines = list(result.probe.wrong)
+    lines += [f"{file.scheme} was not made: {file.error}" for file in result.files if file.error]
     for file in result.files:
         lines += [
             f"{file.scheme} fails {gate.gate}: {_measured(gate)}"
@@ -69,6 +70,8 @@ def _measured(gate: GateResult) -> str:
 def _print(result: ConversionResult) -> None:
 
     console = make_console()
+    if said := reference_words(result.probe):
+        console.print(f"Model    {said}", soft_wrap=True, markup=False)
     console.print(_table(result))
     if result.ladder:
         console.print(_ladder(result))

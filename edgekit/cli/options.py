@@ -34,6 +34,7 @@ def _option(*names: str, **attributes: Any) -> click.Option:
 
 
 ACCEPT_FEW = "Judge on however few samples there are; they prove less than PASS says."
+ACCEPT_CONTRACT = "Inputs are meant as stated, though the model does better with others."
 _DATA = [
     _option(
         "--calibration",
@@ -131,6 +132,7 @@ _RESULT = [
     _option("--task", type=click.Choice(get_args(Task)), help="What the first output means."),
     _option("--labels", type=PATH, help="Class names, one a line."),
     _option("--accept-few", is_flag=True, help=ACCEPT_FEW),
+    _option("--accept-contract", is_flag=True, help=ACCEPT_CONTRACT),
     _option(
         "--gate",
         "gates",
@@ -143,6 +145,7 @@ _RESULT = [
     _option("--threads", type=THREADS, default=1, show_default=True, help="For latencies."),
 ]
 accept_few_option = click.option("--accept-few", is_flag=True, help=ACCEPT_FEW)
+accept_contract_option = click.option("--accept-contract", is_flag=True, help=ACCEPT_CONTRACT)
 _REFERENCE = [
     _option("--layout", type=click.Choice(_LAYOUTS), help="Of the data, if it cannot be seen."),
     _option("--limit", type=COUNT, help="At most so many samples."),
@@ -283,6 +286,7 @@ def request_arguments(options: dict[str, Any]) -> dict[str, Any]:
         "min_agreement",
         "allow_float_ops",
         "accept_few",
+        "accept_contract",
         "targets",
         "task",
         "labels",

@@ -13,6 +13,7 @@ from edgekit.cli.addresses import DEVICE_HELP, resolve_address
 from edgekit.cli.options import (
     REFERENCE_ARGUMENTS,
     ReferenceCommand,
+    accept_contract_option,
     accept_few_option,
     limits,
     preprocess_flags,
@@ -55,6 +56,7 @@ _SIDE_BY_SIDE = 3
 )
 @click.option("--strict", is_flag=True, help="A default gate that was not measured fails, too.")
 @accept_few_option
+@accept_contract_option
 @click.option("--device", "address", default="local", help=DEVICE_HELP)
 @click.option("--runtime", help="Another one here: tflite-runtime==2.14.0, ai-edge-litert==1.4.0.")
 @click.option("--jobs", type=THREADS, help="Processes that measure [all cores].")
@@ -94,7 +96,7 @@ def command(files: tuple[Path, ...], inputs: tuple[str, ...], **options: Any) ->
     from edgekit.report.validation_json import to_json
 
     same = [*REFERENCE_ARGUMENTS, "reference", "data", "metric", "gates", "strict", "jobs"]
-    same += ["accept_few"]
+    same += ["accept_few", "accept_contract"]
     same += ["resume", "worst", "threads", "runtime", "explain"]
     request = ValidationRequest(
         candidates=files,
@@ -184,6 +186,8 @@ def _lines(result: ValidationResult, written: Sequence[Path]) -> list[str]:
             f"[{colours[state]}]{state.upper():7}[/] {escape(one.name)}: {escape(sentence)}"
         )
         lines += [f"        {escape(line)}" for line in (*words.diagnosis(one), *one.notes)]
+    if said := words.reference_words(result.probe):
+        lines.append(f"Model   {escape(said)}")
     reference, data = result.reference, result.data
     lines.append(f"Against {escape(reference.name)} ({escape(reference.device)})")
     if "device" in result.environment:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 from edgekit.closeness import is_vector_of_scores
 from edgekit.contract import Contract, Decoder, OutputContract, image_axes
 from edgekit.errors import UsageError
+from edgekit.measure.heads import recognise_head
 from edgekit.types import TensorSpec
 from edgekit.validation.metrics import (
     Classification,
@@ -163,8 +164,7 @@ def _detection(contract: Contract) -> Metric:
     if main.decoder is None or size is None:
         raise UsageError(
             "A detector needs to say how its outputs become boxes.",
-            cure='In edgekit.toml: [outputs.NAME] task = "detection" and '
-            'decoder = { format = "yolov8" }; see docs/validation.md.',
+            cure=_lines_to_paste(contract, size),
         )
     return Detection(
         names=tuple(entry.tensor.name for entry in contract.outputs),
@@ -173,6 +173,31 @@ def _detection(contract: Contract) -> Metric:
         size=size,
         anchors=_anchors(main.decoder),
     )
+
+
+def _lines_to_paste(contract: Contract, size: tuple[int, int] | None) -> str:
+    """What to write into edgekit.toml: for the head that the shapes show, else where to look."""
+    head = recognise_head([entry.tensor for entry in contract.outputs], size)
+    if head is None:
+        return (
+            'In edgekit.toml: [outputs.NAME] task = "detection" and '
+            'decoder = { format = "yolov8" }; see "Detectors in edgekit.toml" in docs/reference.md.'
+        )
+    if not head.lines:
+        return f"The outputs look like {head.name}. {head.advice}"
+    lines = head.lines.replace("\n", "\n  ")
+    paste = f"The outputs look like {head.name}; in edgekit.toml:\n  {lines}"
+    return f"{paste}\n  {head.advice}" if head.advice else paste
+
+
+def require_decoder(contract: Contract) -> None:
+    """Ask for what only the user knows of a detector, before anything has run.
+
+    Raises:
+        UsageError: the task is detection, and how outputs become boxes is not stated.
+    """
+    if contract.task == "detection":
+        _detection(contract)
 
 
 def _anchors(decoder: Decoder) -> Array | None:

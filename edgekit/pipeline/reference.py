@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,18 +10,22 @@ from typing import TYPE_CHECKING, Any
 from edgekit import calibration
 from edgekit.contract import Contract, InputContract, OutputContract
 from edgekit.errors import ModelError
+from edgekit.measure.tasks import require_decoder
 from edgekit.pipeline.labels import settle_labels
 from edgekit.pipeline.plan import Plan
+from edgekit.pipeline.probe import look, probed_samples, reference_accuracy, refuse_contradictions
 from edgekit.quantize.emit import refuse_bad_source
 from edgekit.resolve import resolve
 from edgekit.results import DataReport
 from edgekit.runners.litert import LITERT
+from edgekit.runners.litert_runner import LitertRunner
 from edgekit.tflite.metadata import read_contract
 from edgekit.tflite.model import read
 from edgekit.tflite.normalise import normalise
 from edgekit.tflite.summary import summarize
 from edgekit.toolchain.workshop import Workshop
 from edgekit.types import TensorSpec
+from edgekit.validation.probe import Probe
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,7 +70,7 @@ class Reference:
             ),
         )
 
-    def inputs_of(self, some: slice) -> list[Array]:
+    def inputs_of(self, some: slice | Array) -> list[Array]:
         """Stacks (n, …) of some parity samples, in the order of the inputs."""
         import numpy as np
 
@@ -73,16 +78,20 @@ class Reference:
         stacks = [np.load(files[spec.name], mmap_mode="r") for spec in self.inputs]
         return [np.asarray(stack[some]) for stack in stacks]
 
-    def outputs_of(self, some: slice) -> list[Array]:
+    def outputs_of(self, some: slice | Array) -> list[Array]:
         """Stacks (n, …) of what the reference said about some parity samples."""
         import numpy as np
 
-        found = []
-        for path, spec in zip(self.files, self.outputs, strict=True):
-            stack = np.asarray(np.load(path, mmap_mode="r")[some])
-            doubled = stack.ndim == len(spec.shape) + 1 and stack.shape[1] == 1
-            found.append(stack[:, 0] if doubled and spec.shape[:1] == (1,) else stack)
-        return found
+        return [
+            _samples(np.asarray(np.load(path, mmap_mode="r")[some]), spec)
+            for path, spec in zip(self.files, self.outputs, strict=True)
+        ]
+
+
+def _samples(stack: Array, spec: TensorSpec) -> Array:
+    """A stack of an output without the batch axis that the framework keeps for each sample."""
+    doubled = stack.ndim == len(spec.shape) + 1 and stack.shape[1] == 1
+    return stack[:, 0] if doubled and spec.shape[:1] == (1,) else stack
 
 
 def spec_tables(specs: tuple[TensorSpec, ...]) -> list[dict[str, Any]]:
@@ -100,6 +109,9 @@ def make_reference(plan: Plan, workshop: Workshop, work: Path) -> Reference:
         ModelError, UsageError, DataError, SetupError: see the classes.
     """
     contract = _describe(plan, workshop)
+    refuse_contradictions(contract, accepted=plan.request.accept_contract)
+    if plan.has_budget:
+        require_decoder(contract)
     data = _load_data(plan, contract, work / "data", workshop)
     contract = _settle_assumptions(contract, data, workshop)
     folder = work / "reference"
@@ -144,6 +156,55 @@ def make_reference(plan: Plan, workshop: Workshop, work: Path) -> Reference:
         raise ModelError("The model has no outputs.", cure="Return at least one tensor.")
     contract, labels = settle_labels(contract, outputs, data, workshop.progress)
     return Reference(contract=contract, outputs=outputs, files=files, data=data, labels=labels)
+
+
+def probe_contract(plan: Plan, reference: Reference, workshop: Workshop, work: Path) -> Probe:
+    """Ask the loaded model about a few of its samples as likely slips would feed them."""
+    import numpy as np
+
+    parity = reference.data.parity
+    if parity.synthetic:
+        return Probe(why="the inputs are random")
+    specs = reference.inputs
+    folder = work / "probe"
+    folder.mkdir()
+
+    def ask(stacks: Sequence[Array]) -> list[Array]:
+        if plan.source.kind == "tflite":
+            runner = LitertRunner(Path(plan.source.location), workshop=workshop, work=folder)
+            return runner.run(stacks)
+        paths = {spec.name: folder / f"{place}.npy" for place, spec in enumerate(specs)}
+        for path, stack in zip(paths.values(), stacks, strict=True):
+            np.save(path, stack)
+        result, _ = workshop.call(
+            plan.runner,
+            "reference",
+            {
+                "inputs": {name: str(path) for name, path in paths.items()},
+                "specs": spec_tables(specs),
+                "outputs_folder": str(folder),
+            },
+            title="Trying other ways to feed the model",
+            options={"samples": len(stacks[0])},
+        )
+        answers = [np.load(one["path"]) for one in result["outputs"]]
+        return [_samples(one, spec) for one, spec in zip(answers, reference.outputs, strict=True)]
+
+    some = probed_samples(parity.count, reference.inputs_of(slice(0, 1)))
+    labels = reference.labels or [None] * parity.count
+    found = look(
+        reference.contract,
+        reference.inputs_of(some),
+        reference.outputs_of(some),
+        [labels[place] for place in some],
+        ask,
+        pictures=parity.pictures,
+    )
+    return replace(
+        found,
+        accuracy=reference_accuracy(reference.contract, reference.outputs_of(slice(None)), labels),
+        accepted=plan.request.accept_contract,
+    )
 
 
 def data_report(plan: Plan, data: calibration.Dataset) -> DataReport:

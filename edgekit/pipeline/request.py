@@ -28,6 +28,7 @@ class ConversionRequest:
         parity: separate data to compare on; by default a part of ``calibration``.
         samples: at most so many calibration samples.
         accept_few: judge on however few samples there are, see `edgekit.validation.evidence`.
+        accept_contract: the contract is meant, whatever `edgekit.pipeline.probe` finds.
         synthetic: use random inputs, and say so in the report.
         schemes: which files to make.
         io_dtype: of ``int8``: which of the all-integer schemes is made in its place.
@@ -65,6 +66,7 @@ class ConversionRequest:
     samples: int | None = None
     parity_samples: int = 64
     accept_few: bool = False
+    accept_contract: bool = False
     seed: int = 0
     synthetic: bool = False
     schemes: tuple[Scheme, ...] = ()

@@ -9,13 +9,15 @@ from typing import cast
 
 from edgekit import sources
 from edgekit.errors import ConversionError, ModelError
+from edgekit.pipeline.file_notes import notes_on
 from edgekit.pipeline.floats import keeps_state, make_float
 from edgekit.pipeline.locking import make_lock
 from edgekit.pipeline.plan import Plan
+from edgekit.pipeline.probe import check_graph
 from edgekit.pipeline.publish import publish, work_folder
 from edgekit.pipeline.quantized import QUANTIZER, make_files
 from edgekit.pipeline.raw_pixels import fold_preprocess
-from edgekit.pipeline.reference import data_report, make_reference
+from edgekit.pipeline.reference import data_report, make_reference, probe_contract
 from edgekit.provenance.text import to_text
 from edgekit.report.json import to_json
 from edgekit.results import ConversionResult, FileResult
@@ -24,6 +26,7 @@ from edgekit.tflite.model import read
 from edgekit.toolchain.converters import Converter
 from edgekit.toolchain.workshop import Workshop
 from edgekit.types import Progress, Scheme, SilentProgress
+from edgekit.validation.probe import Probe
 
 
 def run(plan: Plan, progress: Progress | None = None) -> ConversionResult:
@@ -50,7 +53,11 @@ def run(plan: Plan, progress: Progress | None = None) -> ConversionResult:
     ):
         workshop.warm(_needed_first(plan))
         reference = make_reference(plan, workshop, work)
+        probe = probe_contract(plan, reference, workshop, work)
         floating, attempts = make_float(plan, reference, workshop, work)
+        probe = replace(probe, graph=check_graph(floating.path, reference.contract))
+        for slip in probe.slips if probe.accepted else ():
+            notes.note(f"Accepted: {slip}")
         workshop.release(plan.runner)
         if plan.request.fold_preprocess:
             floating, attempts, reference = fold_preprocess(
@@ -62,6 +69,8 @@ def run(plan: Plan, progress: Progress | None = None) -> ConversionResult:
                 "The file keeps state from one call to the next: the app must reset its variables "
                 "before each new sequence (compared here with a reset before each sample)."
             )
+        for text in notes_on(plan.source.path, floating.path, floating.parity.bindings):
+            notes.note(text)
         quantized = make_files(plan, floating, reference, workshop, work)
         files = quantized.files
         if _source_digest(plan) != before:
@@ -75,11 +84,12 @@ def run(plan: Plan, progress: Progress | None = None) -> ConversionResult:
             contract=reference.contract,
             data=data_report(plan, reference.data),
             attempts=attempts,
-            files=tuple(_in_place(plan, file) for file in files),
+            files=tuple(_in_place(plan, file, probe) for file in files),
             steps=tuple(workshop.steps),
             notes=tuple(notes.kept),
             advice=quantized.advice,
             ladder=quantized.ladder,
+            probe=probe,
             output=plan.output,
             report=plan.report,
             seconds=round(time.monotonic() - started, 3),
@@ -141,7 +151,11 @@ def _source_digest(plan: Plan) -> str | None:
         ) from error
 
 
-def _in_place(plan: Plan, file: FileResult) -> FileResult:
-    """The same result, naming the file where the user finds it."""
+def _in_place(plan: Plan, file: FileResult, probe: Probe) -> FileResult:
+    """The same result with the file where the user finds it, and what is wrong with the model."""
     final: Path = plan.file(file.scheme)
-    return replace(file, artifact=replace(file.artifact, path=final))
+    return replace(
+        file,
+        artifact=replace(file.artifact, path=final),
+        verdict=replace(file.verdict, wrong=probe.wrong),
+    )

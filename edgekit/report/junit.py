@@ -34,8 +34,10 @@ def to_junit(
     for candidate in dict.fromkeys((*verdicts, *(errors or {}))):
         gates = verdicts[candidate].gates if candidate in verdicts else ()
         missing = verdicts[candidate].missing if candidate in verdicts else ()
+        wrong = verdicts[candidate].wrong if candidate in verdicts else ()
         cases = [_case(candidate, result, strict) for result in gates]
-        cases += [_unproven(candidate, text) for text in missing]
+        cases += [_failure(candidate, "evidence", "not proven", text) for text in missing]
+        cases += [_failure(candidate, "reference", "fed wrongly", text) for text in wrong]
         counts = [len(cases), *(sum(kind == one for one, _ in cases) for kind in _KINDS)]
         lines = [text for _, text in cases]
         if errors and candidate in errors:
@@ -75,10 +77,10 @@ def _case(candidate: str, result: GateResult, strict: bool) -> tuple[str, str]:
     return "failure", f"{head}>{body}</testcase>"
 
 
-def _unproven(candidate: str, text: str) -> tuple[str, str]:
-    """What is missing for a proof is a failure in CI: nobody looks at a skipped test."""
-    head = f"    <testcase classname={_attribute(candidate)} name={_attribute('evidence')}"
-    body = f'<failure type="not proven" message={_attribute(text)}>{_text(text)}</failure>'
+def _failure(candidate: str, name: str, kind: str, text: str) -> tuple[str, str]:
+    """What is missing for a proof is a failure in CI, too: nobody looks at a skipped test."""
+    head = f"    <testcase classname={_attribute(candidate)} name={_attribute(name)}"
+    body = f'<failure type="{kind}" message={_attribute(text)}>{_text(text)}</failure>'
     return "failure", f'{head} time="0.000">{body}</testcase>'
 
 

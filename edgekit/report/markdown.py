@@ -42,6 +42,7 @@ def to_markdown(
             "",
             f"### {sign} {_cell(candidate)}",
             "",
+            *(f"{_cell(one)}\n" for one in verdict.wrong),
             *(f"Not proven: {_cell(one)}\n" for one in verdict.missing),
             *(f"{_cell(one)}\n" for one in (remarks or {}).get(candidate, ())),
             "| gate | measured | result |",

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from edgekit.text import escaped
 from edgekit.types import GateResult, Interval, Verdict
+from edgekit.validation.probe import Probe
 from edgekit.validation_result import CandidateResult
 
 _NAMES = {
@@ -204,8 +205,10 @@ def sentence(one: CandidateResult, *, strict: bool = False, complete: bool = Tru
     if known == "fail":
         failed = [gate for gate in gates if gate.state == "fail"]
         reasons = headline(failed) + (gaps if strict else [])
-        text = "; ".join(clause(gate) for gate in reasons[:_MOST_NAMED])
-        return f"must not ship: {text}{_more(len(reasons) - _MOST_NAMED, 'more gate', 'failed')}"
+        said = [text.rstrip(".") for text in one.verdict.wrong]
+        said += [clause(gate) for gate in reasons[:_MOST_NAMED]]
+        more = _more(len(reasons) - _MOST_NAMED, "more gate", "failed")
+        return f"must not ship: {'; '.join(said)}{more}"
     if known == "not proven":
         return f"is not proven: {'; '.join(unproven(one.verdict))}"
     held = headline([gate for gate in gates if gate.state == "pass"])
@@ -231,6 +234,20 @@ def unproven(verdict: Verdict) -> list[str]:
             "none of its gates could be measured" if verdict.gates else "no gate was asked for"
         )
     return found
+
+
+def reference_words(probe: Probe) -> str:
+    """How often the reference itself is right, beside chance, and whether it is fed right."""
+    said = []
+    if (right := probe.accuracy) is not None:
+        value = with_interval("top1_accuracy", right.value, right.interval)
+        chance = number("top1_accuracy", right.chance)
+        said.append(f"right on {value} of {right.samples} labelled samples (chance: {chance})")
+    if probe.tried and probe.found is None:
+        said.append(f"none of {len(probe.tried)} other ways to feed it is clearly better")
+    elif probe.why:
+        said.append(f"other ways to feed it were not tried: {probe.why}")
+    return "; ".join(said)
 
 
 def diagnosis(one: CandidateResult) -> list[str]:

@@ -125,12 +125,10 @@ def test_a_forced_route_that_is_wrong_leaves_no_file(nets: Path) -> None:
     assert not (nets / "cube_onnx2tf").exists()
 
 
-def test_a_model_that_onnx2tf_cannot_convert_takes_the_second_route(nets: Path) -> None:
+def test_what_onnx2tf_has_no_form_of_is_written_out_before_it(nets: Path) -> None:
     result = convert(nets, "ring", "ring.npy", ["x:1x3x10x14"], preprocess={"scale": 1.0})
-    failed, used = result.attempts
-    assert (failed.route, failed.state) == ("onnx2tf", "abandoned")
-    assert "Pad" in failed.why
-    assert used.route == "litert_torch"
+    (used,) = result.attempts
+    assert (used.route, used.state) == ("onnx2tf", "used")
     assert result.files[0].parity is not None
     assert result.files[0].parity.worst_output.sqnr_db > 90
 
@@ -149,7 +147,7 @@ def test_two_inputs_and_two_outputs_keep_their_names_and_layouts(nets: Path) -> 
 def test_lstm(nets: Path) -> None:
     result = convert(nets, "recurrent", "recurrent.npy", ["x:1x20x12"])
     floating, int8 = result.files
-    assert floating.verdict.passed
+    assert floating.verdict.state != "fail"
     assert int8.parity is not None
     # litert-quantizer leaves the recurrence in float, and the report must not hide it.
     assert "UNIDIRECTIONAL_SEQUENCE_LSTM" in int8.float_ops
@@ -158,7 +156,7 @@ def test_lstm(nets: Path) -> None:
     assert not int8.verdict.passed
     (failed,) = [gate for gate in int8.verdict.gates if gate.gate.metric == "integer_share"]
     assert "UNIDIRECTIONAL_SEQUENCE_LSTM" in failed.why
-    # PyTorch starts each call afresh, a TFLite LSTM goes on where the last call stopped.
+    # PyTorch starts each call afresh, and so does the file, though TFLite's kernel has variables.
     assert floating.parity is not None
     assert floating.parity.worst_output.sqnr_db > 110
-    assert any("state" in note for note in result.notes)
+    assert not any("keeps state" in note for note in result.notes)

@@ -29,7 +29,7 @@ from edgekit.errors import (
     UsageError,
 )
 from edgekit.toolchain.bounds import Bounds
-from edgekit.toolchain.worker import Worker, tree_memory
+from edgekit.toolchain.worker import Worker, tree_memory, write_bytecode
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="a Linux mechanism")
 no_network_filter = pytest.mark.skipif(
@@ -662,3 +662,32 @@ def test_a_worker_imports_the_modules_beside_it_and_the_protocol(start, tmp_path
     )
     with again:
         assert again.call("work", {}).result == {"helper": "beside", "main": "__main__"}
+
+
+# ------------------------------------------------------------------------- bytecode
+
+
+def test_missing_bytecode_is_written_once_before_a_worker_starts(tmp_path, monkeypatch):
+    """A contained worker cannot write it, and would compile all that it imports at each start."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    package = tmp_path / "a_framework"
+    package.mkdir()
+    (package / "__init__.py").write_text("from a_framework import inside\n")
+    (package / "inside.py").write_text("value = 1\n")
+    program = tmp_path / "worker.py"
+    program.write_text("import a_framework\nopen('ran', 'w')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for modules in (["a_framework"], []):
+        write_bytecode(program, modules)
+    written = {path.name.partition(".")[0] for path in tmp_path.rglob("*.pyc")}
+    assert written == {"__init__", "inside", "worker"}
+    (tmp_path / "ran").unlink()
+    for modules in (["a_framework"], [], ["no_such_module", "json"]):
+        write_bytecode(program, modules)
+    assert not (tmp_path / "ran").exists(), "all was there: nothing is imported"
+    (package / "__init__.py").write_text("# another version\n")
+    write_bytecode(program, ["a_framework"])
+    assert (tmp_path / "ran").exists()

@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,19 +17,23 @@ from edgekit.datasets.digests import sample_digest
 from edgekit.errors import ConversionError, DataError, UsageError
 from edgekit.measure import tasks
 from edgekit.measure.binding import Bound, bind
+from edgekit.pipeline.probe import look, probed_samples
 from edgekit.pipeline.references import open_reference
 from edgekit.pipeline.validation import contracts
 from edgekit.pipeline.validation.data import Samples, open_samples
 from edgekit.pipeline.validation.request import ValidationRequest
 from edgekit.runners.bundle import SUFFIX
 from edgekit.runners.http_reference import is_url
+from edgekit.runners.litert_runner import LitertRunner
 from edgekit.runners.protocol import Described, Recorded, Runner
+from edgekit.runners.reference import ConverterRunner
 from edgekit.sources import digest, recognise
 from edgekit.tflite.metadata import read_contract
 from edgekit.tflite.summary import Summary, summarize
 from edgekit.toolchain.workshop import Workshop
 from edgekit.types import Gate, Scheme
 from edgekit.validation import gates
+from edgekit.validation.probe import Probe
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -270,6 +275,42 @@ def first_sample(
         f"None of the {len(chosen)} samples can be read: {problem}",
         cure="Check --data.",
     )
+
+
+def probe_contract(
+    samples: Samples,
+    chosen: Sequence[int],
+    contract: Contract,
+    reference: Reference,
+    first: First,
+) -> Probe:
+    """Ask the reference about a few samples as likely slips would feed them.
+
+    A recording cannot be asked, and a server is not asked more than the comparison needs.
+    """
+    import numpy as np
+
+    if not isinstance(reference.runner, ConverterRunner | LitertRunner):
+        return Probe(why="a recording or a server is not asked again")
+    stacks: list[list[Array]] = []
+    labels: list[int | None] = []
+    for place in (chosen[one] for one in probed_samples(len(chosen), first.inputs)):
+        try:
+            sample = samples.get(place)
+            loaded = to_tensors(sample.read(), contract, sample.id)
+        except DataError:  # told where it is measured
+            continue
+        stacks.append(
+            [
+                value if entry.tensor.shape[:1] == (1,) else value[None]
+                for entry in contract.inputs
+                for value in (loaded.tensors[entry.tensor.name],)
+            ]
+        )
+        labels.append(int(sample.label) if isinstance(sample.label, Integral) else None)
+    inputs = [np.concatenate(column) for column in zip(*stacks, strict=True)]
+    ask = reference.runner.run
+    return look(contract, inputs, ask(inputs), labels, ask, pictures=first.pictures)
 
 
 def bind_all(

@@ -33,6 +33,7 @@ class ValidationRequest:
         gates: conditions; the rest have defaults.
         strict: a default gate that was not measured fails, too.
         accept_few: judge on however few samples there are, see `edgekit.validation.evidence`.
+        accept_contract: the contract is meant, whatever `edgekit.pipeline.probe` finds.
         limit: at most so many samples, ``seed`` decides which.
         jobs: how many processes measure; as many as there are cores by default.
         threads: of the runtime when latencies are taken; on a device always.
@@ -62,6 +63,7 @@ class ValidationRequest:
     gates: tuple[str, ...] = ()
     strict: bool = False
     accept_few: bool = False
+    accept_contract: bool = False
     config: Path | None = None
     limit: int | None = None
     seed: int = 0

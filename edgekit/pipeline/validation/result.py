@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from edgekit import __version__
@@ -13,7 +13,7 @@ from edgekit.contract import Contract
 from edgekit.errors import DataError
 from edgekit.measure import judge, tasks
 from edgekit.measure.job import Job
-from edgekit.measure.rows import Rows
+from edgekit.measure.rows import Rows, under
 from edgekit.pipeline.validation import timing
 from edgekit.pipeline.validation.data import Samples
 from edgekit.pipeline.validation.prepare import Candidate, Reference
@@ -25,6 +25,7 @@ from edgekit.toolchain.workshop import versions
 from edgekit.types import Gate, Scheme
 from edgekit.validation import gates
 from edgekit.validation.metrics import Settings
+from edgekit.validation.probe import Accuracy, Probe, accuracy
 from edgekit.validation_result import (
     CandidateResult,
     Figure,
@@ -57,6 +58,7 @@ class Findings:
     notes: Sequence[str]
     complete: bool
     environment: dict[str, str]
+    probe: Probe = field(default_factory=Probe)
 
 
 def make_result(
@@ -72,6 +74,9 @@ def make_result(
     errors = _errors(findings, stream)
     worst = _worst(findings, rows, stream, errors)
     data = _digest(rows)
+    if findings.contract.task == "classification":
+        right = _accuracy(rows) or findings.probe.accuracy
+        findings = replace(findings, probe=replace(findings.probe, accuracy=right))
     results: list[CandidateResult] = []
     figures: tuple[Figure, ...] = ()
     number = 0
@@ -82,10 +87,19 @@ def make_result(
             number += candidate.bound is not None
             continue
         result, judged = _judge(findings, rows, number, candidate, data, worst.get(number, ()))
-        results.append(result)
+        verdict = replace(result.verdict, wrong=findings.probe.wrong)
+        results.append(replace(result, verdict=verdict))
         figures = figures or judged.reference_figures
         number += 1
     return _assemble(findings, rows, data, results, figures)
+
+
+def _accuracy(rows: Rows) -> Accuracy | None:
+    """How often the reference is right on all samples, where it decides for classes."""
+    columns = under(rows.candidates[0], "metric") if rows.samples and rows.candidates else {}
+    if not {"reference_class", "label"} <= set(columns):
+        return None
+    return accuracy(columns["reference_class"], columns["label"])
 
 
 def _judge(
@@ -219,6 +233,7 @@ def _assemble(
         complete=findings.complete,
         strict=request.strict,
         notes=tuple(notes),
+        probe=findings.probe,
     )
 
 

@@ -18,6 +18,8 @@ from edgekit.config import Config, load_config
 from edgekit.contract import Contract
 from edgekit.files import temporary_folder
 from edgekit.measure.job import Job
+from edgekit.measure.tasks import require_decoder
+from edgekit.pipeline.probe import check_graph, refuse_contradictions
 from edgekit.pipeline.target import Target, open_target
 from edgekit.pipeline.validation import contracts, prepare, timing
 from edgekit.pipeline.validation.data import Samples, identity, order
@@ -32,6 +34,7 @@ from edgekit.runners.litert_runner import LitertRunner
 from edgekit.runners.protocol import Runner
 from edgekit.toolchain.workshop import Workshop
 from edgekit.types import Gate, Progress, Scheme, SilentProgress
+from edgekit.validation.probe import Probe
 from edgekit.validation_result import ValidationResult
 
 if TYPE_CHECKING:
@@ -78,6 +81,9 @@ def validate(request: ValidationRequest, progress: Progress | None = None) -> Va
         reference = prepare.open_the_reference(request, embedded, workshop, work)
         with reference.runner:
             contract = prepare.make_contract(request, config, reference, embedded)
+            refuse_contradictions(contract, accepted=request.accept_contract)
+            if request.metric is None:
+                require_decoder(contract)
             run = _Run(
                 request=request,
                 reference=reference,
@@ -131,6 +137,10 @@ class _Run:
         notes = [*self.samples.notes, *self._assumed(first)]
         for note in notes:
             progress.note(note)
+        probe = self._probe(files, chosen, first)
+        for slip in probe.slips if probe.accepted else ():
+            notes.append(f"Accepted: {slip}")
+            progress.note(notes[-1])
         candidates = prepare.bind_all(files, self.contract, first, self._runner)
         timings = self._time(candidates, first)
         ran_on = self.target.environment() if self.target else environment()
@@ -157,6 +167,7 @@ class _Run:
                 notes=notes,
                 complete=complete,
                 environment=ran_on,
+                probe=probe,
             )
             result = make_result(findings, store, finished, stream)
         finally:
@@ -165,6 +176,16 @@ class _Run:
         if complete:
             store.remove()
         return result
+
+    def _probe(self, files: Sequence[Candidate], chosen: Sequence[int], first: First) -> Probe:
+        """Whether the reference and the files are fed as the model was trained."""
+        found = prepare.probe_contract(self.samples, chosen, self.contract, self.reference, first)
+        slips = (check_graph(one.path, one.summary.contract or self.contract) for one in files)
+        return replace(
+            found,
+            graph=next((slip for slip in slips if slip is not None), None),
+            accepted=self.request.accept_contract,
+        )
 
     def _assumed(self, first: First) -> list[str]:
         return [

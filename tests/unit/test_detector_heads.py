@@ -1,0 +1,77 @@
+"""A detector's head recognised by its shapes: the lines that are told are lines that are read."""
+
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+
+from edgekit.contract import decoder_from_table
+from edgekit.measure.heads import recognise_head
+from edgekit.types import TensorSpec
+
+SIZE = (640, 640)
+
+
+def specs(**shapes: tuple[int, ...]) -> list[TensorSpec]:
+    return [TensorSpec(name=name, shape=shape, dtype="float32") for name, shape in shapes.items()]
+
+
+HEADS = {
+    "YOLOv8": (specs(output0=(1, 84, 8400)), "output0", {"format": "yolov8"}),
+    "YOLOv5": (specs(output0=(1, 25200, 85)), "output0", {"format": "yolov5"}),
+    "YOLOX": (specs(output=(1, 8400, 85)), "output", {"format": "yolov5"}),
+    "SSD": (
+        specs(scores=(1, 3234, 91), boxes=(1, 3234, 4)),
+        "boxes",
+        {"format": "ssd", "scores": "scores"},
+    ),
+    "DETR": (
+        specs(logits=(1, 100, 92), pred_boxes=(1, 100, 4)),
+        "pred_boxes",
+        {"format": "ssd", "scores": "logits", "background": 91, "normalized": True},
+    ),
+    "suppression": (
+        specs(b=(1, 25, 4), s=(1, 25), c=(1, 25), n=(1,)),
+        "b",
+        {"format": "boxes", "scores": "s", "classes": "c", "count": "n"},
+    ),
+    "raw heads": (
+        specs(p3=(1, 255, 80, 80), p4=(1, 255, 40, 40), p5=(1, 255, 20, 20)),
+        "p3",
+        {"format": "yolo-grid"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_the_lines_for_a_common_head_are_valid(name: str) -> None:
+    outputs, main, wanted = HEADS[name]
+    head = recognise_head(outputs, SIZE)
+    assert head is not None
+    assert name in head.name
+    table = tomllib.loads(head.lines)["outputs"][main]
+    assert table["task"] == "detection"
+    decoder = decoder_from_table(table["decoder"])
+    assert {key: getattr(decoder, key) for key in wanted} == wanted
+
+
+@pytest.mark.parametrize(
+    ("outputs", "name"),
+    [
+        (specs(output0=(1, 300, 6)), "YOLOv10"),
+        (specs(hm=(1, 80, 128, 128), wh=(1, 2, 128, 128), reg=(1, 2, 128, 128)), "CenterNet"),
+    ],
+)
+def test_heads_without_a_decoder_are_told_what_to_do_instead(
+    outputs: list[TensorSpec], name: str
+) -> None:
+    head = recognise_head(outputs, SIZE)
+    assert head is not None
+    assert name in head.name
+    assert (head.lines, bool(head.advice)) == ("", True)
+
+
+def test_other_shapes_say_nothing() -> None:
+    assert recognise_head(specs(scores=(1, 1000)), SIZE) is None
+    assert recognise_head(specs(map=(1, 21, 64, 64)), SIZE) is None
