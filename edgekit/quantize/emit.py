@@ -18,6 +18,7 @@ from edgekit.quantize.grids import (
 from edgekit.quantize.integer_ops.care import Care, take_care
 from edgekit.quantize.integer_ops.emitted import IntegerResult, make_integer
 from edgekit.quantize.integer_ops.graphs import (
+    make_outputs_float,
     make_outputs_stored,
     make_outputs_unsigned,
     sweep,
@@ -167,6 +168,8 @@ def _give_outputs(model: Model, scheme: Scheme) -> bool:
     stored = scheme in ("int8", "int8-uint8-io") and make_outputs_stored(model)
     if stored:
         sweep(model)
+    if scheme == "int8-float-io":
+        return make_outputs_float(model)
     unsigned = scheme == "int8-uint8-io" and make_outputs_unsigned(model)
     return stored or unsigned
 

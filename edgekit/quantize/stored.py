@@ -78,7 +78,5 @@ def _at(operator: Operator, place: int) -> Tensor | None:
 def _is_promised(tensor: Tensor, scheme: Scheme) -> bool:
     if scheme == "fp16":
         return tensor.dtype == "float16"
-    if tensor.quantization is None:
-        return False
     integers = ("int8", "int4", "int2") if "int4" in scheme else ("int8",)
     return tensor.dtype in integers or (scheme in CALIBRATED_SCHEMES and tensor.dtype == "int16")

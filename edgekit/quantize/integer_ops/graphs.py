@@ -106,6 +106,20 @@ def make_outputs_stored(model: Model) -> bool:
     return found
 
 
+def make_outputs_float(model: Model) -> bool:
+    """Let a DEQUANTIZE make floats of outputs that are still integers; whether there were any."""
+    graph, found = model.main, False
+    for place, tensor in enumerate(graph.outputs):
+        if tensor.quantization is None or tensor.dtype not in _STORED:
+            continue
+        made = graph.add_tensor(f"{tensor.name}_dequant", tensor.shape, "float32")
+        made.raw.shapeSignature = tensor.raw.shapeSignature
+        graph.insert_operator(len(graph.raw.operators), "DEQUANTIZE", [tensor], [made], version=2)
+        _exchange_output(model, place, tensor, made)
+        found = True
+    return found
+
+
 def _exchange_output(model: Model, place: int, old: Tensor, new: Tensor) -> None:
     """Put another tensor in the place of an output, in the graph and in its signatures."""
     model.main.raw.outputs[place] = new.index
