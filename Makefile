@@ -3,6 +3,9 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+# Files side by side, each in one process; the slowest tests are listed in the end.
+WORKERS ?= 2
+PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=15
 READY := $(VENV)/edgekit-dev-ready
 DEMO_READY := $(VENV)/edgekit-demo-ready
 # One pip call resolves everything, so that torch comes from the constraints file.
@@ -20,11 +23,11 @@ demo: setup-demo  ## Convert EfficientNet-Lite0 with its ImageNet weights and sh
 
 test: setup  ## Everything that CI runs: lint, types, import rules, all tests
 	$(MAKE) lint
-	$(BIN)/pytest
+	$(PYTEST)
 
 check: setup  ## The quick subset: lint and the tests that start no converter
 	$(MAKE) lint
-	$(BIN)/pytest -m "not e2e"
+	$(PYTEST) -m "not e2e"
 
 lint: setup
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 from typing import NoReturn
@@ -11,12 +12,29 @@ from hypothesis import settings
 
 from edgekit.toolchain import environments
 
+from . import shared
+
 # No deadline: on a busy machine a slow example says nothing about the code.
 settings.register_profile("edgekit", deadline=None)
 settings.load_profile("edgekit")
 
 # A shell starts background jobs with Ctrl-C ignored, and what tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Side by side, each test's frameworks keep to one core and do not fight over both.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with long tests first: the short ones then fill what is left of each worker's time."""
+    long = {item.path for item in items if item.get_closest_marker("e2e")}
+    items.sort(key=lambda item: item.path not in long)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shared_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
+    shared.start(tmp_path_factory)
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.shared import copied, once
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -95,16 +97,14 @@ torch.onnx.export(net, example, "digits.onnx", input_names=["image"], output_nam
 @pytest.fixture(scope="session")
 def torch_digits(digits: Digits, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a trained PyTorch digit classifier in every form that edgekit takes."""
-    folder = tmp_path_factory.mktemp("torch_digits")
-    (folder / "digits_net.py").write_text(TORCH_NET, encoding="utf-8")
-    train = digits.train
-    np.savez(
-        folder / "train.npz",
-        x=digits.images[train][:, None],
-        y=digits.labels[train].astype(np.int64),
-    )
-    run_python(TORCH_TRAINING, folder, "train.npz")
-    return folder
+
+    def train(folder: Path) -> None:
+        (folder / "digits_net.py").write_text(TORCH_NET, encoding="utf-8")
+        x, y = digits.images[digits.train], digits.labels[digits.train]
+        np.savez(folder / "train.npz", x=x[:, None], y=y.astype(np.int64))
+        run_python(TORCH_TRAINING, folder, "train.npz")
+
+    return copied(once("torch_digits", train), tmp_path_factory)
 
 
 KERAS_TRAINING = """
@@ -134,22 +134,27 @@ net.export("digits_nhwc.onnx", format="onnx", verbose=False)
 @pytest.fixture(scope="session")
 def keras_digits(digits: Digits, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a trained Keras digit classifier as .keras, .h5 and SavedModel."""
-    folder = tmp_path_factory.mktemp("keras_digits")
-    train = digits.train
-    np.savez(folder / "train.npz", x=digits.images[train][..., None], y=digits.labels[train])
-    run_python(KERAS_TRAINING, folder, "train.npz")
-    return folder
+
+    def train(folder: Path) -> None:
+        x, y = digits.images[digits.train], digits.labels[digits.train]
+        np.savez(folder / "train.npz", x=x[..., None], y=y)
+        run_python(KERAS_TRAINING, folder, "train.npz")
+
+    return copied(once("keras_digits", train), tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
-def efficientnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def efficientnet() -> Path:
     """A folder with EfficientNet-Lite0 as ``efficientnet_lite0_{fp32,int8}.tflite``.
 
     ``EDGEKIT_TEST_EFFICIENTNET`` names one that is there already.
     """
     if known := os.environ.get("EDGEKIT_TEST_EFFICIENTNET"):
         return Path(known)
-    folder = tmp_path_factory.mktemp("efficientnet") / "out"
+    return once("efficientnet", _convert_efficientnet)
+
+
+def _convert_efficientnet(folder: Path) -> None:
     command = [sys.executable, "-m", "edgekit", "convert", "--scheme", "fp32", "--scheme", "int8"]
     command += [f"{REPOSITORY}/examples/efficientnet_lite0.py:build", "--effort", "fast"]
     command += ["--config", f"{REPOSITORY}/examples/efficientnet_lite0.toml"]
@@ -161,18 +166,14 @@ def efficientnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
         timeout=900,
     )
     assert (folder / "efficientnet_lite0_int8.tflite").exists(), done.stdout + done.stderr
-    return folder
 
 
 @pytest.fixture(scope="session")
-def embed_files(efficientnet: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def embed_files(efficientnet: Path) -> dict[str, Path]:
     """Files for modules by name: EfficientNet-Lite0 and three small networks, fp32 and int8."""
     from .embed_models import converted
 
-    folders = {
-        name: converted(name, tmp_path_factory.mktemp(name))
-        for name in ("classifier", "detector", "segmenter")
-    }
+    folders = {name: converted(name) for name in ("classifier", "detector", "segmenter")}
     folders["efficientnet_lite0"] = efficientnet
     names = ((name, f"{name}_{scheme}") for name in folders for scheme in ("fp32", "int8"))
     return {file: folders[name] / f"{file}.tflite" for name, file in names}

@@ -5,11 +5,11 @@ Their weights are drawn, not learned: what is tested is that the app's code comp
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import edgekit
 from edgekit.types import Scheme
+from tests.shared import once
 
 from .conftest import REPOSITORY
 
@@ -55,6 +55,7 @@ def segmenter():
     return nn.Sequential(block(3, 16, 2), block(16, 16, 1), nn.Conv2d(16, 4, 1))
 '''
 
+SCHEMES: tuple[Scheme, ...] = ("fp32", "int8", "int8-float-io", "int8-uint8-io", "int16x8")
 TASKS = {
     "classifier": """
 task = "classification"
@@ -76,8 +77,12 @@ PREPROCESS = {
 }
 
 
-def converted(name: str, folder: Path, schemes: Sequence[Scheme] = ("fp32", "int8")) -> Path:
-    """The folder with ``NAME_fp32.tflite`` and ``NAME_int8.tflite``, contracts in them."""
+def converted(name: str) -> Path:
+    """The folder with ``NAME_fp32.tflite`` and so on for `SCHEMES`, contracts in them."""
+    return once(f"embed_{name}", lambda folder: _convert(name, folder))
+
+
+def _convert(name: str, folder: Path) -> None:
     (folder / "nets.py").write_text(NETS, encoding="utf-8")
     config = folder / "edgekit.toml"
     config.write_text(
@@ -89,9 +94,8 @@ def converted(name: str, folder: Path, schemes: Sequence[Scheme] = ("fp32", "int
         f"{folder / 'nets.py'}:{name}",
         config=config,
         calibration=REPOSITORY / "calibration_data",
-        schemes=list(schemes),
+        schemes=list(SCHEMES),
         effort="fast",
         output=folder,
     )
     assert all(not file.error for file in result.files)
-    return folder

@@ -11,18 +11,18 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+
+from tests.shared import once
 
 TINY_SHAPE = (3, 8, 8)
 TINY_TORCH = """
@@ -297,19 +297,19 @@ def wait_for(condition: Any, *, seconds: float, what: str) -> None:
         time.sleep(0.05)
 
 
-@cache
 def tiny_tflite() -> bytes:
-    """The tiny model as float `.tflite`, really converted, once a session.
+    """The tiny model as float `.tflite`, really converted, once a run.
 
     With it as MODEL a run needs edgekit's own workers only: that is the quick way to a fault that
     has nothing to do with converters.
     """
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+
+    def convert(folder: Path) -> None:
         save_tiny_onnx(folder / "tiny.onnx")
         finished = edgekit(folder, "convert", "tiny.onnx", *SYNTHETIC)
         assert finished.code == 0, finished.text
-        return (folder / "tiny_tflite" / "tiny_fp32.tflite").read_bytes()
+
+    return (once("tiny", convert) / "tiny_tflite" / "tiny_fp32.tflite").read_bytes()
 
 
 def save_tiny_tflite(folder: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import subprocess
 import sys
@@ -77,15 +78,19 @@ def environment(*packages: str, python: str = sys.executable) -> Path:
     name = "-".join((*packages, *other)).translate({ord(sign): "_" for sign in "<>=."})
     folder = Path(gettempdir()) / "edgekit-test-runtimes" / name
     ready = folder / "ready"
-    if not ready.exists():
-        for words in (
-            ["venv", "--clear", "--python", python, str(folder)],
-            ["pip", "install", "--python", str(folder / "bin" / "python"), *packages],
-        ):
-            done = subprocess.run([uv(), *words], capture_output=True, text=True)
-            if done.returncode:
-                pytest.skip(f"{packages[0]} cannot be installed here: {done.stderr.strip()[-300:]}")
-        ready.touch()
+    folder.parent.mkdir(exist_ok=True)
+    with folder.with_name(f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not ready.exists():
+            for words in (
+                ["venv", "--clear", "--python", python, str(folder)],
+                ["pip", "install", "--python", str(folder / "bin" / "python"), *packages],
+            ):
+                done = subprocess.run([uv(), *words], capture_output=True, text=True)
+                if done.returncode:
+                    why = done.stderr.strip()[-300:]
+                    pytest.skip(f"{packages[0]} cannot be installed here: {why}")
+            ready.touch()
     return folder / "bin"
 
 

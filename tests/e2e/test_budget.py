@@ -107,13 +107,13 @@ def test_a_budget_that_plain_int8_fails_is_held(
 def test_a_budget_that_nothing_holds_ends_with_the_best_file(
     floating: Path, samples: Path, tmp_path: Path
 ) -> None:
-    result = _quantize(floating, samples, tmp_path / "out", min_sqnr=150)
+    result = _quantize(floating, samples, tmp_path / "out", min_sqnr=250)
     file = _only(result)
     assert not result.passed
     assert file.artifact.path.exists()
     best = max(rung.metrics["int8-float-io"]["centred_sqnr_db"] for rung in result.ladder)
     assert file.metrics["centred_sqnr_db"] == best
-    assert all("centred_sqnr_db >= 150" in rung.misses[0] for rung in result.ladder)
+    assert all("centred_sqnr_db >= 250" in rung.misses[0] for rung in result.ladder)
 
 
 def test_an_easy_budget_is_held_on_the_first_rung(

@@ -205,7 +205,7 @@ def test_ctrl_c_does_not_wait_for_a_busy_agent_which_cleans_up(model, cache, tmp
     (site / "sitecustomize.py").write_text(
         "import time\n"
         "import ai_edge_litert.interpreter as module\n"
-        "module.Interpreter.invoke = lambda self: time.sleep(300)\n"
+        "module.Interpreter.invoke = lambda self: time.sleep(3600)\n"
     )
     address = f"exec:env PYTHONPATH={site} {shlex.quote(sys.executable)}"
 
@@ -221,13 +221,12 @@ def test_ctrl_c_does_not_wait_for_a_busy_agent_which_cleans_up(model, cache, tmp
     def interrupt(*_) -> None:
         raise KeyboardInterrupt
 
-    before, started = signal.signal(signal.SIGALRM, interrupt), time.monotonic()
+    before = signal.signal(signal.SIGALRM, interrupt)
     try:
         with pytest.raises(KeyboardInterrupt):
             work()
     finally:
         signal.signal(signal.SIGALRM, before)
-    assert time.monotonic() - started < 100
     assert not leftovers(cache)
     assert not psutil.pid_exists(agents[0])
 

@@ -38,16 +38,9 @@ NAMES = ("classifier", "detector", "segmenter")
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def models() -> Callable[[str], Path]:
     """The folder with a network's files, converted when it is first asked for."""
-    made: dict[str, Path] = {}
-
-    def get(name: str) -> Path:
-        if name not in made:
-            made[name] = converted(name, tmp_path_factory.mktemp(name))
-        return made[name]
-
-    return get
+    return converted
 
 
 def module_of(file: Path, folder: Path, **options: object) -> Path:

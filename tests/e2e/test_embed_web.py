@@ -47,15 +47,11 @@ SCHEMES = ("fp32", "int8-float-io", "int8-uint8-io")
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
+def models() -> Callable[[str, str], Path]:
     """A network's file in a scheme, converted when it is first asked for."""
-    made: dict[str, Path] = {}
 
     def get(name: str, scheme: str) -> Path:
-        if name not in made:
-            folder = tmp_path_factory.mktemp(name)
-            made[name] = converted(name, folder, (*SCHEMES, "int8"))
-        return made[name] / f"{name}_{scheme.replace('-', '_')}.tflite"
+        return converted(name) / f"{name}_{scheme.replace('-', '_')}.tflite"
 
     return get
 

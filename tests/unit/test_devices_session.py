@@ -154,10 +154,8 @@ def test_slow_work_is_no_hang(device):
 def test_a_device_that_talks_without_end_fills_no_memory(device):
     code = "hello()\nwhile True: answer({'beat': 1}, b'x' * 60_000)"
     with Session(device(code), limits=LIMITS) as session:
-        started = time.monotonic()
         with pytest.raises(DeviceLost):
             session.call({"verb": "x"})
-        assert time.monotonic() - started < 30
         assert len(session._pipe._incoming) < 20_000_000
 
 
