@@ -49,19 +49,46 @@ def _resize(graph: Graph, node: onnx.NodeProto) -> bool:
     given = _resize_factors(graph, node, before, options)
     if given is None or _resize_is_native(given, before, after, options, coordinates):
         return False
-    mode = options.get("mode", "nearest")
+    matrices = {
+        axis: _resize_matrix(graph, node, axis, before[axis], after[axis], given, options)
+        for axis in range(2, len(before))
+        if before[axis] != after[axis] or given[axis] != 1
+    }
+    if options.get("mode", "nearest") == "nearest":
+        _take_nearest(graph, node, matrices, after)
+        return True
     value = node.input[0]
-    for axis in range(2, len(before)):
-        if before[axis] == after[axis] and given[axis] == 1:
-            continue
-        matrix = _resize_matrix(graph, node, axis, before[axis], after[axis], given, options)
-        if mode == "nearest":
-            places = graph.constant(matrix.argmax(0).astype(np.int64))
-            value = graph.add("Gather", value, places, axis=axis)
-        else:
-            value = _product_along(graph, value, matrix, axis, len(before))
+    for axis, matrix in matrices.items():
+        value = _product_along(graph, value, matrix, axis, len(before))
     graph.add("Identity", value, to=node.output[0])
     return True
+
+
+def _take_nearest(
+    graph: Graph, node: onnx.NodeProto, matrices: dict[int, np.ndarray], after: list[int]
+) -> None:
+    """By TFLite's kernel where it takes the same places, else by a gather for each axis."""
+    taken = {axis: matrix.argmax(0).astype(np.int64) for axis, matrix in matrices.items()}
+    kernels = {
+        axis: np.arange(after[axis]) * len(matrix) // after[axis]
+        for axis, matrix in matrices.items()
+    }
+    same = all(np.array_equal(taken[axis], kernels[axis]) for axis in taken)
+    if same and len(after) == 4 and len(node.input) > 2:
+        sizes = graph.constant(after)
+        graph.add("Resize", node.input[0], "", "", sizes, to=node.output[0], **_KERNEL)
+        return
+    value = node.input[0]
+    for axis, places in taken.items():
+        value = graph.add("Gather", value, graph.constant(places), axis=axis)
+    graph.add("Identity", value, to=node.output[0])
+
+
+_KERNEL = {
+    "mode": "nearest",
+    "coordinate_transformation_mode": "asymmetric",
+    "nearest_mode": "floor",
+}
 
 
 def _resize_factors(

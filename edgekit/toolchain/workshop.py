@@ -93,6 +93,7 @@ class Workshop:
         Raises:
             EdgekitError: see `edgekit.toolchain.worker.Worker.call`.
         """
+        self._let_read(converter, request)
         worker = self._worker(converter)
         self.progress.step(title)
         try:
@@ -187,6 +188,24 @@ class Workshop:
             )
         return self._workers[converter.name]
 
+    def _let_read(self, converter: Converter, request: dict[str, Any]) -> None:
+        """What edgekit itself asks a worker to open it may read; one that may not starts anew."""
+        named = filter(None, [request.get("artifact"), *request.get("artifacts", ())])
+        known = [self.folder.resolve(), *(path.resolve() for path in self.read)]
+        if self.source is not None and self.source.path is not None:
+            known.append(self.source.path.resolve())
+        new = tuple(
+            Path(one)
+            for one in named
+            if not any(Path(one).resolve().is_relative_to(root) for root in known)
+        )
+        if new:
+            self.read += new
+            self.release(converter)
+
+    def _own_files(self) -> tuple[Path, ...]:
+        return files_of(self.source) if self.source else ()
+
     def _bounds(self, converter: Converter) -> Bounds:
         """What a converter may touch: more where it is to run the user's own code."""
         code = (
@@ -197,10 +216,9 @@ class Workshop:
         work = self.folder
         scratch = work / f"scratch-{converter.name}"
         scratch.mkdir(exist_ok=True)
-        own = files_of(self.source) if self.source else ()
         return Bounds(
             write=(work, *self.limits.allow_write),
-            read=None if code else (*own, *self.read, *converter.reads),
+            read=None if code else (*self._own_files(), *self.read, *converter.reads),
             code=code,
             processes=converter.processes,
             network=self.limits.allow_network,

@@ -28,6 +28,9 @@ def fail(request, progress):
 
 def hang(request, progress):
     time.sleep(60)
+
+def read(request, progress):
+    return {"text": open(request["artifact"]).read(), "pid": os.getpid()}
 """
 
 
@@ -137,3 +140,19 @@ def test_home(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     if sys.platform == "linux":
         assert home.environments() == tmp_path / "edgekit" / "environments"
+
+
+def test_what_a_worker_is_asked_to_open_it_may_read_and_nothing_else(converter, tmp_path):
+    work, model, other = tmp_path / "work", tmp_path / "model", tmp_path / "other"
+    work.mkdir()
+    for path in (model, other, work / "made"):
+        path.write_text(path.name)
+    with Workshop(name="m", progress=SilentProgress(), work=work, read=(model,)) as shop:
+        answers = [
+            shop.call(converter, "read", {"artifact": str(path)}, title="")[0]
+            for path in (model, work / "made", other, other)
+        ]
+    assert [answer["text"] for answer in answers] == ["model", "made", "other", "other"]
+    first, second, third, fourth = (answer["pid"] for answer in answers)
+    assert first == second, "it could read both from the start"
+    assert second != third == fourth

@@ -61,7 +61,7 @@ def _explain(request: ExplainRequest, progress: Progress) -> Explanation:
             limits=request.limits,
             work=Path(folder),
             source=source,
-            read=(request.candidate,),
+            read=tuple(filter(None, (request.candidate, request.floating))),
         ) as workshop,
     ):
         work = Path(folder)
