@@ -23,7 +23,8 @@ code with which the command ends. Only :mod:`edgekit.cli` prints them and only i
     │   ├── DeviceUnreachable    no way to it, or not let in
     │   ├── DeviceBusy           another run is using it
     │   └── DeviceLost           vanished or hung in the middle
-    └── NotProven             8  no gate failed, but there is too little to tell
+    ├── NotProven             8  no gate failed, but there is too little to tell
+    └── SchemesMissing        9  some schemes could not be made; the files of the others are there
 """
 
 from __future__ import annotations
@@ -182,6 +183,13 @@ class NotProven(EdgekitError):
 
     exit_code = 8
     kind = "not-proven"
+
+
+class SchemesMissing(EdgekitError):
+    """Some of the schemes that were asked for could not be made; the files of the others exist."""
+
+    exit_code = 9
+    kind = "schemes"
 
 
 def by_kind(kind: str) -> type[EdgekitError]:

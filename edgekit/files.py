@@ -82,15 +82,16 @@ def read_bytes(
         # A pipe that nobody writes to must not be waited for.
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
         with os.fdopen(handle, "rb") as stream:
-            if not stat.S_ISREG(os.fstat(handle).st_mode):
+            found = os.fstat(handle)
+            if not stat.S_ISREG(found.st_mode):
                 raise error(f"{shown(path)} is no regular file.", cure="Give a file on a disk.")
-            data = stream.read(most + 1)
+            data = stream.read() if found.st_size <= most else None
     except OSError as problem:
         why = problem.strerror or problem
         raise error(f"{shown(path)} cannot be read: {why}.", cure=cure) from problem
     except ValueError as problem:  # NUL or half a surrogate, from a JSON or TOML file
         raise error(f"{shown(path)!r} is no name of a file.", cure=cure) from problem
-    if len(data) > most:
+    if data is None or len(data) > most:
         raise error(
             f"{shown(path)} has more than {most / 1e6:.0f} MB.", cure="Give a smaller file."
         )

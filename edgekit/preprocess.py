@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     Array: TypeAlias = NDArray[Any]
 
+_PNG = b"\x89PNG\r\n\x1a\n"
 # (channels in the picture, colour of the model, channels of the model) -> name in cv2;
 # the empty name is "as it is".
 _CONVERSIONS = {
@@ -75,16 +76,31 @@ def decode_image(data: bytes, name: str) -> Array:
     import numpy as np
 
     # From bytes and not from the path: OpenCV cannot open every path on every system.
-    try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_ANYCOLOR)
-    except cv2.error:  # an empty file, or one that claims an absurd size
-        pixels = None
+    pixels = None
+    if _is_whole(data):
+        try:
+            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_ANYCOLOR)
+        except (cv2.error, MemoryError):  # an empty file, or one that claims an absurd size
+            pixels = None
     if pixels is None:
         raise DataError(
             f"{name} is no picture, or a damaged one.",
             cure="Remove it, or save it again as JPEG or PNG.",
         )
     return _array(pixels if pixels.ndim == 3 else pixels[:, :, np.newaxis])
+
+
+def _is_whole(data: bytes) -> bool:
+    """Whether a PNG's chunks lie within it; of other files nothing is said.
+
+    OpenCV makes room for what a chunk claims, gigabytes and for many seconds, before it reads it.
+    """
+    place = 8
+    while data[:8] == _PNG and place + 8 <= len(data):
+        place += 12 + int.from_bytes(data[place : place + 4], "big")
+        if place > len(data):
+            return False
+    return True
 
 
 def preprocess_image(image: Array, contract: InputContract) -> Array:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Array: TypeAlias = NDArray[Any]
 
-_DAMAGED = (
+DAMAGED = (
     OSError,
     ValueError,
     EOFError,
@@ -35,6 +35,7 @@ _DAMAGED = (
     zlib.error,
     NotImplementedError,  # a compression that zipfile does not know
 )
+"""What reading a damaged archive raises."""
 
 
 def open_npy(path: Path) -> Source:
@@ -93,7 +94,7 @@ def _unpack(path: Path, folder: Path) -> dict[str, Array]:
                 arrays[info.filename.removesuffix(".npy")] = map_npy(
                     target, DataError, name=f"{path.name}: {info.filename}"
                 )
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise _damaged(path.name, error) from error
     return arrays
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.cli.terminal import echo, make_console
 from edgekit.cli.verdicts import exit_code_of
-from edgekit.errors import ConversionError
+from edgekit.errors import SchemesMissing
 from edgekit.pipeline.request import ConversionRequest
 from edgekit.report.words import reference_words, unproven
 from edgekit.types import CALIBRATED_SCHEMES, GateResult
@@ -41,7 +41,7 @@ def carry_out(request: ConversionRequest, *, dry_run: bool, options: Mapping[str
     for line in _failures(result):
         echo(line, err=True)
     if any(file.error for file in result.files):
-        return ConversionError.exit_code
+        return SchemesMissing.exit_code
     return exit_code_of(result.states)
 
 

@@ -30,6 +30,7 @@ IMAGENETTE = {
 
 IMAGENET_CLASSES = 1000
 _SHOWN = 5
+_LONGEST_NUMBER = 10
 
 
 def class_numbers(
@@ -61,7 +62,7 @@ def class_numbers(
                 cure="Give the right names with --labels, in the order of the model's scores, or "
                 "rename the classes of the data.",
             )
-    elif all(name.isascii() and name.isdecimal() for name in wanted):
+    elif all(_is_number(name) for name in wanted):
         found = {name: int(name) for name in wanted}
     elif outputs == IMAGENET_CLASSES and all(name in IMAGENETTE for name in wanted):
         found = {name: IMAGENETTE[name][0] for name in wanted}
@@ -183,14 +184,14 @@ def names_as_labels(names: Sequence[str], outputs: int | None) -> tuple[str, ...
     That is what ``ImageFolder`` and ``image_dataset_from_directory`` number classes by. Nothing
     where there are not as many as scores, or where they are numbers, which stand for themselves.
     """
-    if len(names) != outputs or all(name.isascii() and name.isdecimal() for name in names):
+    if len(names) != outputs or all(_is_number(name) for name in names):
         return ()
     return tuple(sorted(names))
 
 
 def _by_place(names: Sequence[str], outputs: int | None) -> dict[str, int]:
     """Without the model's names; nothing where a number could only be guessed."""
-    numbers = all(name.isascii() and name.isdecimal() for name in names)
+    numbers = all(_is_number(name) for name in names)
     known = outputs == IMAGENET_CLASSES and all(name in IMAGENETTE for name in names)
     if numbers or known or outputs is None or len(names) == outputs:
         return class_numbers(names, (), outputs=None if numbers else outputs)
@@ -238,11 +239,16 @@ def _by_name(wanted: Sequence[str], model: Sequence[str]) -> dict[str, int]:
             places = loose.get(_plain(other), set())
             if number is None and len(places) == 1:
                 number = next(iter(places))
-        if number is None and name.isascii() and name.isdecimal() and int(name) < len(model):
+        if number is None and _is_number(name) and int(name) < len(model):
             number = int(name)
         if number is not None:
             found[name] = number
     return found
+
+
+def _is_number(name: str) -> bool:
+    """Whether a name is the number of a class, in digits."""
+    return name.isascii() and name.isdecimal() and len(name) < _LONGEST_NUMBER
 
 
 def _plain(name: str) -> str:

@@ -86,7 +86,7 @@ def open_csv(
 def _number(text: str) -> str | float:
     """A label that is written as a number but not in digits alone: 3.0, -1, nan."""
     try:
-        return text if text.isdecimal() else float(text)
+        return text if text.isascii() and text.isdecimal() else float(text)
     except ValueError:
         return text
 

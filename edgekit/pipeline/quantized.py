@@ -10,7 +10,14 @@ from typing import Any
 
 from edgekit import sources
 from edgekit.calibration.checks import listing
-from edgekit.errors import ConversionError, DataError, EdgekitError, SetupError, UsageError
+from edgekit.errors import (
+    ConversionError,
+    DataError,
+    EdgekitError,
+    SetupError,
+    StepError,
+    UsageError,
+)
 from edgekit.measure.judge import Judged, verdict
 from edgekit.measure.judge import measured as figures_of
 from edgekit.measure.parts import Mixed, of_reference, told_by
@@ -167,17 +174,21 @@ class _Making:
 
     def rank(self, scheme: Scheme, setting: Setting) -> tuple[KeptLayer, ...]:
         """The layers worth taking out of 8 bits, the best bargain first."""
-        result, _ = self.workshop.call(
-            QUANTIZER,
-            "rank",
-            {
-                **self._ground(),
-                "scheme": scheme,
-                "effort": setting.effort,
-                "ranges": setting.ranges,
-            },
-            title="Looking for the layers that int8 hurts",
-        )
+        try:
+            result, _ = self.workshop.call(
+                QUANTIZER,
+                "rank",
+                {
+                    **self._ground(),
+                    "scheme": scheme,
+                    "effort": setting.effort,
+                    "ranges": setting.ranges,
+                },
+                title="Looking for the layers that int8 hurts",
+            )
+        except ConversionError as error:
+            self._tell(f"No layer was taken out of 8 bits: {error.cause}")
+            return ()
         return tuple(
             KeptLayer(**{**layer, "members": tuple(layer["members"])}) for layer in result["layers"]
         )
@@ -196,6 +207,18 @@ class _Making:
     def _quantize(
         self, schemes: Sequence[Scheme], setting: Setting, folder: Path
     ) -> dict[str, Any]:
+        """What the quantizer says of all schemes together, or of each where it fails at some.
+
+        A scheme that ends the quantizer's process must not take the others with it.
+        """
+        try:
+            return self._ask(schemes, setting, folder)
+        except ConversionError as error:
+            if len(schemes) == 1:
+                return _failed_at(schemes[0], error)
+        return _together([self._quantize([scheme], setting, folder) for scheme in schemes])
+
+    def _ask(self, schemes: Sequence[Scheme], setting: Setting, folder: Path) -> dict[str, Any]:
         calibration, kept = self.reference.data.calibration, as_tables(setting.kept)
         keep = self.plan.request.keep_prepared
         result, _ = self.workshop.call(
@@ -364,6 +387,39 @@ class _Making:
             metrics={},
             error=why,
         )
+
+
+def _failed_at(scheme: Scheme, error: ConversionError) -> dict[str, Any]:
+    """What the quantizer would say of a scheme that it could not make."""
+    cure = error.cure
+    if isinstance(error, StepError):
+        cure = (
+            f"The files of the other schemes are not touched by it. Try {scheme} with "
+            "--effort none, or leave it out with --scheme."
+        )
+        if error.log is not None:
+            cure += f" The log has the last words: {error.log}"
+    return {
+        "failures": {scheme: f"{error.cause} {cure}".strip()},
+        "advice": [],
+        "left": {},
+        "mixed_ranges": {"tensors": [], "cut": [], "joined": {}},
+    }
+
+
+def _together(answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The quantizer's answers for one scheme each as the answer for all of them."""
+    mixed = [one["mixed_ranges"] for one in answers]
+    return {
+        "failures": {k: v for one in answers for k, v in one["failures"].items()},
+        "advice": list({one["code"]: one for a in answers for one in a["advice"]}.values()),
+        "left": {k: v for one in answers for k, v in one["left"].items()},
+        "mixed_ranges": {
+            "tensors": max((one["tensors"] for one in mixed), key=len),
+            "cut": [scheme for one in mixed for scheme in one["cut"]],
+            "joined": {k: v for one in mixed for k, v in one["joined"].items()},
+        },
+    }
 
 
 def _named(found: dict[str, Any], ids: Sequence[str]) -> Advice:

@@ -108,7 +108,9 @@ def _without_the_impossible(plan: Plan, floating: Path, progress: Progress) -> P
     """Nobody asked for int8 by name, and loops cannot be made integer: take what comes closest."""
     if plan.request.schemes or "int8" not in plan.schemes or len(read(floating).subgraphs) == 1:
         return plan
-    progress.note("The graph has a loop or a branch: dynamic-int8 takes the place of int8.")
+    names = {operator.name for operator in read(floating).main.operators}
+    why = "has a loop or a branch" if names & {"IF", "WHILE"} else "calls graphs of its own"
+    progress.note(f"The graph {why}: dynamic-int8 takes the place of int8.")
     schemes = tuple("dynamic-int8" if s == "int8" else s for s in plan.schemes)
     return replace(plan, schemes=cast("tuple[Scheme, ...]", schemes))
 

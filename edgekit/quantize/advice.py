@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 _BETTER_DB = 0.1
 """Leaving samples out must gain so much: what they show may well come again."""
 _MOST_TO_COMPARE = 16
-FAILURES = (ConversionError, KeyError, RuntimeError, ValueError)
-"""How measuring may fail on a graph that has no int8 file; the advice then does without."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +109,7 @@ def screen(
     try:
         judge = Judge(model, held_out(clean), work=work)
         kept, gone = _with_and_without(model, judge, histograms, outliers)
-    except FAILURES:
+    except ConversionError:
         return found
     better = gone > kept + _BETTER_DB
     advice = (*advice, _outlier_advice(outliers, kept, gone, better=better))

@@ -17,15 +17,22 @@ from edgekit.quantize.grids import (
 )
 from edgekit.quantize.integer_ops.care import Care, take_care
 from edgekit.quantize.integer_ops.emitted import IntegerResult, make_integer
-from edgekit.quantize.integer_ops.graphs import make_outputs_unsigned, type_unread_parts
+from edgekit.quantize.integer_ops.graphs import (
+    make_outputs_float,
+    make_outputs_stored,
+    make_outputs_unsigned,
+    sweep,
+    type_unread_parts,
+)
 from edgekit.quantize.integer_ops.masks import mask_within_ranges
 from edgekit.quantize.integer_ops.norms import variance_chains
-from edgekit.quantize.integer_ops.operands import expand_constants
+from edgekit.quantize.integer_ops.operands import expand_constants, own_buffers, own_scalars
 from edgekit.quantize.integer_ops.padding import pad_within_ranges
 from edgekit.quantize.integer_ops.rewrites import rewrite, tied
 from edgekit.quantize.layers import find_layers
 from edgekit.quantize.observe import Ranges
 from edgekit.quantize.ranges import stated
+from edgekit.quantize.stored import refuse_misnamed
 from edgekit.quantize.versions import raise_versions
 from edgekit.tflite.graph import Operator
 from edgekit.tflite.model import Model, read, write
@@ -103,6 +110,7 @@ def emit(
 
     loaded = read(model)
     _refuse_what_cannot_be_right(loaded, scheme)
+    shared = own_buffers(loaded)
     ranges = None if ranges is None else {**ranges, **stated(loaded)}
     calibrated = scheme in CALIBRATED_SCHEMES
     ranges, reshaped = _with_bounds(loaded, ranges, exceptions) if calibrated else (ranges, [])
@@ -116,7 +124,7 @@ def emit(
         changes += care.changed
     bits = 16 if scheme == "int16x8" or exceptions.sixteen else 8
     raised = make_room(loaded, _usable(ranges or {}), bits=bits)
-    if bits == 16 or changes or raised or reshaped:
+    if bits == 16 or changes or raised or reshaped or shared:
         model = output.with_suffix(".float")
         _allow_any_scale(loaded)
         write(loaded, model)
@@ -145,14 +153,25 @@ def emit(
     typed = type_unread_parts(quantized)
     if integer and ranges is not None:
         outcome = make_integer(quantized, _usable(ranges), exceptions.hold, care.reasons)
-    unsigned = scheme == "int8-uint8-io" and make_outputs_unsigned(quantized)
-    outcome.touched |= typed or unsigned
+    outcome.touched |= _give_outputs(quantized, scheme) or typed
     if asked == NO_EXCEPTIONS and not outcome.touched:
         _refuse_untouched(quantized, scheme)
+    refuse_misnamed(quantized, scheme, excepted=asked != NO_EXCEPTIONS)
     if raise_versions(quantized) or outcome.touched:
         write(quantized, output)
     outcome.changed[:0] = changes
     return outcome
+
+
+def _give_outputs(model: Model, scheme: Scheme) -> bool:
+    """Outputs of the type that the scheme states, where litert-quantizer has left another."""
+    stored = scheme in ("int8", "int8-uint8-io") and make_outputs_stored(model)
+    if stored:
+        sweep(model)
+    if scheme == "int8-float-io":
+        return make_outputs_float(model)
+    unsigned = scheme == "int8-uint8-io" and make_outputs_unsigned(model)
+    return stored or unsigned
 
 
 def _with_bounds(
@@ -161,7 +180,7 @@ def _with_bounds(
     """Constants that integers can store: paddings and masks from below everything, and shapes."""
     ranges, padded = pad_within_ranges(model, ranges)
     ranges, masked = mask_within_ranges(model, ranges, exceptions.hold)
-    return ranges, [*padded, *masked, *expand_constants(model)]
+    return ranges, [*padded, *masked, *expand_constants(model), *own_scalars(model)]
 
 
 def _statistics(model: Model, ranges: Ranges) -> dict[str, Any]:
@@ -242,10 +261,23 @@ def _refuse_untouched(written: Model, scheme: Scheme) -> None:
 def _refuse_what_cannot_be_right(model: Model, scheme: Scheme) -> None:
     refuse_bad_source(model)
     if scheme in CALIBRATED_SCHEMES and len(model.subgraphs) > 1:
-        raise ConversionError(
+        raise _inner_graph(model, scheme)
+
+
+def _inner_graph(model: Model, scheme: Scheme) -> ConversionError:
+    """Says which operator computes by a graph of its own."""
+    names = [operator.name for operator in model.main.operators]
+    if {"IF", "WHILE"} & set(names):
+        return ConversionError(
             f"The graph has a loop or a branch (WHILE, IF), which {scheme} cannot cross.",
             cure="Use --scheme dynamic-int8, or unroll the loop in the model.",
         )
+    inner = next((name for name in names if name.startswith(("STABLEHLO", "CALL"))), "An operator")
+    return ConversionError(
+        f"{inner} computes by a graph of its own, which {scheme} cannot cross.",
+        cure="Use --scheme dynamic-int8. Pooling is written so where it has three axes or rounds "
+        "its size up (ceil_mode): pad before it and pool over two axes, or try another --route.",
+    )
 
 
 def _allow_any_scale(model: Model) -> None:

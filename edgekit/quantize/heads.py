@@ -233,9 +233,7 @@ def _move_slices(model: Model, slicer: Slicer, mixed: Mixed) -> int:
         if source is None:
             continue
         for reader in graph.consumers(result):
-            reader.raw.inputs = [
-                source.index if index == result.index else index for index in reader.raw.inputs
-            ]
+            reader.renumber({result.index: source.index})
         moved += 1
     return moved
 

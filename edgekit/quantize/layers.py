@@ -102,11 +102,11 @@ class Layer:
 def find_layers(model: Model) -> list[Layer]:
     """All layers of the main graph in the order of execution."""
     reads = Counter(i for operator in model.main.operators for i in operator.raw.inputs or ())
-    candidates = (_as_layer(model, operator, reads) for operator in model.main.operators)
+    candidates = (_as_layer(operator, reads) for operator in model.main.operators)
     return [layer for layer in candidates if layer is not None]
 
 
-def _as_layer(model: Model, operator: Operator, reads: Mapping[int, int]) -> Layer | None:
+def _as_layer(operator: Operator, reads: Mapping[int, int]) -> Layer | None:
     kind = operator.name
     if kind not in _WEIGHTS_AT:
         return None
@@ -115,11 +115,11 @@ def _as_layer(model: Model, operator: Operator, reads: Mapping[int, int]) -> Lay
     bias = inputs[_BIAS_AT[kind]] if len(inputs) > _BIAS_AT[kind] else None
     if weights is None or source is None or not weights.is_constant or source.is_constant:
         return None
-    if weights.dtype != "float32" or not _is_own(model, weights, reads):
+    if weights.dtype != "float32" or not _is_own(weights, reads):
         return None
     if kind == "DEPTHWISE_CONV_2D" and weights.shape[-1] != source.shape[-1]:
         return None  # a channel multiplier: several filters read one channel
-    fixed_bias = bias is not None and not (bias.is_constant and _is_own(model, bias, reads))
+    fixed_bias = bias is not None and not (bias.is_constant and _is_own(bias, reads))
     options = operator.options
     geometry: dict[str, Any] = {}
     if kind != "FULLY_CONNECTED":
@@ -144,9 +144,9 @@ def _as_layer(model: Model, operator: Operator, reads: Mapping[int, int]) -> Lay
     )
 
 
-def _is_own(model: Model, constant: Tensor, reads: Mapping[int, int]) -> bool:
+def _is_own(constant: Tensor, reads: Mapping[int, int]) -> bool:
     """Whether a constant serves one operator only."""
-    return reads[constant.index] == 1 and model.buffer_users(constant.buffer) == 1
+    return reads[constant.index] == 1
 
 
 def patches(

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from edgekit.errors import DataError
-from edgekit.quantize.integer_ops.masks import unbounded
-from edgekit.quantize.integer_ops.padding import padded_below
+from edgekit.quantize.integer_ops.masks import maybe_masked, unbounded
+from edgekit.quantize.integer_ops.padding import maybe_padded, padded_below
 from edgekit.tflite.model import Model, Subgraph, read, write
 
 if TYPE_CHECKING:
@@ -69,13 +69,15 @@ class Feed:
 class Histogram:
     """How often values fall into equal bins between ``low`` and ``high``.
 
-    ``extremes`` are the minimum and maximum of each sample, of shape (N, 2).
+    ``extremes`` are the minimum and maximum of each sample, of shape (N, 2). ``infinite`` says
+    that there were values of minus infinity, which count as the lowest float.
     """
 
     low: float
     high: float
     counts: Array
     extremes: Array | None = None
+    infinite: bool = False
 
     def centres(self) -> Array:
         """The middle of each bin."""
@@ -142,7 +144,15 @@ def observe(
         done = partial(_part, progress, number, len(groups))
         some = names if len(groups) > 1 else None
         histograms |= _observe_group(model, some, feeds, work, threads, bins, done)
-    return histograms
+    # What is masked says nothing about a range; emission knows what to do about it.
+    seen = {name: (one.low, one.high) for name, one in histograms.items()}
+    loaded = read(model)
+    padded = {operator.outputs[0].name for operator in padded_below(loaded, seen)}
+    masked = unbounded(loaded, seen) | padded
+    left = {name: one for name, one in histograms.items() if name not in masked}
+    if bad := next((name for name, one in left.items() if one.infinite), None):
+        raise _not_finite(bad, 0, is_input=False)
+    return left
 
 
 def _part(
@@ -169,22 +179,23 @@ def _observe_group(
     inputs = interpreter.get_input_details()
     # The lowest float there is says nothing about a range; emission knows what to do about it.
     loaded = read(model)
-    ignored = {operator.outputs[0].name for operator in padded_below(loaded)} | unbounded(loaded)
-    watched = [
-        (detail["name"], interpreter.tensor(detail["index"]))
+    possible = maybe_masked(loaded) | {one.outputs[0].name for one in maybe_padded(loaded)}
+    # By name, since an input may be an output too, and a result two of them.
+    watched = {
+        detail["name"]: interpreter.tensor(detail["index"])
         for detail in [*inputs, *interpreter.get_output_details()]
-        if detail["dtype"] is np.float32 and detail["name"] not in ignored
-    ]
+        if detail["dtype"] is np.float32
+    }
     given = {detail["name"] for detail in inputs}
-    histograms: dict[str, _Growing] = {name: _Growing(bins) for name, _ in watched}
+    histograms: dict[str, _Growing] = {name: _Growing(bins) for name in watched}
     count = count_samples(feeds)
     for number, values in enumerate(samples(feeds)):
         for detail, value in zip(inputs, values, strict=True):
             interpreter.set_tensor(detail["index"], value.astype(detail["dtype"]))
         interpreter.reset_all_variables()  # each sample is a sequence of its own
         interpreter.invoke()
-        for name, tensor in watched:
-            if not histograms[name].add(tensor()):
+        for name, tensor in watched.items():
+            if not histograms[name].add(tensor(), finite=name not in possible):
                 raise _not_finite(name, number, is_input=name in given)
         progress((number + 1) / count, f"{number + 1} of {count} samples")
     return {name: growing.finished() for name, growing in histograms.items()}
@@ -209,14 +220,22 @@ class _Growing:
     def __init__(self, bins: int) -> None:
         import numpy as np
 
+        self.infinite = False
         self._low, self._high = np.inf, -np.inf
         self._counts = np.zeros(bins)
         self._extremes = array("d")  # 16 bytes a sample
 
-    def add(self, values: Array) -> bool:
-        """Count values; false if one of them is NaN or infinite."""
+    def add(self, values: Array, *, finite: bool = True) -> bool:
+        """Count values; false if one of them is NaN, or infinite where all are to be finite."""
         import numpy as np
 
+        if not finite:
+            below = np.isneginf(values)
+            self.infinite |= bool(below.any())
+            values = np.where(below, np.finfo(np.float32).min, values)
+        if not values.size:  # what a mask chose of a sample, say
+            self._extremes.extend((0.0, 0.0))
+            return True
         low, high = float(values.min()), float(values.max())
         if not (np.isfinite(low) and np.isfinite(high)):
             return False
@@ -230,10 +249,12 @@ class _Growing:
         """What was counted."""
         import numpy as np
 
+        seen = self._low <= self._high
         return Histogram(
-            low=float(self._low),
-            high=float(self._high),
+            low=float(self._low) if seen else 0.0,
+            high=float(self._high) if seen else 0.0,
             counts=self._counts,
+            infinite=self.infinite,
             extremes=np.array(self._extremes).reshape(-1, 2),
         )
 
@@ -294,8 +315,10 @@ def keep_readable(model: Model, names: Sequence[str]) -> None:
         if tensor.name in wanted
     }
     last = max((index for index, _ in made.values()), default=-1)
-    model.main.raw.operators = model.main.raw.operators[: last + 1]
-    model.main.raw.outputs = [index for _, index in made.values()]
+    model.main.remove(operators[last + 1 :])
+    # Outputs of the model that no operator makes: constants.
+    fixed = [t.index for t in model.main.outputs if t.name in wanted and t.is_constant]
+    model.main.raw.outputs = [*(index for _, index in made.values()), *fixed]
     model.raw.signatureDefs = None
 
 

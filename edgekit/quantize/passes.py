@@ -2,6 +2,9 @@
 
 A pass takes the workbench and the model as prepared so far, writes the next one, and says what it
 did. Whether what it did is kept is decided by the engine, on samples that no pass has seen.
+
+A pass that cannot do a graph raises ConversionError: it is left out, and the report says so.
+Nothing else is caught: a mistake in edgekit ends the run.
 """
 
 from __future__ import annotations

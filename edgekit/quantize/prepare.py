@@ -28,9 +28,6 @@ _MOST_TO_COMPARE = 16
 """Samples that the ranges of the inputs are tried on, a dozen times."""
 _EQUAL_DB = 70.0
 """An equalized float model must equal the original at least this well."""
-_FAILURES = (ConversionError, KeyError, RuntimeError, ValueError)
-"""How a pass may fail on a graph of a kind that it was not made for (NumPy's LinAlgError is a
-ValueError, the interpreter raises RuntimeError): it is left out, and the report says so."""
 _NOISE_DB = 0.02
 """Less than this is no gain."""
 _UNSURE_DB = 0.1
@@ -121,7 +118,9 @@ def prepare(
     try:
         plain.judge = judge = Judge(model, judged, work=work)
         plain.int8_db = judge.int8_db(model, plain.ranges)
-    except _FAILURES as error:  # not even the plain int8 file can be made; other schemes still can
+    except (
+        ConversionError
+    ) as error:  # not even the plain int8 file can be made; other schemes still can
         plain.passes.append(_result("as it comes", f"gave up: {error}", None, True, 0.0))
         return plain
     plain.passes.append(_result("as it comes", f"ranges {_name(chosen)}", plain.int8_db, True, 0.0))
@@ -196,7 +195,7 @@ class _Run:
             if not did:
                 return
             equal = self._judge.float_db(output) >= _EQUAL_DB
-        except _FAILURES as error:
+        except ConversionError as error:
             did, equal = f"gave up: {error}", False
         if equal:
             self.histograms = observe(output, feeds, work=self._bench.work, progress=progress)
@@ -237,7 +236,7 @@ class _Run:
             before = self._judge.inputs_db(self.best.model, self.best.ranges)
             after = self._judge.inputs_db(self.best.model, found)
             value = self._judge.int8_db(self.best.model, found)
-        except _FAILURES as error:
+        except ConversionError as error:
             did = f"gave up: {error}"
         else:
             did = f"{len(changed)} inputs, alone {before:.1f} dB before and {after:.1f} dB now"
@@ -321,7 +320,7 @@ class _Run:
             if not did:
                 return
             value = self._judge.int8_db(output, self.best.ranges)
-        except _FAILURES as error:
+        except ConversionError as error:
             did, value = f"gave up: {error}", float("-inf")
         kept = self._gains(value)
         if kept:

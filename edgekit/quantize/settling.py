@@ -15,8 +15,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from edgekit.errors import ConversionError
 from edgekit.quantize import extremes
-from edgekit.quantize.advice import FAILURES, Advice
+from edgekit.quantize.advice import Advice
 from edgekit.quantize.judge import Judge
 from edgekit.quantize.observe import Histogram, Ranges
 
@@ -65,7 +66,7 @@ def settling(
         return _settled_by_growth(grown, data)
     try:
         curve = _curve(histograms, model, chosen, judge, held)
-    except FAILURES:
+    except ConversionError:
         return _settled_by_growth(grown, data)
     if len(curve) < 2:
         return _settled_by_growth(grown, data)

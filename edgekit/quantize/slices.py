@@ -173,14 +173,10 @@ class Slicer:
             inputs = [tensor, *places]
             shape = _with_size(tensor.shape, axis, size)
             result = self._graph.add_tensor(name, shape, tensor.dtype)
-            place = self._place(reader)
+            place = reader.place
             self._graph.insert_operator(place, "SLICE", inputs, [result], options=SliceOptionsT())
             self._made[key] = result
         return self._made[key]
-
-    def _place(self, operator: Operator) -> int:
-        raws = self._graph.raw.operators
-        return next(number for number, raw in enumerate(raws) if raw is operator.raw)
 
     def _part_of_constant(self, tensor: Tensor, axis: int, start: int, size: int) -> Tensor:
         import numpy as np
@@ -203,7 +199,7 @@ class Slicer:
         name = f"{operator.outputs[0].name}/{axis}_{start}_{shape[axis]}"
         result = self._graph.add_tensor(name, shape, operator.outputs[0].dtype)
         added = self._graph.insert_operator(
-            self._place(operator),
+            operator.place,
             operator.name,
             inputs,
             [result],
@@ -355,15 +351,15 @@ def _split_slices(operator: Operator) -> list[Slice]:
 
 def drop_unused(model: Model) -> None:
     """Remove operators whose results nobody reads."""
-    graph = model.main.raw
-    needed = set(graph.outputs)
-    kept = []
-    for raw in reversed(graph.operators):
-        results = set(() if raw.outputs is None else raw.outputs)
+    graph = model.main
+    needed, unused = set(graph.raw.outputs), []
+    for operator in reversed(graph.operators):
+        results = set(operator.raw.outputs or ())
         if not results or needed & results:  # without results: it has effects of its own
-            needed |= set(() if raw.inputs is None else raw.inputs)
-            kept.append(raw)
-    graph.operators = kept[::-1]
+            needed |= set(operator.raw.inputs or ())
+        else:
+            unused.append(operator)
+    graph.remove(unused)
 
 
 def _axis_before(operator: Operator, axis: int) -> int | None:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgekit.errors import ModelError
 from edgekit.quantize.observe import Feed, keep_readable, samples
 from edgekit.tflite.model import read, write
 
@@ -38,8 +40,10 @@ class Watched:
         model = read(path)
         keep_readable(model, names)
         write(model, cut)
-        self._interpreter = Interpreter(model_path=str(cut), num_threads=threads)
-        self._interpreter.allocate_tensors()
+        with _refusals(path):
+            self._interpreter = Interpreter(model_path=str(cut), num_threads=threads)
+            self._interpreter.allocate_tensors()
+        self._path = path
         self._inputs = self._interpreter.get_input_details()
         details = [*self._inputs, *self._interpreter.get_output_details()]
         self._watched = {d["name"]: d for d in details if d["name"] in set(names)}
@@ -51,10 +55,11 @@ class Watched:
 
     def invoke(self, values: Sequence[Array]) -> None:
         """Run one sample and leave its tensors to `read`."""
-        for detail, value in zip(self._inputs, values, strict=True):
-            self._interpreter.set_tensor(detail["index"], _stored(value, detail))
-        self._interpreter.reset_all_variables()  # each sample is a sequence of its own
-        self._interpreter.invoke()
+        with _refusals(self._path):
+            for detail, value in zip(self._inputs, values, strict=True):
+                self._interpreter.set_tensor(detail["index"], _stored(value, detail))
+            self._interpreter.reset_all_variables()  # each sample is a sequence of its own
+            self._interpreter.invoke()
 
     def read(self, name: str, take: Callable[[Array], Array]) -> Array:
         """Some real values of a tensor; only what ``take`` picks (and copies) is dequantized."""
@@ -66,6 +71,16 @@ class Watched:
         if not scale:
             return taken
         return (taken.astype(np.float32) - np.float32(zero)) * np.float32(scale)
+
+
+@contextmanager
+def _refusals(path: Path) -> Iterator[None]:
+    """What the interpreter says of a file that it cannot run, as edgekit's own error."""
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        said = str(error).strip().splitlines() or [repr(error)]
+        raise ModelError(f"The runtime cannot run {path.name}: {said[-1][:300]}") from error
 
 
 def _copy(value: Array) -> Array:

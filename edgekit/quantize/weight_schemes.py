@@ -25,8 +25,6 @@ from edgekit.quantize.passes import Bench
 from edgekit.tflite.model import Model, read, write
 from edgekit.types import Effort, Scheme
 
-_FAILURES = (ConversionError, KeyError, RuntimeError, ValueError)
-"""How a graph of a kind that this was not made for may fail: it is left as it came."""
 _NOISE_DB = 0.02
 """Less than this is no gain."""
 _GRIDS: dict[Scheme, Scheme] = {
@@ -89,7 +87,7 @@ def prepare_weights(
     try:
         judge = Judge(model, judged, work=work)
         prepared, did = _prepare_grids(model, grids, bench, effort, progress)
-    except _FAILURES as error:
+    except ConversionError as error:
         why = f"gave up: {error}"
         return [WeightResult(scheme=scheme, model=model, did=why) for scheme in schemes]
     shared = (time.monotonic() - started) / len(schemes)
@@ -155,7 +153,7 @@ def _settle(
     ranges: Ranges = {}  # none of the schemes that are judged by needs them
     try:
         plain = judge.int8(model, ranges, scheme=judged_as).worst_db
-    except _FAILURES as error:  # the file cannot be made at all, which its writing will tell
+    except ConversionError as error:  # the file cannot be made at all, which its writing will tell
         return WeightResult(scheme=scheme, model=model, did=f"gave up: {error}")
     best, value, done = candidate, float("-inf"), did
     try:
@@ -166,7 +164,7 @@ def _settle(
             better = judge.int8(corrected, ranges, scheme=judged_as).worst_db
             if better > value + _NOISE_DB:
                 best, value, done = corrected, better, f"{did}, drift correction of {words}"
-    except _FAILURES as error:
+    except ConversionError as error:
         done = f"{did}, gave up: {error}"
     result = WeightResult(
         scheme=scheme,

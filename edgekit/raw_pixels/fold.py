@@ -201,10 +201,7 @@ def _set_constant(graph: Subgraph, operator: Operator, place: int, values: Array
         return
     name = f"{operator.outputs[0].name}/{'weights' if place == 1 else 'bias'}"
     tensor = graph.add_tensor(name, values.shape, "float32", values.astype(np.float32))
-    if place < len(inputs):
-        inputs[place] = tensor.index
-    else:
-        inputs.append(tensor.index)
+    operator.read_at(place, tensor)
 
 
 def _replace_border(graph: Subgraph, path: _Path, normalization: Normalization) -> tuple[str, ...]:
@@ -214,10 +211,9 @@ def _replace_border(graph: Subgraph, path: _Path, normalization: Normalization) 
     added = len(graph.raw.operators) - before
     for place in range(operator.index, operator.index + added):
         graph.operators[place].outputs[0].state_range(0.0, WHITE)
-    operator.raw.inputs[0] = padded.index
+    operator.read_at(0, padded)
     operator.raw.builtinOptions.padding = borders.VALID
-    gone = {id(pad.raw) for pad in path.pads}
-    graph.raw.operators = [raw for raw in graph.raw.operators if id(raw) not in gone]
+    graph.remove(path.pads)
     return ("CONCATENATION",) * added
 
 
@@ -228,9 +224,7 @@ def _put_in_front(
     readers = graph.consumers(tensor)
     values = graph.add_tensor(f"{tensor.name}/normalized", tensor.shape, "float32")
     for reader in readers:
-        reader.raw.inputs = [
-            values.index if index == tensor.index else index for index in reader.raw.inputs
-        ]
+        reader.renumber({tensor.index: values.index})
     if axis == 3 and len(tensor.shape) == 4:
         return _convolve(graph, tensor, values, normalization)
     return _compute(graph, tensor, values, normalization, axis)

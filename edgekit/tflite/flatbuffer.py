@@ -54,6 +54,10 @@ def pack(model: Any) -> bytes:
         for options in ("builtinOptions", "builtinOptions2"):
             if getattr(operator, f"{options}Type") and getattr(operator, options) is None:
                 raise MalformedError("an operator's options are newer than this schema")
+    for code in model.operatorCodes or ():
+        # Older files have only the first, one-byte field, and some readers look at nothing else.
+        code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)
+        code.deprecatedBuiltinCode = min(code.builtinCode, 127)
     size = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
     if size > MAX_BYTES:
         raise MalformedError(f"its buffers take {size} bytes, more than the 2 GB of a flatbuffer")

@@ -1,8 +1,9 @@
 """Views of a graph's parts: `Subgraph`, `Tensor` and `Operator`.
 
 They hold no state of their own but look at the schema's object in ``raw`` (``SubGraphT``,
-``TensorT``, ``OperatorT``), which may be changed freely: every property answers from what is there
-at that moment.
+``TensorT``, ``OperatorT``): every property answers from what is there at that moment. What an
+operator reads and writes is changed through the methods here only, which keep the index of
+`edgekit.tflite.uses`; everything else in ``raw`` may be changed freely.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from edgekit.errors import ModelError
 from edgekit.tflite import dtypes
 from edgekit.tflite.flatbuffer import operator_name, set_options, text
+from edgekit.tflite.uses import Uses
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -189,6 +191,38 @@ class Operator:
         return self.raw.builtinOptions or self.raw.builtinOptions2
 
     @property
+    def place(self) -> int:
+        """Where it is now in the order of execution, after others have come and gone."""
+        return self.subgraph.uses.place(self.raw)
+
+    def read(self, inputs: Sequence[Tensor | None]) -> None:
+        """Read other tensors, ``None`` for an optional one that is left out."""
+        self._rewire(inputs=[-1 if tensor is None else tensor.index for tensor in inputs])
+
+    def read_at(self, place: int, tensor: Tensor) -> None:
+        """Read another tensor as the input at ``place``, which may be the next that is free."""
+        now = list(self.raw.inputs or ())
+        self._rewire(inputs=[*now[:place], tensor.index, *now[place + 1 :]])
+
+    def write(self, outputs: Sequence[Tensor]) -> None:
+        """Write other tensors."""
+        self._rewire(outputs=[tensor.index for tensor in outputs])
+
+    def renumber(self, numbers: Mapping[int, int]) -> None:
+        """Read and write the tensors of other numbers, where ``numbers`` has one."""
+        self._rewire(
+            inputs=[numbers.get(index, index) for index in self.raw.inputs or ()],
+            outputs=[numbers.get(index, index) for index in self.raw.outputs or ()],
+        )
+
+    def _rewire(self, **ends: list[int]) -> None:
+        uses = self.subgraph.uses
+        uses.leave(self.raw)
+        for name, tensors in ends.items():
+            setattr(self.raw, name, tensors)
+        uses.enter(self.raw)
+
+    @property
     def _code(self) -> Any:
         return self.subgraph.model.raw.operatorCodes[self.raw.opcodeIndex]
 
@@ -225,13 +259,53 @@ class Subgraph:
         """The tensors that the caller reads."""
         return [self.tensor(index) for index in self.raw.outputs or ()]
 
+    @property
+    def uses(self) -> Uses:
+        """Who reads and writes what."""
+        if self.raw.operators is None:
+            self.raw.operators = []
+        uses = self.model.uses.get(self.index)
+        if uses is None or not uses.is_of(self.raw.operators):
+            uses = self.model.uses[self.index] = Uses(self.raw.operators)
+        return uses
+
     def producer(self, tensor: Tensor) -> Operator | None:
         """The operator that computes ``tensor``, ``None`` for inputs and constants."""
-        return next((op for op in self.operators if tensor.index in (op.raw.outputs or ())), None)
+        raw = self.uses.writer(tensor.index)
+        return None if raw is None else Operator(self, self.uses.place(raw), raw)
 
     def consumers(self, tensor: Tensor) -> list[Operator]:
-        """The operators that read ``tensor``."""
-        return [op for op in self.operators if tensor.index in (op.raw.inputs or ())]
+        """The operators that read ``tensor``, in the order of execution."""
+        uses = self.uses
+        return [Operator(self, uses.place(raw), raw) for raw in uses.readers(tensor.index)]
+
+    def holds(self, operator: Operator) -> bool:
+        """Whether an operator is (still) part of the graph."""
+        return self.uses.holds(operator.raw)
+
+    def remove(self, operators: Iterable[Operator]) -> None:
+        """Take operators out; the tensors that they wrote stay."""
+        self.uses.remove(operator.raw for operator in operators)
+
+    def redirect(self, old: Tensor, new: Tensor) -> None:
+        """Let every operator that reads or writes ``old`` read or write ``new`` instead."""
+        writer = self.producer(old)
+        for operator in (*self.consumers(old), *([] if writer is None else [writer])):
+            operator.renumber({old.index: new.index})
+
+    def replace(
+        self,
+        operator: Operator,
+        name: str,
+        inputs: Sequence[Tensor | None],
+        *,
+        options: Any = None,
+        version: int = 1,
+    ) -> Operator:
+        """Put another operator in the place of one; it computes the same tensors."""
+        place, outputs = operator.place, operator.outputs
+        self.remove([operator])
+        return self.insert_operator(place, name, inputs, outputs, options=options, version=version)
 
     def add_tensor(
         self, name: str, shape: Sequence[int], dtype: str, data: npt.NDArray[Any] | None = None
@@ -283,6 +357,5 @@ class Subgraph:
         )
         if options is not None:
             set_options(raw, options)
-        self.raw.operators = self.raw.operators or []
-        self.raw.operators.insert(index, raw)
+        self.uses.insert(index, raw)
         return Operator(self, index, raw)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from edgekit.contract import Contract
 from edgekit.errors import EdgekitError, ModelError
+from edgekit.tflite.cleanup import clean
 from edgekit.tflite.model import Model, read, write
 
 if TYPE_CHECKING:
@@ -21,8 +22,9 @@ CONTRACT_ENTRY = "edgekit.contract"
 def embed_contract(path_in: Path, path_out: Path, contract: Contract) -> None:
     """Write a copy of a `.tflite` that carries ``contract``; the two paths may be the same.
 
-    A contract that was there is replaced. Tensors, operators, weights, signatures and other
-    metadata stay as they are, so the outputs do too, bit for bit.
+    A contract that was there is replaced, and the file is cleaned (`edgekit.tflite.cleanup`).
+    Operators, values of weights, signatures and other metadata stay as they are, so the outputs do
+    too, bit for bit.
 
     Raises:
         ModelError: ``path_in`` cannot be read as a `.tflite`.
@@ -30,6 +32,7 @@ def embed_contract(path_in: Path, path_out: Path, contract: Contract) -> None:
     """
     model = read(path_in)
     model.set_metadata(CONTRACT_ENTRY, contract.to_json().encode())
+    clean(model)
     write(model, path_out)
 
 

@@ -15,6 +15,7 @@ from edgekit.errors import ModelError, SetupError, UsageError
 from edgekit.files import kind_of, read_bytes, shown
 from edgekit.tflite.flatbuffer import operator_name, pack, text, unpack
 from edgekit.tflite.graph import Operator, Quantization, Subgraph, Tensor
+from edgekit.tflite.uses import Uses
 from edgekit.tflite.verify import IDENTIFIER, MalformedError
 
 if TYPE_CHECKING:
@@ -93,11 +94,13 @@ class Model:
         raw: the schema's ``ModelT``.
         tail: bytes behind the flatbuffer (MediaPipe's label archive, for example), kept as it is.
         tail_start: where the tail began in the file it was read from.
+        uses: who reads and writes what, by the number of the subgraph; see `Subgraph.uses`.
     """
 
     raw: Any
     tail: bytes = field(default=b"", repr=False)
     tail_start: int = 0
+    uses: dict[int, Uses] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def subgraphs(self) -> list[Subgraph]:
@@ -163,9 +166,10 @@ class Model:
 
     def buffer_users(self, index: int) -> int:
         """How many tensors and metadata entries use a buffer."""
-        return sum(user == index for user in self._buffer_uses())
+        return sum(user == index for user in self.buffer_uses())
 
-    def _buffer_uses(self) -> Iterator[int]:
+    def buffer_uses(self) -> Iterator[int]:
+        """The buffer of every tensor and metadata entry, one after the other."""
         for subgraph in self.raw.subgraphs:
             for tensor in subgraph.tensors or ():
                 yield tensor.buffer

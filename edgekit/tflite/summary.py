@@ -78,8 +78,10 @@ class Summary:
         integer_share: 0 to 1, the share of operators that compute in integers: none of the tensors
             they read or write is a float, constants aside. QUANTIZE of a graph input and
             DEQUANTIZE of a graph output are left out of the count; they are the float interface
-            and not part of the network. ``None`` where nothing is left to count.
-        border_ops: how many QUANTIZE and DEQUANTIZE were left out.
+            and not part of the network; so is a CAST between floats and plain integers there
+            (counts, indices, masks), and the selection of boxes. ``None`` where nothing is left
+            to count.
+        border_ops: how many operators were left out for that.
         float_ops: the other operators, in the order of execution. In a file that is not meant to
             be quantized these are simply its operators.
         sizes: bytes by part.
@@ -195,15 +197,64 @@ def _count_ops(operators: Sequence[Operator]) -> tuple[OpCount, ...]:
 
 
 def _is_border(op: Operator) -> bool:
-    graph = op.subgraph.raw
+    """Whether an operator only leads into the network or out of it, and is what it is by nature.
+
+    Plain integers (counts, indices, masks; without a scale) become real numbers by a CAST, and the
+    other way round; the selection of boxes (NON_MAX_SUPPRESSION) has float kernels only.
+    """
+    graph = op.subgraph
     match op.name:
         case "QUANTIZE":  # from float; one from int8 to int8 rescales, and that is computing
-            ends, used = graph.inputs, op.raw.inputs if computes_in_float(op) else ()
+            if not computes_in_float(op):
+                return False
+            source = op.inputs[0]
+            maker = None if source is None else graph.producer(source)
+            at_end = not set(graph.raw.inputs or ()).isdisjoint(op.raw.inputs)
+            return at_end or (maker is not None and _leads_in(maker))
         case "DEQUANTIZE":
-            ends, used = graph.outputs, op.raw.outputs
+            readers = graph.consumers(op.outputs[0])
+            at_end = not set(graph.raw.outputs or ()).isdisjoint(op.raw.outputs)
+            return at_end or (bool(readers) and all(_leads_out(reader) for reader in readers))
         case _:
+            return _leads_in(op) or _leads_out(op)
+
+
+def _leads_in(op: Operator) -> bool:
+    """Whether it is a CAST to float of integers that no network has computed."""
+    if op.name != "CAST" or op.inputs[0] is None or op.outputs[0].dtype not in FLOAT_TYPES:
+        return False
+    waiting, seen = [op.inputs[0]], set[int]()
+    while waiting:
+        tensor = waiting.pop()
+        if not _is_plain(tensor):
             return False
-    return not set(ends or ()).isdisjoint(used or ())
+        maker = op.subgraph.producer(tensor)
+        if maker is not None and tensor.index not in seen and maker.name != "SHAPE":
+            waiting += [one for one in maker.inputs if one is not None]
+        seen.add(tensor.index)
+    return True
+
+
+def _leads_out(op: Operator) -> bool:
+    """Whether it makes, of floats, integers that no network reads any more."""
+    if op.name.startswith("NON_MAX_SUPPRESSION"):
+        return True
+    if op.name != "CAST" or op.inputs[0] is None or op.inputs[0].dtype not in FLOAT_TYPES:
+        return False
+    waiting, seen = list(op.outputs), set[int]()
+    while waiting:
+        tensor = waiting.pop()
+        if not _is_plain(tensor):
+            return False
+        if tensor.index not in seen:
+            seen.add(tensor.index)
+            waiting += [one for o in op.subgraph.consumers(tensor) for one in o.outputs]
+    return True
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether a tensor holds integers or truth values as they are, without a scale."""
+    return tensor.dtype not in FLOAT_TYPES and tensor.quantization is None
 
 
 def float_operators(model: Model) -> list[Operator]:
@@ -213,8 +264,8 @@ def float_operators(model: Model) -> list[Operator]:
 
 
 def computes_in_float(op: Operator) -> bool:
-    """Whether an operator reads or writes a float, constants aside."""
-    tensors = [*op.inputs, *op.outputs]
+    """Whether an operator reads or writes a float, constants aside; SHAPE reads no value."""
+    tensors = [*op.inputs, *op.outputs] if op.name not in ("RANK", "SHAPE") else op.outputs
     return any(
         tensor is not None and tensor.dtype in FLOAT_TYPES and not tensor.is_constant
         for tensor in tensors

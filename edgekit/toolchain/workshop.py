@@ -197,7 +197,8 @@ class Workshop:
         new = tuple(
             Path(one)
             for one in named
-            if not any(Path(one).resolve().is_relative_to(root) for root in known)
+            if Path(one).exists()  # a factory's name is no file
+            and not any(Path(one).resolve().is_relative_to(root) for root in known)
         )
         if new:
             self.read += new

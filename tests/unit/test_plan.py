@@ -110,7 +110,7 @@ def test_mistakes_are_found_before_anything_begins(model, tmp_path):
         decide(model, gates=("speed >= 1",))
     with pytest.raises(UsageError, match="litert_torch"):
         decide(model, route="litert_torch")
-    with pytest.raises(UsageError, match="gone.txt"):
+    with pytest.raises(UsageError, match=r"gone\.txt"):
         decide(model, labels=Path("gone.txt"))
     (tmp_path / "empty.onnx").write_bytes(b"")
     with pytest.raises(ModelError, match="empty"):

@@ -19,7 +19,7 @@ from tflite_builder import invoke
 
 from edgekit.quantize import ranges
 from edgekit.quantize.emit import emit
-from edgekit.quantize.integer_ops.masks import find_masks
+from edgekit.quantize.integer_ops.masks import Masks, find_masks
 from edgekit.quantize.integer_ops.rewrites import before_passes
 from edgekit.quantize.observe import observe
 from edgekit.tflite.model import Tensor, read
@@ -65,46 +65,41 @@ def made(value: float) -> Masking:
     """As language models make it of an input: (1 - mask) · value, here of what is above a limit."""
 
     def mask(net: Net, scores: Tensor) -> Tensor:
-        first = net.operator(
-            "SLICE",
-            [
-                net.image,
-                *(
-                    net.constant(f"s{n}", np.array(v, np.int32))
-                    for n, v in enumerate(([0, 0, 0], [1, COUNT, 1]))
-                ),
-            ],
-            "first",
-            (1, COUNT, 1),
-            schema.SliceOptionsT(),
-        )
-        row = net.operator(
-            "RESHAPE",
-            [first, net.constant("row_shape", np.array([1, 1, COUNT], np.int32))],
-            "row",
-            (1, 1, COUNT),
-            schema.ReshapeOptionsT(newShape=[1, 1, COUNT]),
-        )
-        above = net.graph.add_tensor("above", row.shape, "bool")
-        limit = net.constant("limit", np.array([0.7], np.float32))
-        place = len(net.graph.operators)
-        net.graph.insert_operator(
-            place, "GREATER", [row, limit], [above], options=schema.GreaterOptionsT()
-        )
-        marks = net.operator(
-            "CAST",
-            [above],
-            "marks",
-            row.shape,
-            schema.CastOptionsT(
-                inDataType=schema.TensorType.BOOL, outDataType=schema.TensorType.FLOAT32
-            ),
-        )
-        factor = net.constant("factor", np.array([value], np.float32))
-        low = net.operator("MUL", [marks, factor], "low", row.shape, schema.MulOptionsT())
-        return net.add(scores, low, "masked")
+        marks = as_float(net, above_limit(net), "marks")
+        return net.add(scores, times(net, marks, value, "low"), "masked")
 
     return mask
+
+
+def above_limit(net: Net) -> Tensor:
+    """Truth values of an input, of shape (1, 1, tokens): what is above a limit."""
+    first = net.operator(
+        "SLICE",
+        [
+            net.image,
+            *(
+                net.constant(f"s{n}", np.array(v, np.int32))
+                for n, v in enumerate(([0, 0, 0], [1, COUNT, 1]))
+            ),
+        ],
+        "first",
+        (1, COUNT, 1),
+        schema.SliceOptionsT(),
+    )
+    row = net.operator(
+        "RESHAPE",
+        [first, net.constant("row_shape", np.array([1, 1, COUNT], np.int32))],
+        "row",
+        (1, 1, COUNT),
+        schema.ReshapeOptionsT(newShape=[1, 1, COUNT]),
+    )
+    above = net.graph.add_tensor("above", row.shape, "bool")
+    limit = net.constant("limit", np.array([0.7], np.float32))
+    place = len(net.graph.operators)
+    net.graph.insert_operator(
+        place, "GREATER", [row, limit], [above], options=schema.GreaterOptionsT()
+    )
+    return above
 
 
 def matmul(net: Net, one: Tensor, other: Tensor, name: str, *, adj_y: bool = False) -> Tensor:
@@ -149,7 +144,101 @@ def written(path: Path, scheme: Scheme) -> Path:
     return output
 
 
+def found_in(path: Path) -> Masks:
+    feeds = feed(path.parent / "sequences.npy", sequences(16))
+    histograms = observe(path, feeds, work=path.parent, progress=quiet)
+    return find_masks(read(path), ranges.choose(histograms, "minmax"))
+
+
+def truths(net: Net) -> Tensor:
+    """Which tokens may be seen, as truth values of shape (1, 1, tokens).
+
+    The first always may: of a row without any, each way to write masks makes something else.
+    """
+    above = above_limit(net)
+    seen = net.graph.add_tensor("seen", above.shape, "bool")
+    place = len(net.graph.operators)
+    net.graph.insert_operator(place, "LOGICAL_NOT", [above], [seen])
+    first = net.constant("always", np.arange(COUNT).reshape(above.shape) == 0)
+    some = net.graph.add_tensor("some_seen", above.shape, "bool")
+    net.graph.insert_operator(place + 1, "LOGICAL_OR", [seen, first], [some])
+    return some
+
+
+def as_float(net: Net, truth: Tensor, name: str) -> Tensor:
+    options = schema.CastOptionsT(
+        inDataType=schema.TensorType.BOOL, outDataType=schema.TensorType.FLOAT32
+    )
+    return net.operator("CAST", [truth], name, truth.shape, options)
+
+
+def minus(net: Net, one: Tensor, name: str) -> Tensor:
+    first = net.constant(f"{name}_one", np.array([1], np.float32))
+    return net.operator("SUB", [first, one], name, one.shape, schema.SubOptionsT())
+
+
+def times(net: Net, one: Tensor, other: Tensor | float, name: str) -> Tensor:
+    if isinstance(other, float):
+        other = net.constant(f"{name}_factor", np.array([other], np.float32))
+    shape = np.broadcast_shapes(one.shape, other.shape)
+    return net.operator("MUL", [one, other], name, shape, schema.MulOptionsT())
+
+
+def chosen_by_products(value: float) -> Masking:
+    """``where(seen, scores, value)`` as onnx2tf writes it: hidden · value + seen · scores."""
+
+    def mask(net: Net, scores: Tensor) -> Tensor:
+        seen = as_float(net, truths(net), "seen_as_float")
+        low = times(net, minus(net, seen, "hidden"), value, "hidden_low")
+        return net.add(low, times(net, seen, scores, "kept"), "masked")
+
+    return mask
+
+
+def made_by_products(value: float) -> Masking:
+    """A mask of zeros and ``value`` made so, broadcast by ones, and added: PyTorch's attention."""
+
+    def mask(net: Net, scores: Tensor) -> Tensor:
+        seen = as_float(net, truths(net), "seen_as_float")
+        zeros = net.constant("zeros", np.zeros(seen.shape, np.float32))
+        low = times(net, minus(net, seen, "hidden"), value, "hidden_low")
+        bias = net.add(times(net, seen, zeros, "nothing"), low, "bias")
+        ones = net.constant("ones", np.ones((1, COUNT, COUNT), np.float32))
+        return net.add(scores, times(net, bias, ones, "heads"), "masked")
+
+    return mask
+
+
+def both(first: Masking, second: float) -> Masking:
+    """A padding mask and a causal one, added one after the other."""
+
+    def mask(net: Net, scores: Tensor) -> Tensor:
+        once = first(net, scores)
+        constant = net.constant("causal", np.where(LATER, np.float32(second), np.float32(0)))
+        return net.add(once, constant, "masked_twice")
+
+    return mask
+
+
+def window(value: float) -> Masking:
+    """A relative position bias in which what lies outside the window is masked."""
+
+    def mask(net: Net, scores: Tensor) -> Tensor:
+        distance = np.abs(np.subtract.outer(np.arange(COUNT), np.arange(COUNT)))
+        bias = np.where(distance > 3, np.float32(value), -0.2 * distance.astype(np.float32))
+        return net.add(scores, net.constant("bias", bias.astype(np.float32)), "masked")
+
+    return mask
+
+
 ALL: dict[str, Masking] = {
+    "chosen-by-products": chosen_by_products(LOWEST),
+    "made-by-products": made_by_products(LOWEST),
+    "made-by-products-thousand": made_by_products(-1e3),
+    "two": both(chosen_by_products(LOWEST), -1e9),
+    "two-made": both(made_by_products(-1e4), -np.inf),
+    "window": window(-100.0),
+    "window-infinity": window(-np.inf),
     "infinity": added(-np.inf),
     "lowest": added(LOWEST),
     "billion": added(-1e9),
@@ -199,7 +288,7 @@ def test_a_mask_that_two_layers_share(tmp_path: Path) -> None:
         shares = net.operator("SOFTMAX", [one], f"shares{number}", one.shape, options)
         parts.append(matmul(net, shares, net.image, f"read{number}"))
     path = net.save(tmp_path / "float.tflite", *parts)
-    assert len(find_masks(read(path))) == 2
+    assert len(found_in(path).constants) == 2
     output = written(path, "int8")
     sequence = sequences(1)
     for wanted, got in zip(
@@ -233,7 +322,7 @@ def test_what_is_no_mask_is_left_alone(tmp_path: Path, read_too: bool) -> None:
     if read_too:
         outputs += [tensor for tensor in net.graph.tensors if tensor.name == "masked"]
     path = net.save(tmp_path / "float.tflite", *outputs)
-    assert not find_masks(read(path))
+    assert not found_in(path).limits
 
 
 def test_a_made_mask_that_is_an_output_stays_as_it_is(tmp_path: Path) -> None:
@@ -241,4 +330,45 @@ def test_a_made_mask_that_is_an_output_stays_as_it_is(tmp_path: Path) -> None:
     read_out = attention(net, made(-1e4))
     low = next(tensor for tensor in net.graph.tensors if tensor.name == "low")
     path = net.save(tmp_path / "float.tflite", read_out, low)
-    assert not find_masks(read(path))
+    assert not found_in(path).limits
+
+
+@pytest.mark.parametrize("bias", [-60.0, -250.0])
+def test_a_strong_bias_of_a_class_is_no_mask(tmp_path: Path, bias: float) -> None:
+    """Its scores reach high enough to win: as a mask it would be gone."""
+    net = Net(1, 16)
+    weights = 12 * net.rng.normal(0, 1, (5, 16)).astype(np.float32)
+    weights[3] *= -bias / 60
+    zeros = net.constant("zeros", np.zeros(5, np.float32))
+    options = schema.FullyConnectedOptionsT()
+    dense = net.constant("dense", weights)
+    scores = net.operator("FULLY_CONNECTED", [net.image, dense, zeros], "scores", (1, 5), options)
+    values = np.array([0, 1, -1, bias, 2], np.float32)
+    shifted = net.add(scores, net.constant("bias", values), "shifted")
+    shares = net.operator("SOFTMAX", [shifted], "shares", (1, 5), schema.SoftmaxOptionsT(beta=1.0))
+    path = net.save(tmp_path / "float.tflite", shares)
+    rng = np.random.default_rng(5)
+    rows = rng.normal(0, 1, (200, 16)).astype(np.float32)
+    feeds = feed(tmp_path / "rows.npy", rows[:64])
+    chosen = ranges.choose(observe(path, feeds, work=tmp_path, progress=quiet), "minmax")
+    assert not find_masks(read(path), chosen).limits
+    output = tmp_path / "int8.tflite"
+    emit(path, output, "int8", chosen)
+    same = [
+        invoke(path, row[None])[0].argmax() == run(output, row[None], delegate=True)[0].argmax()
+        for row in rows[64:]
+    ]
+    assert 3 in {int(invoke(path, row[None])[0].argmax()) for row in rows[64:]}
+    assert np.mean(same) > 0.93
+
+
+def test_a_row_that_is_masked_as_a_whole_is_no_mask(tmp_path: Path) -> None:
+    """All classes have low biases: which of them wins is decided between these."""
+    net = Net(*TOKENS)
+    scores = matmul(net, net.image, net.image, "scores", adj_y=True)
+    low = net.constant("low", np.linspace(-900, -800, COUNT, dtype=np.float32))
+    options = schema.SoftmaxOptionsT(beta=1.0)
+    masked = net.add(scores, low, "shifted")
+    shares = net.operator("SOFTMAX", [masked], "shares", scores.shape, options)
+    path = net.save(tmp_path / "float.tflite", shares)
+    assert not found_in(path).limits

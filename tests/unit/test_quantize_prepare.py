@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from quantize_nets import Net, feed, mixed_net, photos, quiet
 from tflite_builder import invoke
 
-from edgekit.errors import DataError, UsageError
+from edgekit.errors import ConversionError, DataError, UsageError
 from edgekit.quantize import passes
 from edgekit.quantize.engine import quantize
 from edgekit.quantize.judge import Judge
@@ -234,7 +234,7 @@ def test_a_pass_that_gives_up_leaves_no_worse_model(tmp_path: Path, monkeypatch:
     """Equalized weights that are then not rounded with care may be worse than the original."""
 
     def give_up(*_: Any, **__: Any) -> str:
-        raise np.linalg.LinAlgError("singular")
+        raise ConversionError("singular")
 
     monkeypatch.setattr(passes, "round_weights", give_up)
     monkeypatch.setattr(passes, "correct_drift", give_up)
@@ -246,6 +246,18 @@ def test_a_pass_that_gives_up_leaves_no_worse_model(tmp_path: Path, monkeypatch:
     judge = Judge(path, split_feeds(feeds)[1], work=tmp_path)
     measured = judge.int8_db(result.model, result.ranges)
     assert result.int8_db == pytest.approx(measured, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["equalize_channels", "round_weights", "correct_drift"])
+def test_a_mistake_in_a_pass_is_loud(name: str, tmp_path: Path, monkeypatch: Any):
+    """A name that does not exist is no reason to leave a pass out: it would cost accuracy."""
+
+    def planted(*_: Any, **__: Any) -> str:
+        return {}["weights"]  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(passes, name, planted)
+    with pytest.raises(KeyError):
+        _prepare(tmp_path, "balanced")
 
 
 @given(count=st.integers(4, 2000))

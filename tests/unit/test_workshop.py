@@ -29,6 +29,9 @@ def fail(request, progress):
 def hang(request, progress):
     time.sleep(60)
 
+def loaded(request, progress):
+    return {"pid": os.getpid()}
+
 def read(request, progress):
     return {"text": open(request["artifact"]).read(), "pid": os.getpid()}
 """
@@ -152,6 +155,8 @@ def test_what_a_worker_is_asked_to_open_it_may_read_and_nothing_else(converter, 
             shop.call(converter, "read", {"artifact": str(path)}, title="")[0]
             for path in (model, work / "made", other, other)
         ]
+        kept = shop.call(converter, "loaded", {"artifact": "package.net:build"}, title="")[0]["pid"]
+    assert kept == answers[-1]["pid"], "a factory's name is no file, and its model stays loaded"
     assert [answer["text"] for answer in answers] == ["model", "made", "other", "other"]
     first, second, third, fourth = (answer["pid"] for answer in answers)
     assert first == second, "it could read both from the start"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from edgekit.quantize.integer_ops.graphs import place_of
 from edgekit.quantize.integer_ops.kernels import grid_of_range
 from edgekit.quantize.integer_ops.norms import variances
 from edgekit.quantize.integer_ops.rewrites import Change
@@ -81,7 +80,7 @@ def _kept_from_zero(
     low, high = ranges[divisor.name]
     if low < 0 < high:
         return _CROSSES_ZERO
-    graph, place = operator.subgraph, place_of(operator)
+    graph, place = operator.subgraph, operator.place
     step = grid_of_range(low, high)[0] * (1 if high > 0 else -1)
     name = f"{operator.outputs[0].name}/divisor"
     values = np.full((1,) * len(divisor.shape), step, np.float32)
@@ -95,6 +94,6 @@ def _kept_from_zero(
         [bounded],
         options=MaximumMinimumOptionsT(),
     )
-    operator.raw.inputs[1] = bounded.index
+    operator.read_at(1, bounded)
     ranges[name] = (low, high)
     return ""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from math import erf, pi, sqrt
 from typing import TYPE_CHECKING, Any
 
-from edgekit.quantize.integer_ops.graphs import activation_of, drop_unread, place_of
+from edgekit.quantize.integer_ops.graphs import activation_of, drop_unread
 from edgekit.tflite.graph import Operator, Subgraph, Tensor
 
 if TYPE_CHECKING:
@@ -47,9 +47,7 @@ def to_gelu(operator: Operator) -> str:
             if values is None or not _is_close(values, _gelu(approximate=approximate)):
                 continue
             options = GeluOptionsT(approximate=approximate)
-            place = place_of(operator)
-            graph.insert_operator(place, "GELU", [source], [output], options=options)
-            del graph.raw.operators[place + 1]
+            graph.replace(operator, "GELU", [source], options=options)
             drop_unread(graph, [step for step in steps.values() if step.raw is not operator.raw])
             return "GELU"
     return ""
@@ -57,12 +55,11 @@ def to_gelu(operator: Operator) -> str:
 
 def _steps_before(graph: Subgraph, output: Tensor) -> dict[int, Operator]:
     """The element-wise operators that a tensor is computed by, by what they write."""
-    makers = {index: operator for operator in graph.operators for index in operator.raw.outputs}
     steps: dict[int, Operator] = {}
     waiting = [output.index]
     while waiting and len(steps) < _MOST:
         index = waiting.pop(0)
-        operator = makers.get(index)
+        operator = graph.producer(graph.tensor(index))
         if index in steps or operator is None or not _is_elementwise(operator):
             continue
         steps[index] = operator

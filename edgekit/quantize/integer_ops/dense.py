@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from edgekit.quantize.integer_ops.graphs import activation_of, place_of
+from edgekit.quantize.integer_ops.graphs import activation_of
 from edgekit.tflite.graph import Operator, Subgraph, Tensor
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def to_fully_connected(operator: Operator) -> str:
             added.outputs[0],
             activation_of(added),
         )
-        del graph.raw.operators[place_of(added)]
+        graph.remove([added])
     return "FULLY_CONNECTED"
 
 
@@ -77,13 +77,13 @@ def _replace(
 ) -> None:
     from ai_edge_litert.schema_py_generated import FullyConnectedOptionsT
 
-    graph, place, axes = operator.subgraph, place_of(operator), len(result.shape)
+    graph, place, axes = operator.subgraph, operator.place, len(result.shape)
     options = FullyConnectedOptionsT(fusedActivationFunction=activation, keepNumDims=axes > 2)
     version = _WITH_ALL_AXES if axes > 2 else 1
     graph.insert_operator(
         place, "FULLY_CONNECTED", inputs, [result], options=options, version=version
     )
-    del graph.raw.operators[place + 1]
+    graph.remove([operator])
 
 
 def _swapped(operator: Operator, source: Tensor) -> Tensor:
@@ -99,7 +99,7 @@ def _swapped(operator: Operator, source: Tensor) -> Tensor:
         result.raw.shapeSignature = [source.raw.shapeSignature[axis] for axis in axes]
     order = graph.add_tensor(f"{name}/axes", (len(axes),), "int32", np.array(axes, np.int32))
     graph.insert_operator(
-        place_of(operator), "TRANSPOSE", [source, order], [result], options=TransposeOptionsT()
+        operator.place, "TRANSPOSE", [source, order], [result], options=TransposeOptionsT()
     )
     return result
 

@@ -19,7 +19,6 @@ from edgekit.quantize.integer_ops.graphs import (
     fuse,
     grid_of,
     merge_twins,
-    place_of,
     stored_as,
     sweep,
 )
@@ -29,6 +28,7 @@ from edgekit.quantize.integer_ops.kernels import (
     Grid,
     grid_of_range,
     range_of_grid,
+    symmetric,
     version_of,
 )
 from edgekit.quantize.integer_ops.rewrites import Change, holds
@@ -142,10 +142,14 @@ def _obstacle(operator: Operator, ranges: Ranges, excepted: Callable[[str], bool
     if kernel is None:
         return "litert-quantizer does not quantize it"
     sources = [t for t in _floats(operator.inputs) if not t.is_constant]
-    if not sources:
+    if name == "CAST" and not _casts_truth(operator):
+        return "plain integers and real numbers meet here, which have no common scale"
+    if not any(tensor is not None and not tensor.is_constant for tensor in operator.inputs):
         return "it computes from constants alone"
     tensors = [*sources, *_floats(operator.outputs)]
-    if unknown := [t.name for t in tensors if _wanted_grid(t, ranges) is None]:
+    # A symmetric grid is made of the range, whatever grids others have chosen.
+    own = [t.name for t in operator.outputs if kernel.symmetric and t.name not in ranges]
+    if unknown := own + [t.name for t in tensors if _wanted_grid(t, ranges) is None]:
         return f"the range of {unknown[0]} is not known"
     if kernel.fixed is not None:
         inner, outer = ranges.get(output), range_of_grid(kernel.fixed)
@@ -154,6 +158,11 @@ def _obstacle(operator: Operator, ranges: Ranges, excepted: Callable[[str], bool
                 f", and they reach from {inner[0]:.4g} to {inner[1]:.4g}" if inner else ""
             )
     return ""
+
+
+def _casts_truth(operator: Operator) -> bool:
+    source, output = operator.inputs[0], operator.outputs[0]
+    return source is not None and source.dtype == "bool" and output.dtype == "float32"
 
 
 def _floats(tensors: list[Tensor | None] | list[Tensor]) -> list[Tensor]:
@@ -177,9 +186,12 @@ def _convert(operator: Operator, ranges: Ranges) -> None:
     inputs, outputs = _floats(operator.inputs), _floats(operator.outputs)
     sources = [tensor for tensor in inputs if not tensor.is_constant]
     common: Grid | None = None
-    if kernel.scales == "same":
+    if kernel.symmetric:
+        common = grid_of_range(*symmetric(*ranges[outputs[0].name]))
+    elif kernel.scales == "same":
         # Comparing in the output's scale loses nothing: what it clips, the output would clip too.
-        common = _wanted_grid(sources[0] if len(inputs) == 1 else outputs[0], ranges)
+        alone = sources if len(inputs) == 1 else []
+        common = _wanted_grid((alone or outputs)[0], ranges)
     replaced = {}
     for tensor in inputs:
         grid = common or (None if tensor.is_constant else _wanted_grid(tensor, ranges))
@@ -189,8 +201,9 @@ def _convert(operator: Operator, ranges: Ranges) -> None:
         replaced[tensor.index] = _int8_result(tensor, grid, operator)
     raw = operator.raw
     version = version_of(operator)
-    raw.inputs = [replaced.get(index, index) for index in raw.inputs]
-    raw.outputs = [replaced.get(index, index) for index in raw.outputs]
+    operator.renumber(replaced)
+    if operator.name == "CAST":
+        operator.options.outDataType = outputs[0].subgraph.tensor(raw.outputs[0]).raw.type
     raw.opcodeIndex = operator.subgraph.model.operator_code(operator.name, version)
 
 
@@ -202,7 +215,7 @@ def _int8_source(tensor: Tensor, grid: Grid | None, reader: Operator) -> int:
     if not tensor.is_constant:
         assert grid is not None
         added = _like(tensor, f"{tensor.name}_int8", grid)
-        graph.insert_operator(place_of(reader), "QUANTIZE", [tensor], [added])
+        graph.insert_operator(reader.place, "QUANTIZE", [tensor], [added])
         return added.index
     values = tensor.data()
     grid = grid or grid_of_range(float(values.min()), float(values.max()))
@@ -218,7 +231,7 @@ def _int8_result(tensor: Tensor, grid: Grid | None, maker: Operator) -> int:
     graph = tensor.subgraph
     added = _like(tensor, tensor.name, grid)
     tensor.raw.name = f"{tensor.name}_dequant"  # as litert-quantizer calls them
-    place = place_of(maker) + 1
+    place = maker.place + 1
     graph.insert_operator(place, "DEQUANTIZE", [added], [tensor], version=2)
     return added.index
 

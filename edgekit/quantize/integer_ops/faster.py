@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from math import inf
 
-from edgekit.quantize.integer_ops.graphs import add_like, grid_of, place_of, same_grid
+from edgekit.quantize.integer_ops.graphs import add_like, grid_of, same_grid
 from edgekit.quantize.integer_ops.kernels import Grid, grid_of_range, range_of_grid
 from edgekit.tflite.graph import Operator, Tensor
 from edgekit.tflite.model import Model
@@ -71,7 +71,7 @@ def _maximum(operator: Operator, slope: Tensor | None) -> bool:
     if ((slope.data().astype(np.float64) - zero) * scale).max() > 1 + scale:
         return False
     grid = _grid(output)
-    place = place_of(operator)
+    place = operator.place
     scaled = add_like(graph, f"{output.name}/scaled", output.shape, grid)
     # Before version 3 the product's step had to be finer than the output's.
     version = 3 if _grid(source)[0] * scale >= grid[0] else 2
@@ -81,10 +81,10 @@ def _maximum(operator: Operator, slope: Tensor | None) -> bool:
         moved = add_like(graph, f"{output.name}/moved", source.shape, grid)
         graph.insert_operator(place, "QUANTIZE", [source], [moved])
         source = moved
-    place = place_of(operator)
+    place = operator.place
     options = MaximumMinimumOptionsT()
     graph.insert_operator(place, "MAXIMUM", [source, scaled], [output], options=options, version=2)
-    del graph.raw.operators[place + 1]
+    graph.remove([operator])
     return True
 
 

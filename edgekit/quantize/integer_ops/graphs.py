@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from edgekit.quantize.integer_ops.kernels import Grid
@@ -10,12 +11,6 @@ from edgekit.tflite.model import Model
 
 _STORED = ("int8", "uint8", "int16")
 """Types that QUANTIZE reads and writes besides floats."""
-
-
-def place_of(operator: Operator) -> int:
-    """Where an operator is now, after others have been inserted."""
-    operators = operator.subgraph.raw.operators
-    return next(place for place, raw in enumerate(operators) if raw is operator.raw)
 
 
 def activation_of(operator: Operator) -> int:
@@ -61,36 +56,31 @@ def fuse(model: Model) -> None:
         stored = stored_as(read) if read is not None else None
         if stored is None:
             continue
-        operator.raw.inputs = [stored.index]
+        operator.read([stored])
         ends = {*graph.raw.inputs, *graph.raw.outputs}
         if not same_grid(stored, made) or ends >= {stored.index, made.index}:
             continue
-        _remove(graph, [operator])
+        graph.remove([operator])
         if made.index in ends:
             made.raw.name, made.raw.quantization = stored.raw.name, stored.raw.quantization
-            _redirect(graph, stored.index, made.index)
+            graph.redirect(stored, made)
         else:
-            _redirect(graph, made.index, stored.index)
+            graph.redirect(made, stored)
 
 
 def merge_twins(model: Model) -> None:
     """Where a tensor is quantized twice to the same scale, do it once."""
-    graph, first = model.main, list[Operator]()
+    graph, first = model.main, defaultdict[int, list[Tensor]](list)
     for operator in graph.operators:
         if operator.name != "QUANTIZE":
             continue
-        made = operator.outputs[0]
-        twins = (
-            known.outputs[0]
-            for known in first
-            if known.raw.inputs == operator.raw.inputs and same_grid(known.outputs[0], made)
-        )
-        twin = next(twins, None)
+        made, known = operator.outputs[0], first[operator.raw.inputs[0]]
+        twin = next((tensor for tensor in known if same_grid(tensor, made)), None)
         if twin is None or made.index in graph.raw.outputs:
-            first.append(operator)
+            known.append(made)
         else:
-            _remove(graph, [operator])
-            _redirect(graph, made.index, twin.index)
+            graph.remove([operator])
+            graph.redirect(made, twin)
 
 
 def same_grid(one: Tensor, other: Tensor) -> bool:
@@ -99,6 +89,44 @@ def same_grid(one: Tensor, other: Tensor) -> bool:
     if one.dtype != other.dtype or grids[0] is None or grids[1] is None:
         return False
     return grids[0][1] == grids[1][1] and abs(grids[0][0] / grids[1][0] - 1) < 1e-5
+
+
+def make_outputs_stored(model: Model) -> bool:
+    """Let outputs be the integers that they are dequantized from; whether there were any.
+
+    Where an integer operator reads an output too, litert-quantizer puts a DEQUANTIZE behind it,
+    whatever the outputs were to be.
+    """
+    found = False
+    for place, tensor in enumerate(model.main.outputs):
+        stored = stored_as(tensor)
+        if stored is not None and stored.dtype in ("int8", "uint8"):
+            _exchange_output(model, place, tensor, stored)
+            found = True
+    return found
+
+
+def make_outputs_float(model: Model) -> bool:
+    """Let a DEQUANTIZE make floats of outputs that are still integers; whether there were any."""
+    graph, found = model.main, False
+    for place, tensor in enumerate(graph.outputs):
+        if tensor.quantization is None or tensor.dtype not in _STORED:
+            continue
+        made = graph.add_tensor(f"{tensor.name}_dequant", tensor.shape, "float32")
+        made.raw.shapeSignature = tensor.raw.shapeSignature
+        graph.insert_operator(len(graph.raw.operators), "DEQUANTIZE", [tensor], [made], version=2)
+        _exchange_output(model, place, tensor, made)
+        found = True
+    return found
+
+
+def _exchange_output(model: Model, place: int, old: Tensor, new: Tensor) -> None:
+    """Put another tensor in the place of an output, in the graph and in its signatures."""
+    model.main.raw.outputs[place] = new.index
+    for signature in model.raw.signatureDefs or ():
+        for entry in signature.outputs or ():
+            if entry.tensorIndex == old.index:
+                entry.tensorIndex = new.index
 
 
 def make_outputs_unsigned(model: Model) -> bool:
@@ -118,11 +146,7 @@ def make_outputs_unsigned(model: Model) -> bool:
         made.raw.shapeSignature = tensor.raw.shapeSignature
         made.raw.quantization = QuantizationParametersT(scale=[grid[0]], zeroPoint=[grid[1] + 128])
         graph.insert_operator(len(graph.raw.operators), "QUANTIZE", [tensor], [made], version=2)
-        graph.raw.outputs[place] = made.index
-        for signature in model.raw.signatureDefs or ():
-            for entry in signature.outputs or ():
-                if entry.tensorIndex == tensor.index:
-                    entry.tensorIndex = made.index
+        _exchange_output(model, place, tensor, made)
         found = True
     return found
 
@@ -150,18 +174,6 @@ def type_unread_parts(model: Model) -> bool:
     return changed
 
 
-def _redirect(graph: Subgraph, old: int, new: int) -> None:
-    """Let every operator read and write ``new`` instead of ``old``."""
-    for raw in graph.raw.operators:
-        raw.inputs = [new if index == old else index for index in raw.inputs]
-        raw.outputs = [new if index == old else index for index in raw.outputs]
-
-
-def _remove(graph: Subgraph, operators: Sequence[Operator]) -> None:
-    gone = {id(operator.raw) for operator in operators}
-    graph.raw.operators = [raw for raw in graph.raw.operators if id(raw) not in gone]
-
-
 def sweep(model: Model) -> None:
     """Remove QUANTIZE and DEQUANTIZE whose result nobody reads, then tensors of nobody."""
     graph = model.main
@@ -172,14 +184,19 @@ def sweep(model: Model) -> None:
 
 def drop_unread(graph: Subgraph, operators: Sequence[Operator]) -> None:
     """Remove those of the operators whose results nobody reads, also after others have gone."""
-    left = list(operators)
-    while left:
-        read = {*graph.raw.outputs, *(i for raw in graph.raw.operators for i in raw.inputs)}
-        idle = [operator for operator in left if read.isdisjoint(operator.raw.outputs)]
-        if not idle:
-            return
-        _remove(graph, idle)
-        left = [operator for operator in left if not read.isdisjoint(operator.raw.outputs)]
+    ends = set(graph.raw.outputs)
+    among = {id(operator.raw): operator for operator in operators}
+    waiting = list(among.values())
+    while waiting:
+        operator = waiting.pop()
+        outputs = operator.outputs
+        if not graph.holds(operator) or ends & {tensor.index for tensor in outputs}:
+            continue
+        if any(graph.consumers(tensor) for tensor in outputs):
+            continue
+        makers = [graph.producer(tensor) for tensor in operator.inputs if tensor is not None]
+        graph.remove([operator])
+        waiting += [one for one in makers if one is not None and id(one.raw) in among]
 
 
 def _written(graph: Subgraph) -> Iterator[int]:
@@ -192,15 +209,17 @@ def _drop_tensors(model: Model, kept: set[int]) -> None:
     graph = model.main.raw
     number = {old: new for new, old in enumerate(sorted(kept - {-1}))} | {-1: -1}
     graph.tensors = [graph.tensors[old] for old in number if old >= 0]
-    for holder in (graph, *graph.operators):
-        holder.inputs = [number[index] for index in holder.inputs]
-        holder.outputs = [number[index] for index in holder.outputs]
+    graph.inputs = [number[index] for index in graph.inputs]
+    graph.outputs = [number[index] for index in graph.outputs]
+    for operator in model.main.operators:
+        operator.renumber(number)
     for raw in graph.operators:
         if raw.intermediates is not None:
             raw.intermediates = [number[index] for index in raw.intermediates]
     for signature in model.raw.signatureDefs or ():
         for entry in [*(signature.inputs or ()), *(signature.outputs or ())]:
             entry.tensorIndex = number[entry.tensorIndex]
+    used = set(model.buffer_uses())
     for index, buffer in enumerate(model.raw.buffers):
-        if buffer.data is not None and model.buffer_users(index) == 0:
+        if index not in used:
             buffer.data = None

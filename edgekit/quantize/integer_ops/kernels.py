@@ -25,11 +25,13 @@ class Kernel:
         scales: ``own``: every tensor has its own scale. ``same``: the kernel copies or compares
             stored values, so outputs have the inputs' scale.
         fixed: the only scale and zero point that the kernel writes.
+        symmetric: the kernel fills with stored zeros, so the zero point has to be 0.
     """
 
     version: int = 1
     scales: Literal["own", "same"] = "own"
     fixed: Grid | None = None
+    symmetric: bool = False
 
 
 _COMPARED = Kernel(version=2)
@@ -59,6 +61,9 @@ KERNELS: dict[str, Kernel] = {
     "EXPAND_DIMS": Kernel(scales="same"),
     "MINIMUM": _MOVED,
     "REDUCE_MAX": _MOVED,
+    "CAST": Kernel(fixed=(1.0, 0)),
+    "FILL": Kernel(version=3, scales="same"),
+    "SCATTER_ND": Kernel(scales="same", symmetric=True),
     "REVERSE_V2": Kernel(version=3, scales="same"),
     "SPACE_TO_BATCH_ND": _MOVED,
     "SPLIT_V": _MOVED,
@@ -95,6 +100,12 @@ def grid_of_range(low: float, high: float) -> Grid:
     # A tensor that never was away from zero may have any scale; a tiny one only does harm.
     scale = float(np.float32(high - low) / 255) if high - low > 1e-6 else 1 / 255
     return scale, int(np.clip(np.rint(-128 - low / scale), -128, 127))
+
+
+def symmetric(low: float, high: float) -> tuple[float, float]:
+    """The range around a range whose zero is stored as 0."""
+    most = max(-low, high)
+    return -most * 128 / 127, most
 
 
 def range_of_grid(grid: Grid) -> tuple[float, float]:

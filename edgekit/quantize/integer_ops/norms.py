@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from edgekit.quantize.integer_ops.graphs import activation_of, drop_unread, place_of
+from edgekit.quantize.integer_ops.graphs import activation_of, drop_unread
 from edgekit.tflite.graph import Operator, Subgraph, Tensor
 from edgekit.tflite.model import Model
 
@@ -34,17 +34,15 @@ def to_reciprocal_root(operator: Operator) -> str:
         return ""
     if activation_of(operator):
         return ""
-    (radicand,), place = root.inputs, place_of(operator)
+    (radicand,), place = root.inputs, operator.place
     if _is_one(above) and output.shape == below.shape:
-        graph.insert_operator(place, "RSQRT", [radicand], [output])
-        del graph.raw.operators[place + 1]
+        graph.replace(operator, "RSQRT", [radicand])
         drop_unread(graph, [root])
         return "RSQRT"
     inverse = graph.add_tensor(f"{output.name}/inverse_root", below.shape, "float32")
     inverse.raw.shapeSignature = below.raw.shapeSignature
     graph.insert_operator(place, "RSQRT", [radicand], [inverse])
-    graph.insert_operator(place + 1, "MUL", [above, inverse], [output], options=MulOptionsT())
-    del graph.raw.operators[place + 2]
+    graph.replace(operator, "MUL", [above, inverse], options=MulOptionsT())
     drop_unread(graph, [root])
     return "RSQRT and MUL"
 
@@ -57,13 +55,15 @@ def to_squares(operator: Operator) -> str:
     """
     from ai_edge_litert.schema_py_generated import MulOptionsT, SubOptionsT
 
-    graph, (output,), place = operator.subgraph, operator.outputs, place_of(operator)
+    graph, (output,), place = operator.subgraph, operator.outputs, operator.place
     if any(reader.name not in _MEANS for reader in graph.consumers(output)):
         return ""
+    first = operator.inputs[0]
     known = (
         other.outputs[0]
-        for other in graph.operators[:place]
+        for other in ([] if first is None else graph.consumers(first))
         if other.name == "SUB"
+        and other.place < place
         and list(other.raw.inputs) == list(operator.raw.inputs)
         and not activation_of(other)
     )
@@ -73,10 +73,7 @@ def to_squares(operator: Operator) -> str:
         difference.raw.shapeSignature = output.raw.shapeSignature
         inputs = operator.inputs
         graph.insert_operator(place, "SUB", inputs, [difference], options=SubOptionsT())
-        place += 1
-    squared = [difference, difference]
-    graph.insert_operator(place, "MUL", squared, [output], options=MulOptionsT())
-    del graph.raw.operators[place + 1]
+    graph.replace(operator, "MUL", [difference, difference], options=MulOptionsT())
     return "SUB and MUL"
 
 

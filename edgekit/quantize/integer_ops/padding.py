@@ -14,20 +14,29 @@ from edgekit.tflite.model import Model
 if TYPE_CHECKING:
     from edgekit.quantize.observe import Ranges
 
-_BELOW_ALL = -1e30
 
-
-def padded_below(model: Model) -> list[Operator]:
-    """The PADV2 whose padding no reader ever takes: all of them look for the largest value."""
+def maybe_padded(model: Model) -> list[Operator]:
+    """The PADV2 that nothing but operators read that look for the largest value."""
     graph = model.main
     return [
         operator
         for operator in graph.operators
-        if (value := _pad_value(operator)) is not None
-        and value <= _BELOW_ALL
+        if _pad_value(operator) is not None
         and (readers := graph.consumers(operator.outputs[0]))
         and all(reader.name == "MAX_POOL_2D" for reader in readers)
         and operator.outputs[0].index not in graph.raw.outputs
+    ]
+
+
+def padded_below(model: Model, ranges: Ranges) -> list[Operator]:
+    """Those whose padding is never taken: it is below all that its input has been seen to be."""
+    return [
+        operator
+        for operator in maybe_padded(model)
+        if (value := _pad_value(operator)) is not None
+        and (source := operator.inputs[0]) is not None
+        and source.name in ranges
+        and value < ranges[source.name][0]
     ]
 
 
@@ -46,7 +55,7 @@ def pad_within_ranges(model: Model, ranges: Ranges | None) -> tuple[Ranges | Non
     import numpy as np
 
     found, changed = dict(ranges or {}), []
-    below = {operator.outputs[0].index for operator in padded_below(model)}
+    below = {operator.outputs[0].index for operator in padded_below(model, found)}
     for operator in model.main.operators:
         value, source, output = _pad_value(operator), operator.inputs[0], operator.outputs[0]
         if value is None or source is None:
@@ -60,7 +69,7 @@ def pad_within_ranges(model: Model, ranges: Ranges | None) -> tuple[Ranges | Non
             continue
         scalar = np.array(value, np.float32)
         pad = model.main.add_tensor(f"{output.name}/pad_value", (), "float32", scalar)
-        operator.raw.inputs[2] = pad.index
+        operator.read_at(2, pad)
         changed.append(operator)
     return None if ranges is None else found, changed
 

@@ -11,11 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgekit.quantize.integer_ops.constants import (
+    drop_idle,
+    fold_constants,
+    share_weights,
+)
 from edgekit.quantize.integer_ops.curves import to_gelu
 from edgekit.quantize.integer_ops.dense import to_fully_connected
-from edgekit.quantize.integer_ops.graphs import activation_of, place_of, sweep
-from edgekit.quantize.integer_ops.kernels import KERNELS, range_of_grid
-from edgekit.quantize.integer_ops.masks import fold_selection
+from edgekit.quantize.integer_ops.graphs import activation_of, sweep
+from edgekit.quantize.integer_ops.kernels import KERNELS, range_of_grid, symmetric
 from edgekit.quantize.integer_ops.norms import to_reciprocal_root, to_squares
 from edgekit.quantize.observe import Ranges
 from edgekit.tflite.graph import Operator, Tensor
@@ -49,12 +53,21 @@ def before_passes(model: Path, work: Path) -> Path:
         A new file in ``work``, or ``model`` where there is nothing to replace.
     """
     loaded = read(model)
-    if len(loaded.subgraphs) > 1 or not _apply(loaded, _BEFORE):
+    if len(loaded.subgraphs) > 1 or not _simplified(loaded):
         return model
     sweep(loaded)
     output = work / f"{model.stem}-rewritten.tflite"
     write(loaded, output)
     return output
+
+
+def _simplified(model: Model) -> bool:
+    """Whether anything was there to be replaced; constants first, which the others look for."""
+    gone = fold_constants(model)
+    while idle := drop_idle(model):
+        gone += idle + fold_constants(model)
+    groups = _apply(model, _BEFORE)
+    return bool(gone + len(groups) + share_weights(model))
 
 
 def rewrite(model: Model) -> list[Change]:
@@ -74,7 +87,7 @@ def _apply(model: Model, steps: Mapping[str, Callable[[Operator], str]]) -> list
         step = steps.get(operator.name)
         if step is None or any(tensor.dtype != "float32" for tensor in operator.outputs):
             continue
-        if not any(raw is operator.raw for raw in graph.raw.operators):
+        if not graph.holds(operator):
             continue  # it was part of a group that is replaced already
         name, output = operator.name, operator.outputs[0].name
         if new := step(operator):
@@ -99,7 +112,9 @@ def tied(model: Model, ranges: Ranges) -> Ranges:
                 continue
             if kernel.fixed is not None and holds(range_of_grid(kernel.fixed), result[output.name]):
                 result[output.name] = range_of_grid(kernel.fixed)
-            if kernel.scales == "same" and len(sources) == 1 and sources[0].name in result:
+            if kernel.symmetric:
+                result[output.name] = symmetric(*result[output.name])
+            elif kernel.scales == "same" and len(sources) == 1 and sources[0].name in result:
                 result[output.name] = result[sources[0].name]
     return result
 
@@ -180,8 +195,8 @@ def _into_producer(operator: Operator) -> str:
     if is_read or maker.options is None or activation_of(maker):
         return ""
     maker.options.fusedActivationFunction = getattr(ActivationFunctionType, operator.name)
-    maker.raw.outputs = [output.index]
-    del graph.raw.operators[place_of(operator)]
+    graph.remove([operator])
+    maker.write([output])
     return f"{maker.name} with {operator.name}"
 
 
@@ -205,7 +220,6 @@ _BEFORE: dict[str, Callable[[Operator], str]] = {
     "RELU": _into_producer,
     "RELU6": _into_producer,
     "RELU_N1_TO_1": _into_producer,
-    "SELECT_V2": fold_selection,
     "SQUARED_DIFFERENCE": to_squares,
 }
 
@@ -217,7 +231,5 @@ def _constant(operator: Operator, what: str, values: Any) -> Tensor:
 
 def _replace(operator: Operator, name: str, inputs: Sequence[Tensor | None], options: Any) -> str:
     """Put another operator in the place of this one; it computes the same tensors."""
-    graph, place = operator.subgraph, place_of(operator)
-    graph.insert_operator(place, name, inputs, operator.outputs, options=options)
-    del graph.raw.operators[place + 1]
+    operator.subgraph.replace(operator, name, inputs, options=options)
     return name

@@ -36,7 +36,7 @@ def cut(model: Model, shapes: Mapping[str, Sequence[int]]) -> list[str]:
     given = [tensor.index for tensor in graph.inputs]
     replacement: dict[int, int] = {}
     for operator in graph.operators:
-        operator.raw.inputs = [replacement.get(i, i) for i in operator.raw.inputs or ()]
+        operator.renumber(replacement)
         for tensor in operator.outputs:
             if tensor.name not in shapes:
                 continue
@@ -105,11 +105,9 @@ def dequantized(model: Model) -> None:
             twin = graph.add_tensor(f"{source.name};real", source.shape, "float32", stored)
             made[operator.outputs[0].index] = twin.index
     if made:
-        graph.raw.operators = [
-            operator.raw for operator in graph.operators if operator.outputs[0].index not in made
-        ]
+        graph.remove(op for op in graph.operators if op.outputs[0].index in made)
         for operator in graph.operators:
-            operator.raw.inputs = [made.get(i, i) for i in operator.raw.inputs or ()]
+            operator.renumber(made)
 
 
 def sources(operator: Operator) -> list[Tensor]:
