@@ -104,7 +104,7 @@ class Group:
 def with_8_bits(path: Path) -> Path:
     """The same file with int8 weights: it is held to what quantized files are."""
     output = path.with_suffix(".int8.tflite")
-    emit(path, output, "dynamic-int8")
+    emit(path, output, "weight-only-int8")
     return output
 
 

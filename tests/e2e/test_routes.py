@@ -84,7 +84,7 @@ def nets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     random = np.random.default_rng(0)
 
     def normal(*shape: int) -> np.ndarray:
-        return random.normal(size=(24, *shape)).astype(np.float32)
+        return random.normal(size=(40, *shape)).astype(np.float32)
 
     np.save(folder / "cube.npy", normal(32, 32, 32))
     np.save(folder / "ring.npy", normal(3, 10, 14))
