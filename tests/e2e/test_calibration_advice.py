@@ -34,7 +34,7 @@ def test_ten_black_pictures_end_in_a_named_warning(
     stated += ("--scale", "1/255", "--color", "GRAY", "--calibration", black)
     arguments = ("convert", model, *stated, "--scheme", "int8", "--output", "out")
     finished = edgekit(tmp_path, *arguments, "--parity", digits_nchw)
-    assert finished.code in (0, 4), finished.text  # a file was made; the gates judge it
+    assert finished.code in (0, 4, 8), finished.text  # not about the verdict  # a file was made; the gates judge it
     assert "calibration-constant" in finished.text
     assert "0.png" in finished.text
     found = _advice(tmp_path)["calibration-constant"]
@@ -53,7 +53,7 @@ def _quantize(folder: Path, calibration: np.ndarray, *more: str) -> Finished:
     np.savez(folder / "parity.npz", image=_pictures(8, seed=9))
     data = ("--calibration", "calibration.npz", "--parity", "parity.npz", "--output", "out")
     finished = edgekit(folder, "quantize", "tiny.tflite", *data, "--effort", "fast", *more)
-    assert finished.code in (0, 4), finished.text
+    assert finished.code in (0, 4, 8), finished.text  # not about the verdict
     return finished
 
 
@@ -83,7 +83,7 @@ def test_enough_pictures_are_said_to_be_enough(tmp_path: Path) -> None:
 def test_random_inputs_get_no_advice(tmp_path: Path) -> None:
     save_tiny_tflite(tmp_path)
     finished = edgekit(tmp_path, "quantize", "tiny.tflite", "--synthetic", "--output", "out")
-    assert finished.code in (0, 4), finished.text
+    assert finished.code in (0, 4, 8), finished.text  # not about the verdict
     assert _report(tmp_path)["advice"] == []
 
 
