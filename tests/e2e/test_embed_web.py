@@ -135,7 +135,7 @@ def lite0(efficientnet, tmp_path_factory) -> dict[str, Path]:
     command += ["--scheme", "int8-float-io", "--effort", "fast", "--calibration", str(PHOTOS)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     (quantized,) = folder.glob("*_int8_float_io.tflite")
-    assert done.returncode in (0, 4), done.stdout + done.stderr  # 4: a gate; not what is tested
+    assert done.returncode in (0, 4, 8), done.stdout + done.stderr  # 4: a gate; not what is tested
     return {"fp32": given, "int8-float-io": quantized}
 
 
