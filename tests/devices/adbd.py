@@ -256,8 +256,10 @@ class Shell(Stream):
         self.close()
 
     def _pump(self, source, kind: int) -> None:
-        while data := os.read(source.fileno(), 1 << 15):
+        while self.open and (data := os.read(source.fileno(), 1 << 15)):
             self.write(_PACKET.pack(kind, len(data)) + data)
+        if not self.open:  # nobody reads any more: the command ends, as with adbd
+            source.close()
 
 
 class Sync(Stream):
