@@ -77,7 +77,9 @@ def require_free(plan: Plan) -> None:
             cure="Choose another --output folder.",
         )
     if not os.access(nearest, os.W_OK | os.X_OK):
-        raise _not_writable(output, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
+        read_only = os.statvfs(nearest).f_flag & os.ST_RDONLY
+        code = errno.EROFS if read_only else errno.EACCES
+        raise _not_writable(output, OSError(code, os.strerror(code)))
 
 
 @contextmanager
@@ -103,9 +105,10 @@ def held(folder: Path) -> Iterator[None]:
                 f"Another run is writing into {folder}: {holder}.",
                 cure="Wait until it has ended, or choose another --output folder.",
             ) from None
-        os.ftruncate(handle, 0)
-        os.write(handle, f"edgekit, process {os.getpid()}\n".encode())
         try:
+            with disk_errors(folder):
+                os.ftruncate(handle, 0)
+                os.write(handle, f"edgekit, process {os.getpid()}\n".encode())
             yield
         finally:
             path.unlink(missing_ok=True)

@@ -67,7 +67,7 @@ def analyse(
                 "artifact": str(normalised(Path(planned.source.location), work / "source.tflite")),
                 "feeds": _feeds(reference, reference.data.calibration.files),
                 "judged": _feeds(reference, reference.data.parity.files),
-                "work": folder,
+                "work": str(folder),
                 "effort": effort,
                 "ranges": request.ranges,
                 "mode": mode,

@@ -34,7 +34,9 @@ def test_ten_black_pictures_end_in_a_named_warning(
     stated += ("--scale", "1/255", "--color", "GRAY", "--calibration", black)
     arguments = ("convert", model, *stated, "--scheme", "int8", "--output", "out")
     finished = edgekit(tmp_path, *arguments, "--parity", digits_nchw)
-    assert finished.code in (0, 4, 8), finished.text  # not about the verdict  # a file was made; the gates judge it
+    assert finished.code in (0, 4, 8), (
+        finished.text
+    )  # not about the verdict  # a file was made; the gates judge it
     assert "calibration-constant" in finished.text
     assert "0.png" in finished.text
     found = _advice(tmp_path)["calibration-constant"]

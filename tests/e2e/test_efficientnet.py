@@ -111,7 +111,7 @@ def test_ranges_stand_on_the_calibration_part_and_parity_on_the_other(
 ) -> None:
     _, report = converted
     assert report["data"]["calibration_samples"] == 36
-    assert report["data"]["parity_samples"] == 32
+    assert report["data"]["parity_samples"] == 64
     assert report["data"]["calibration_digest"] != report["data"]["parity_digest"]
 
 

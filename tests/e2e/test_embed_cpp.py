@@ -179,7 +179,8 @@ def test_every_decoder(tmp_path, name):
     )
     module = module_of(file, tmp_path / "module")
     golden = read_golden(module / "test" / "golden")
-    assert len(golden["result", 0].values) > 0, "the test must have boxes to compare"
+    found = [len(golden["result", sample].values) for sample in range(3)]
+    assert any(found), "the test must have boxes to compare"
     code, stages = golden_test(module)
     assert code == 0, stages
 

@@ -231,7 +231,8 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, dic
 def test_every_decoder_form_and_resize(cases, web, name):
     file, options = cases[name]
     module = web(file, **options)
-    assert read_golden(module / "golden")["result", 0].values.size, "nothing to decode"
+    golden = read_golden(module / "golden")
+    assert any(golden["result", sample].values.size for sample in range(3)), "nothing to decode"
     code, stages, _ = golden_test(module)
     assert code == 0, stages
 

@@ -133,7 +133,9 @@ def test_a_killed_run_takes_its_workers_along_and_the_next_one_cleans_up(folder:
         wait_for(lambda: all(map(is_gone, run.workers)), seconds=5, what="the orphaned workers end")
     assert leftovers(folder), "nobody could have removed it"
     kept = {
-        name: digest for name, digest in snapshot(folder).items() if ".edgekit-work" not in name
+        name: digest
+        for name, digest in snapshot(folder).items()
+        if ".edgekit-work" not in name and ".edgekit-lock" not in name
     }
     assert kept == before
     save_tiny_tflite(folder)
@@ -143,12 +145,14 @@ def test_a_killed_run_takes_its_workers_along_and_the_next_one_cleans_up(folder:
     assert not leftovers(folder)
 
 
-def test_a_run_beside_another_one_leaves_its_work_alone(folder: Path) -> None:
+def test_a_run_beside_another_one_is_refused_and_leaves_its_work_alone(folder: Path) -> None:
     save_tiny_tflite(folder)
     with converting(folder, "--force") as run:
         work = leftovers(folder)
         command = ("convert", "tiny.tflite", *SYNTHETIC, "--output", "out", "--force")
-        assert edgekit(folder, *command).code == 0
+        refused = edgekit(folder, *command)
+        assert refused.code == 5
+        assert f"edgekit, process {run.process.pid}" in refused.text
         assert leftovers(folder) == work
         os.kill(run.process.pid, signal.SIGINT)
         run.process.wait(timeout=20)
