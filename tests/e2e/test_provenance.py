@@ -41,7 +41,7 @@ def edgekit(folder: Path, *words: str | Path, code: int = 0) -> Any:
 
 CONVERT = ["convert", "digits_net.py:build", "--weights", "weights.pt", "--input", "image:1x1x8x8"]
 CONVERT += ["--calibration", "pictures", "--scale", "1/255", "--color", "GRAY"]
-CONVERT += ["--task", "classification", "--scheme", "fp32", "--scheme", "int8"]
+CONVERT += ["--task", "classification", "--scheme", "fp32", "--scheme", "int8", "--accept-few"]
 
 
 @pytest.fixture(scope="module")
