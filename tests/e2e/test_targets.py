@@ -255,7 +255,17 @@ def test_convert_ends_with_4_where_a_file_does_not_fit(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     words = ["quantize", "net.tflite", "--calibration", "photos.npy", "--effort", "none"]
-    words += ["--gate", "sqnr_db >= 0", "--config", "edgekit.toml", "--force", "-o", "out"]
+    words += [
+        "--gate",
+        "centred_sqnr_db >= 0",
+        "--gate",
+        "lost_share <= 1",
+        "--config",
+        "edgekit.toml",
+        "--force",
+        "-o",
+        "out",
+    ]
 
     def run(*more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
