@@ -262,6 +262,7 @@ def test_convert_ends_with_4_where_a_file_does_not_fit(tmp_path: Path) -> None:
         "lost_share <= 1",
         "--config",
         "edgekit.toml",
+        "--accept-few",
         "--force",
         "-o",
         "out",

@@ -71,6 +71,7 @@ def test_the_document():
         "name": "m",
         "weights": "w.pt",
         "trust_pickle": False,
+        "signature": None,
     }
     assert data["steps"][0]["seconds"] == 1.23457
     (entry,) = data["files"]
