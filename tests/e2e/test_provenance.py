@@ -40,8 +40,8 @@ def edgekit(folder: Path, *words: str | Path, code: int = 0) -> Any:
 
 
 CONVERT = ["convert", "digits_net.py:build", "--weights", "weights.pt", "--input", "image:1x1x8x8"]
-CONVERT += ["--calibration", "pictures", "--scale", "1/255", "--color", "GRAY"]
-CONVERT += ["--task", "classification", "--scheme", "fp32", "--scheme", "int8", "--accept-few"]
+CONVERT += ["--accept-few", "--calibration", "pictures", "--scale", "1/255", "--color", "GRAY"]
+CONVERT += ["--task", "classification", "--scheme", "fp32", "--scheme", "int8"]
 
 
 @pytest.fixture(scope="module")
