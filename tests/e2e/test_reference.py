@@ -339,7 +339,7 @@ def test_a_recording_stands_in_for_its_model_on_its_own_pictures_only(tmp_path):
     record = ["reference", "record", model, "--data", data, "-o", path, "--runs", 0]
     told = edgekit(*record, *stated, folder=tmp_path)
     assert "1 samples were left out" in told.stderr
-    assert "bad0.png" in told.stderr
+    assert "bad0.png" in told.stderr.replace("\n", "")
     with RecordedReference(path) as bundle:
         assert len(bundle.samples) == 19
         assert bundle.manifest.pictures == (bundle.contract.inputs[0].tensor.name,)
