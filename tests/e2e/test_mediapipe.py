@@ -51,7 +51,8 @@ SELECTING = DETECTOR.format(format="boxes") + (
 
 def photos(size: int) -> np.ndarray:
     """RGB pictures that were no calibration samples' neighbours, of the model's own size."""
-    paths = sorted((REPOSITORY / "calibration_data").rglob("*.jpg"))[-PICTURES:]
+    every = sorted((REPOSITORY / "calibration_data").rglob("*.jpg"))
+    paths = [path for path in every if path.name.startswith(("retina", "rocket"))][-PICTURES:]
     return np.stack([cv2.resize(cv2.imread(str(p)), (size, size))[..., ::-1] for p in paths])
 
 
