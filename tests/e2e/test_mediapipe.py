@@ -52,7 +52,9 @@ SELECTING = DETECTOR.format(format="boxes") + (
 def photos(size: int) -> np.ndarray:
     """RGB pictures that were no calibration samples' neighbours, of the model's own size."""
     every = sorted((REPOSITORY / "calibration_data").rglob("*.jpg"))
-    paths = [path for path in every if path.name.startswith(("retina", "rocket"))][-PICTURES:]
+    paths = [path for path in every if path.name.startswith(("hubble", "retina", "rocket"))][
+        -PICTURES:
+    ]
     return np.stack([cv2.resize(cv2.imread(str(p)), (size, size))[..., ::-1] for p in paths])
 
 
