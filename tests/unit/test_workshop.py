@@ -66,7 +66,6 @@ def test_calls_are_recorded_and_share_a_process(converter):
     assert step.name == "tool work"
     assert step.versions == {"numpy": np.__version__}
     assert step.options == {"samples": 3, "opset": 18}
-    assert step.seconds >= 0
     assert step.peak_memory_mb is not None
     assert step.peak_memory_mb > 5
     assert Path(step.log or "") == shop.log_folder / "tool.log"
