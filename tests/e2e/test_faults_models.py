@@ -321,7 +321,7 @@ def test_inputs_that_do_not_fit_an_onnx_model(
 def test_an_onnx_operator_without_a_tflite_form_is_named(tmp_path: Path) -> None:
     node = helper.make_node("Det", ["image"], ["result"])
     save_onnx(tmp_path / "det.onnx", [node], output=("result", (1, 3)))
-    refusal(tmp_path, "convert", "det.onnx", *SYNTHETIC, code=3, says=("onnx2tf", "DET"))
+    refusal(tmp_path, "convert", "det.onnx", *SYNTHETIC, code=3, says=("onnx2tf", "Det (result)"))
 
 
 def test_weights_in_another_file_and_an_open_batch_need_no_help(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def _one(
 ) -> tuple[str, int]:
     temporary = root / "tmp"
     temporary.mkdir(exist_ok=True)
-    before = _state(folder)
+    before, running = _state(folder), psutil.Process().children()
     code, problem = 0, ""
     with _inside(folder, temporary), _limits():
         try:
@@ -109,8 +109,8 @@ def _one(
         problem = "an input was changed"
     if not problem and (new := [one for one in after if one not in before and _foreign(one)]):
         problem = f"files were made: {new}"
-    if not problem and psutil.Process().children():
-        problem = "a process is left"
+    if not problem and (more := [one for one in psutil.Process().children() if one not in running]):
+        problem = f"processes are left: {more}"
     shutil.rmtree(temporary)
     return problem, code
 
