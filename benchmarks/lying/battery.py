@@ -239,6 +239,25 @@ class Bench:
         out = dense(net, active, "logits", self.layers.weights[1], self.layers.biases[1])
         return self.save(net, out)
 
+    def remembering(self, before: float, now: float) -> Path:
+        """The classifier, whose logits are weighted with those of the sample before."""
+        from ai_edge_litert import schema_py_generated as schema
+
+        net = start()
+        out = scores(net, self.layers)
+        state = net.graph.add_tensor("state", (1, 20), "float32")
+        state.raw.isVariable = True
+        inputs = [
+            out,
+            net.constant("feature", np.eye(10, dtype=np.float32)),
+            net.constant("time", np.tile(np.array([before, now], np.float32), (10, 1))),
+            None,
+            state,
+        ]
+        options = schema.SVDFOptionsT()
+        options.rank = 1
+        return self.save(net, net.operator("SVDF", inputs, "weighted", (1, 10), options))
+
     def rescaling(self) -> Path:
         """The classifier with what makes −1…1 of pixels inside, as Keras models have it."""
         from ai_edge_litert import schema_py_generated as schema
@@ -254,6 +273,31 @@ class Bench:
         active = net.relu(flat, "hidden_relu")
         out = dense(net, active, "logits", self.layers.weights[1], self.layers.biases[1])
         return self.save(net, out)
+
+    def two_classes(self) -> Path:
+        """Whether the digit is below five: two logits."""
+        net = start()
+        low = np.repeat(np.eye(2), 5, axis=0) / 5
+        return self.save(net, dense(net, scores(net, self.layers), "two", low, np.zeros(2)))
+
+    def rare(self) -> Path:
+        """Ten probabilities up to 1e-4, as a detector of rare sounds gives without one."""
+        net = start()
+        far = mapped(net, scores(net, self.layers), 0.2 * np.eye(10), -12.0)
+        return self.save(net, net.operator("LOGISTIC", [far], "rare", (1, 10)))
+
+    def channels_first(self) -> Path:
+        """`picture` with its axes turned, as converters turn them."""
+        net = Net(1, SIDE, SIDE, 1)
+        weights = np.zeros((SIDE * SIDE, SIDE * SIDE * 3))
+        for place in range(SIDE * SIDE):
+            weights[place, place * 3 : place * 3 + 3] = [0.9, 0.5, 0.2]
+        flat = dense(net, net.image, "flat", weights, np.tile([0.02, 0.1, 0.3], SIDE * SIDE))
+        whole = reshape(net, flat, "whole", 1, SIDE, SIDE, 3)
+        order = net.constant("order", np.array([0, 3, 1, 2], np.int32))
+        return self.save(
+            net, net.operator("TRANSPOSE", [whole, order], "colour", (1, 3, SIDE, SIDE))
+        )
 
     def coarse(self, steps: float) -> Path:
         """Logits rounded to whole multiples: what a bad step does."""
@@ -282,9 +326,11 @@ def groups(bench: Bench) -> Iterator[Group]:
     """All of them."""
     yield from _classifiers(bench)
     yield from _evidence(bench)
+    yield from _memories(bench)
     yield from _regressors(bench)
     yield from _dense(bench)
     yield from _others(bench)
+    yield from _unusual(bench)
     yield from _contracts(bench)
 
 
@@ -397,6 +443,21 @@ def _evidence(bench: Bench) -> Iterator[Group]:
         yield group
 
 
+def _memories(bench: Bench) -> Iterator[Group]:
+    """Files with variables, which are clean only right after a reset."""
+    images, labels = bench.digits.held_out(COUNT)
+    data, task = bench.data(images, labels), {"task": "classification"}
+    plain = Group(name="state", reference=bench.classifier(), data=data, options=task)
+    plain.twin("a variable that changes nothing", bench.remembering(0.0, 1.0))
+    plain.lie("the answer to the sample before", bench.remembering(1.0, 0.0))
+    plain.lie("right after a reset only", bench.remembering(0.3, 1.0))
+    plain.lie("a little of the sample before", bench.remembering(0.02, 1.0))
+    yield plain
+    kept = Group(name="state", reference=bench.remembering(0.3, 1.0), data=data, options=task)
+    kept.twin("the model keeps state too", bench.remembering(0.3, 1.0))
+    yield kept
+
+
 def _regressors(bench: Bench) -> Iterator[Group]:
     images, _ = bench.digits.held_out(96)
     for name, offset, gain, options in (
@@ -452,6 +513,7 @@ def _dense(bench: Bench) -> Iterator[Group]:
         stored=with_8_bits,
     )
     pictures.twin("the same", bench.picture(np.eye(size * 3)))
+    pictures.twin("channels first", bench.channels_first())
     pictures.lie("BGR for RGB", bench.picture(channels(size, np.eye(3)[::-1])))
     pictures.lie("brightness only", bench.picture(_averaged(3)))
     pictures.lie("negative", bench.picture(-np.eye(size * 3), 1.0))
@@ -524,6 +586,31 @@ def _others(bench: Bench) -> Iterator[Group]:
     pair.twin("the same", bench.two())
     pair.lie("the first one twice", bench.two(same=True))
     yield pair
+
+
+def _unusual(bench: Bench) -> Iterator[Group]:
+    """Models that honest files exist of, though their figures look odd."""
+    images, labels = bench.digits.held_out(COUNT)
+    halves = Group(
+        name="two classes",
+        reference=bench.two_classes(),
+        data=bench.data(images),
+        options={"task": "classification"},
+        stored=with_8_bits,
+    )
+    halves.twin("the same", bench.two_classes())
+    yield halves
+    rare = Group(name="rare sounds", reference=bench.rare(), data=bench.data(images[:16]))
+    rare.twin("the same", bench.rare())
+    yield rare
+    named = Group(
+        name="a float file for an integer one",
+        reference=bench.classifier(),
+        data=bench.data(images, labels),
+        options={"task": "classification", "gates": ["integer_share >= 1"]},
+    )
+    named.lie("the same", bench.classifier(np.eye(10)))
+    yield named
 
 
 def _contracts(bench: Bench) -> Iterator[Group]:

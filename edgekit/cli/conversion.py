@@ -50,6 +50,8 @@ def _failures(result: ConversionResult) -> list[str]:
     lines = list(result.probe.wrong)
     lines += [f"{file.scheme} was not made: {file.error}" for file in result.files if file.error]
     for file in result.files:
+        own = [text for text in file.verdict.wrong if text not in result.probe.wrong]
+        lines += [f"{file.scheme} fails: {text}" for text in own]
         lines += [
             f"{file.scheme} fails {gate.gate}: {_measured(gate)}"
             for gate in file.verdict.gates

@@ -84,6 +84,10 @@ class CandidateJob:
     spans: Sequence[Span] = ()
     widths: Sequence[float | None] = field(default_factory=list)
 
+    def fed(self, inputs: Sequence[Array]) -> list[Array]:
+        """The reference's stacks (N, …) in the file's order and axes."""
+        return [feed.of(inputs[feed.source]) for feed in self.feeds]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Job:

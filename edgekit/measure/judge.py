@@ -65,6 +65,7 @@ class Judged:
     """What the rows of one candidate say.
 
     ``values`` and ``intervals`` are by metric: what compares outputs, and what the task measures.
+    ``remembers``: its answers depend on the samples before, and the reference's do not.
     """
 
     parity: ParityReport
@@ -75,6 +76,7 @@ class Judged:
     drift: tuple[TensorDrift, ...] = ()
     values: dict[str, float] = field(default_factory=dict)
     intervals: dict[str, Interval] = field(default_factory=dict)
+    remembers: bool = False
 
 
 def judge_rows(
@@ -257,7 +259,7 @@ def verdict(
         for gate in wanted
         if gate.metric not in values
     }
-    return decide(
+    found = decide(
         wanted,
         values,
         judged.intervals,
@@ -268,6 +270,13 @@ def verdict(
         reasons=missing | dict(reasons or {}),
         accept_few=accept_few,
     )
+    return replace(found, wrong=(REMEMBERS,)) if judged.remembers else found
+
+
+REMEMBERS = (
+    "it keeps state from one call to the next, which the reference does not: the same input gives "
+    "another answer after other inputs"
+)
 
 
 def _missing(metric: str, task: Task | None, no_labels: str, untimed: str) -> str:

@@ -7,7 +7,7 @@ the samples and the reference's outputs come from.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ from edgekit.measure.rows import (
 )
 from edgekit.pipeline.reference import Reference
 from edgekit.runners.litert import LITERT
-from edgekit.runners.litert_runner import LitertRunner
+from edgekit.runners.litert_runner import IN_A_ROW, LitertRunner
 from edgekit.tflite.metadata import read_contract
 from edgekit.tflite.summary import summarize
 from edgekit.toolchain.workshop import Workshop
@@ -89,7 +89,7 @@ def measure(
     work.mkdir(parents=True, exist_ok=True)
     runner = LitertRunner(artifact, workshop=workshop, work=work, threads=2)
     runner.name = name
-    first = slice(0, 1)
+    first, few = slice(0, 1), slice(0, IN_A_ROW)
     bound: Bound = bind(
         runner,
         artifact,
@@ -102,7 +102,7 @@ def measure(
     )
 
     def run(_some: slice, inputs: Sequence[Array]) -> list[Array]:
-        return runner.run([feed.of(inputs[feed.source]) for feed in bound.job.feeds])
+        return runner.run(bound.job.fed(inputs))
 
     judged = _judge(
         reference,
@@ -114,7 +114,8 @@ def measure(
         parts=parts or {},
         metric=metric,
     )
-    return Measured(judged=judged, bindings=bound.inputs)
+    remembers = not reference.stateful and runner.remembers(bound.job.fed(reference.inputs_of(few)))
+    return Measured(judged=replace(judged, remembers=remembers), bindings=bound.inputs)
 
 
 def compare_stacks(

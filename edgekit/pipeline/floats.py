@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.errors import ConversionError, EdgekitError, EnvironmentNotReady, NoRouteError
+from edgekit.measure.judge import REMEMBERS
 from edgekit.pipeline import candidates
 from edgekit.pipeline.plan import Plan
 from edgekit.pipeline.reference import Reference, load_again, spec_tables
 from edgekit.results import Attempt
 from edgekit.routes import Hop, Route
-from edgekit.runners.litert import LITERT
-from edgekit.tflite.model import read
 from edgekit.tflite.normalise import normalised
 from edgekit.toolchain.workshop import Workshop
 from edgekit.types import Binding, LatencyReport, ParityReport, Step, TensorSpec
@@ -75,28 +74,6 @@ def make_float(
     return _choose(plan, right, [attempt for attempt, _ in failed], workshop)
 
 
-def keeps_state(file: FloatFile, reference: Reference, workshop: Workshop) -> bool:
-    """Whether what a file gives depends on the samples that it was given before.
-
-    A graph with variables is run on consecutive samples without a reset, in two orders.
-    """
-    if not any(tensor.raw.isVariable for tensor in read(file.path).main.tensors):
-        return False
-    result, _ = workshop.call(
-        LITERT,
-        "consecutive",
-        {
-            "artifact": str(file.path),
-            "inputs": candidates.feeds(reference, file.bindings, "parity"),
-        },
-        title="Running samples in a row",
-    )
-    return float(result["sqnr_db"]) < _STATELESS_DB
-
-
-_STATELESS_DB = 100.0
-
-
 def _travel(
     plan: Plan, route: Route, reference: Reference, workshop: Workshop, folder: Path
 ) -> FloatFile:
@@ -124,6 +101,8 @@ def _travel(
     )
     stages.append(measured.parity)
     require_equal(plan, stages)
+    if measured.judged.remembers:
+        raise ConversionError(f"{stages[-1].candidate} does not equal the framework: {REMEMBERS}.")
     return FloatFile(
         path=artifact,
         parity=measured.parity,

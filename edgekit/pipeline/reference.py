@@ -43,6 +43,7 @@ class Reference:
         files: one stack of shape (N, …) per output.
         data: the samples.
         labels: the class of each parity sample, empty where none is known.
+        stateful: it may keep state from one call to the next itself.
     """
 
     contract: Contract
@@ -50,6 +51,7 @@ class Reference:
     files: tuple[Path, ...]
     data: calibration.Dataset
     labels: tuple[int | None, ...] = ()
+    stateful: bool = False
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -155,7 +157,14 @@ def make_reference(plan: Plan, workshop: Workshop, work: Path) -> Reference:
     if not files:
         raise ModelError("The model has no outputs.", cure="Return at least one tensor.")
     contract, labels = settle_labels(contract, outputs, data, workshop.progress)
-    return Reference(contract=contract, outputs=outputs, files=files, data=data, labels=labels)
+    return Reference(
+        contract=contract,
+        outputs=outputs,
+        files=files,
+        data=data,
+        labels=labels,
+        stateful=plan.source.kind == "tflite" and summarize(Path(plan.source.location)).stateful,
+    )
 
 
 def probe_contract(plan: Plan, reference: Reference, workshop: Workshop, work: Path) -> Probe:

@@ -10,7 +10,7 @@ from typing import cast
 from edgekit import sources
 from edgekit.errors import ConversionError, ModelError
 from edgekit.pipeline.file_notes import notes_on
-from edgekit.pipeline.floats import keeps_state, make_float
+from edgekit.pipeline.floats import make_float
 from edgekit.pipeline.locking import make_lock
 from edgekit.pipeline.plan import Plan
 from edgekit.pipeline.probe import check_graph
@@ -64,10 +64,11 @@ def run(plan: Plan, progress: Progress | None = None) -> ConversionResult:
                 plan, floating, attempts, reference, workshop, work
             )
         plan = _without_the_impossible(plan, floating.path, notes)
-        if keeps_state(floating, reference, workshop):
+        if reference.stateful:
             notes.note(
-                "The file keeps state from one call to the next: the app must reset its variables "
-                "before each new sequence (compared here with a reset before each sample)."
+                "The model keeps state from one call to the next, and so do its files: the app "
+                "must reset their variables before each new sequence (compared here with a reset "
+                "before each sample)."
             )
         for text in notes_on(plan.source.path, floating.path, floating.parity.bindings):
             notes.note(text)
@@ -157,5 +158,5 @@ def _in_place(plan: Plan, file: FileResult, probe: Probe) -> FileResult:
     return replace(
         file,
         artifact=replace(file.artifact, path=final),
-        verdict=replace(file.verdict, wrong=probe.wrong),
+        verdict=replace(file.verdict, wrong=(*file.verdict.wrong, *probe.wrong)),
     )

@@ -13,6 +13,7 @@ from edgekit.runners.litert import LITERT
 from edgekit.runners.protocol import Described, OperatorTime, Timing
 from edgekit.runners.stacks import reals
 from edgekit.tflite.model import read
+from edgekit.tflite.summary import summarize
 from edgekit.toolchain.workshop import Workshop
 from edgekit.types import LatencyReport, TensorSpec
 
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 _MIB = (1 << 20) / 1e6
 """Megabytes of 1,000,000 bytes in one of the workshop's."""
 WARMUP = 3
+IN_A_ROW = 8
+"""So many samples are enough to see whether a file remembers."""
+_STATELESS_DB = 100.0
+"""Below so much SQNR between a run after a reset and one after other samples, a file remembers."""
 _PROFILED = 20
 _DELEGATED = "Delegate/"
 _HEADING = re.compile(r"=+ .+ =+\s*$")
@@ -65,15 +70,8 @@ class LitertRunner:
         """As `edgekit.runners.protocol.Runner.run`."""
         import numpy as np
 
-        specs = self.describe().inputs
         with tempfile.TemporaryDirectory(dir=self._work, prefix="stacks-") as folder:
-            entries = []
-            for number, (spec, stack) in enumerate(zip(specs, inputs, strict=True)):
-                path = Path(folder) / f"input_{number}.npy"
-                np.save(path, stack, allow_pickle=False)
-                shape = list(spec.shape)
-                order = list(range(len(shape)))
-                entries.append({"path": str(path), "shape": shape, "permutation": order})
+            entries = self._stored(inputs, Path(folder))
             result, _ = self._workshop.call(
                 LITERT,
                 "run",
@@ -86,6 +84,41 @@ class LitertRunner:
                 title=f"Running {self.name}",
             )
             return [reals(np.load(path, allow_pickle=False)) for path in result["outputs"]]
+
+    def remembers(self, inputs: Sequence[Array]) -> bool:
+        """Whether what the file answers depends on the samples that it was given before.
+
+        A file with variables is run on the samples in a row, in two orders, without a reset.
+
+        Args:
+            inputs: stacks of shape (N, …) in the file's order and axes; a few samples are enough.
+
+        Raises:
+            ConversionError: it does not run.
+        """
+        if not summarize(self.path).stateful:
+            return False
+        with tempfile.TemporaryDirectory(dir=self._work, prefix="stacks-") as folder:
+            result, _ = self._workshop.call(
+                LITERT,
+                "consecutive",
+                {"artifact": str(self.path), "inputs": self._stored(inputs, Path(folder))},
+                title="Running samples in a row",
+            )
+        return float(result["sqnr_db"]) < _STATELESS_DB
+
+    def _stored(self, inputs: Sequence[Array], folder: Path) -> list[dict[str, Any]]:
+        """Stacks as files, as the worker is told of them."""
+        import numpy as np
+
+        entries = []
+        for number, (spec, stack) in enumerate(zip(self.describe().inputs, inputs, strict=True)):
+            path = folder / f"input_{number}.npy"
+            np.save(path, stack, allow_pickle=False)
+            shape = list(spec.shape)
+            order = list(range(len(shape)))
+            entries.append({"path": str(path), "shape": shape, "permutation": order})
+        return entries
 
     def benchmark(
         self, inputs: Sequence[Array], *, runs: int = 50, warmup: int = WARMUP, seconds: float = 20

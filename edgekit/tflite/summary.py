@@ -92,6 +92,7 @@ class Summary:
             wrote it down.
         custom_ops: operators that need code of their own in the app.
         flex_ops: operators that need the TensorFlow Select (Flex) library in the app.
+        stateful: has variables, which outlive a call: what it answers may depend on earlier calls.
         contract: the embedded contract.
         contract_problem: why the embedded contract cannot be read; empty where it can.
     """
@@ -111,6 +112,7 @@ class Summary:
     min_runtime_version: str | None
     custom_ops: tuple[str, ...]
     flex_ops: tuple[str, ...]
+    stateful: bool
     contract: Contract | None
     contract_problem: str = ""
 
@@ -154,6 +156,8 @@ def summarize(path: Path) -> Summary:
         min_runtime_version=_min_runtime_version(model),
         custom_ops=tuple(name for name in custom if not name.startswith(_FLEX_PREFIX)),
         flex_ops=tuple(name for name in custom if name.startswith(_FLEX_PREFIX)),
+        stateful=any(op.name == "ASSIGN_VARIABLE" for op in operators)
+        or any(tensor.raw.isVariable for graph in model.subgraphs for tensor in graph.tensors),
         contract=contract,
         contract_problem=problem,
     )

@@ -17,6 +17,7 @@ def test_no_lie_passes_and_every_honest_twin_does(tmp_path: Path) -> None:
 
     found = list(answers(tmp_path))
     assert sum(not one.honest for one in found) >= 60
+    assert sum(one.honest for one in found) >= 30
     assert [f"{one.group}: {one.name}: {one.why}" for one in found if not one.as_it_should] == []
 
 

@@ -109,7 +109,7 @@ class Chunks:
         if answer.is_whole(len(stacks[0])):
             return
         done = answer.samples
-        turned = [feed.of(stacks[feed.source][done:]) for feed in job.feeds]
+        turned = job.fed([stack[done:] for stack in stacks])
         pieces = [answer.outputs] if done else []
         failed = ""
         try:

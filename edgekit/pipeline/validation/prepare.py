@@ -24,7 +24,7 @@ from edgekit.pipeline.validation.data import Samples, open_samples
 from edgekit.pipeline.validation.request import ValidationRequest
 from edgekit.runners.bundle import SUFFIX
 from edgekit.runners.http_reference import is_url
-from edgekit.runners.litert_runner import LitertRunner
+from edgekit.runners.litert_runner import IN_A_ROW, LitertRunner
 from edgekit.runners.protocol import Described, Recorded, Runner
 from edgekit.runners.reference import ConverterRunner
 from edgekit.sources import digest, recognise
@@ -43,7 +43,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """One file. Where ``error`` is not empty it cannot be measured."""
+    """One file. Where ``error`` is not empty it cannot be measured.
+
+    ``remembers``: its answers depend on the samples before, and the reference's do not.
+    """
 
     name: str
     path: Path
@@ -51,6 +54,7 @@ class Candidate:
     summary: Summary
     scheme: Scheme | None
     bound: Bound | None = None
+    remembers: bool = False
     error: str = ""
 
 
@@ -61,12 +65,14 @@ class Reference:
     Attributes:
         kind: of the model source, ``bundle`` or ``http``.
         digest: of the file and its weights, ``None`` where there is none.
+        stateful: it may keep state from one call to the next itself.
     """
 
     runner: Runner
     described: Described
     kind: str
     digest: str | None
+    stateful: bool = False
 
     @property
     def recorded(self) -> bool:
@@ -198,6 +204,9 @@ def open_the_reference(
         described=described,
         kind=source.kind if source is not None else "bundle" if bundle else "http",
         digest=None if not known else known[0] if len(known) == 1 else joined,
+        stateful=source is not None
+        and source.kind == "tflite"
+        and summarize(Path(source.location)).stateful,
     )
 
 
@@ -288,17 +297,30 @@ def probe_contract(
 
     A recording cannot be asked, and a server is not asked more than the comparison needs.
     """
-    import numpy as np
-
     if not isinstance(reference.runner, ConverterRunner | LitertRunner):
         return Probe(why="a recording or a server is not asked again")
+    some = [chosen[one] for one in probed_samples(len(chosen), first.inputs)]
+    inputs, labels = read_stacks(samples, some, contract)
+    ask = reference.runner.run
+    return look(contract, inputs, ask(inputs), labels, ask, pictures=first.pictures)
+
+
+def read_stacks(
+    samples: Samples, places: Sequence[int], contract: Contract
+) -> tuple[list[Array], list[int | None]]:
+    """A few samples as stacks (N, …), one for each input, and their classes where they have one.
+
+    What cannot be read is left out: it is told where it is measured.
+    """
+    import numpy as np
+
     stacks: list[list[Array]] = []
     labels: list[int | None] = []
-    for place in (chosen[one] for one in probed_samples(len(chosen), first.inputs)):
+    for place in places:
         try:
             sample = samples.get(place)
             loaded = to_tensors(sample.read(), contract, sample.id)
-        except DataError:  # told where it is measured
+        except DataError:
             continue
         stacks.append(
             [
@@ -308,9 +330,30 @@ def probe_contract(
             ]
         )
         labels.append(int(sample.label) if isinstance(sample.label, Integral) else None)
-    inputs = [np.concatenate(column) for column in zip(*stacks, strict=True)]
-    ask = reference.runner.run
-    return look(contract, inputs, ask(inputs), labels, ask, pictures=first.pictures)
+    return [np.concatenate(column) for column in zip(*stacks, strict=True)], labels
+
+
+def run_in_a_row(
+    candidates: Sequence[Candidate],
+    samples: Samples,
+    chosen: Sequence[int],
+    contract: Contract,
+    reference: Reference,
+    runner_of: Callable[[Path], LitertRunner],
+) -> list[Candidate]:
+    """Find the candidates that remember the samples before, where the reference does not.
+
+    A reference that is a `.tflite` with variables may remember too: it is reset as they are.
+    """
+    if reference.stateful or not any(one.summary.stateful for one in candidates):
+        return list(candidates)
+    inputs, _ = read_stacks(samples, chosen[:IN_A_ROW], contract)
+    return [
+        replace(one, remembers=runner_of(one.path).remembers(one.bound.job.fed(inputs)))
+        if one.bound is not None
+        else one
+        for one in candidates
+    ]
 
 
 def bind_all(

@@ -87,8 +87,8 @@ def make_result(
             number += candidate.bound is not None
             continue
         result, judged = _judge(findings, rows, number, candidate, data, worst.get(number, ()))
-        verdict = replace(result.verdict, wrong=findings.probe.wrong)
-        results.append(replace(result, verdict=verdict))
+        wrong = (*result.verdict.wrong, *findings.probe.wrong)
+        results.append(replace(result, verdict=replace(result.verdict, wrong=wrong)))
         figures = figures or judged.reference_figures
         number += 1
     return _assemble(findings, rows, data, results, figures)
@@ -127,6 +127,7 @@ def _judge(
         settings=Settings(seed=request.seed),
     )
     judged = judge.judge_rows(rows, number, compared, ids=ids, data=data)
+    judged = replace(judged, remembers=candidate.remembers)
     measured_time = findings.timings.candidates.get(candidate.name)
     values = judge.measured(
         judged,

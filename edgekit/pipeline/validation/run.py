@@ -142,6 +142,9 @@ class _Run:
             notes.append(f"Accepted: {slip}")
             progress.note(notes[-1])
         candidates = prepare.bind_all(files, self.contract, first, self._runner)
+        candidates = prepare.run_in_a_row(
+            candidates, self.samples, chosen, self.contract, self.reference, self._here
+        )
         timings = self._time(candidates, first)
         ran_on = self.target.environment() if self.target else environment()
         job = self._job(candidates, first)
@@ -211,6 +214,9 @@ class _Run:
     def _runner(self, path: Path) -> Runner:
         if self.target is not None:
             return self.target.runner(path)
+        return self._here(path)
+
+    def _here(self, path: Path) -> LitertRunner:
         return LitertRunner(path, workshop=self.workshop, work=self.work)
 
     def _time(self, candidates: Sequence[Candidate], first: First) -> timing.Timings:
