@@ -57,7 +57,8 @@ def command(before: Path, after: Path, **options: Any) -> int:
     """
     from edgekit.cli.progress import Display
     from edgekit.pipeline.diff import DiffRequest, compare_files
-    from edgekit.report.diff import to_json
+    from edgekit.pipeline.publish import all_held, write_whole
+    from edgekit.report.diff import to_html, to_json
 
     page: Path | None = options["html"]
     if page is not None and page.exists() and not options["force"]:
@@ -75,25 +76,16 @@ def command(before: Path, after: Path, **options: Any) -> int:
         limits=limits(options),
     )
     silent = options["quiet"] or options["as_json"]
-    with Display(quiet=silent, verbose=options["verbose"]) as display:
-        found = compare_files(request, display)
-    if page is not None:
-        _write(page, found)
+    with all_held(files=[page]):
+        with Display(quiet=silent, verbose=options["verbose"]) as display:
+            found = compare_files(request, display)
+        if page is not None:
+            write_whole(page, to_html(found))
     if options["as_json"]:
         echo(to_json(found), nl=False)
     elif not options["quiet"]:
         _print(found, page)
     return LockMismatch.exit_code if options["exit_code"] and not found.same_bytes else 0
-
-
-def _write(page: Path, found: Diff) -> None:
-    from edgekit.pipeline.publish import disk_errors, write_whole
-    from edgekit.report.diff import to_html
-
-    text = to_html(found)
-    with disk_errors(page.parent):
-        page.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(page, text)
 
 
 def _print(found: Diff, page: Path | None) -> None:

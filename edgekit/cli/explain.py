@@ -74,6 +74,7 @@ def command(candidate: Path, **options: Any) -> int:
     from edgekit.config import parse_input_flag
     from edgekit.errors import UsageError
     from edgekit.pipeline.explain import ExplainRequest, explain, require_free, write_files
+    from edgekit.pipeline.publish import all_held
     from edgekit.report.explain import to_json
 
     if candidate.suffix.lower() != ".tflite":
@@ -97,9 +98,10 @@ def command(candidate: Path, **options: Any) -> int:
     page = options["output"] or Path(f"{candidate.stem}_explain.html")
     silent = options["quiet"] or options["as_json"]
     require_free(page, options["model_explorer"], force=options["force"])
-    with Display(quiet=silent, verbose=options["verbose"]) as display:
-        explanation = explain(request, display)
-    write_files(explanation, page, options["model_explorer"])
+    with all_held(files=[page, options["model_explorer"]]):
+        with Display(quiet=silent, verbose=options["verbose"]) as display:
+            explanation = explain(request, display)
+        write_files(explanation, page, options["model_explorer"])
     if options["as_json"]:
         echo(to_json(explanation), nl=False)
     elif not options["quiet"]:

@@ -114,7 +114,7 @@ def command(files: tuple[Path, ...], inputs: tuple[str, ...], **options: Any) ->
     )
     reports.check()
     silent = options["quiet"] or options["as_json"]
-    with Display(quiet=silent, verbose=options["verbose"]) as display:
+    with reports.held(), Display(quiet=silent, verbose=options["verbose"]) as display:
         result = validate(request, display)
         written = reports.write(result)
     if options["as_json"]:

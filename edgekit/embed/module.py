@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from edgekit.errors import SetupError, UsageError
-from edgekit.pipeline.publish import disk_errors
+from edgekit.pipeline.publish import disk_errors, is_ours, reachable, scratch_folder
 from edgekit.sources import digest
 
 MANIFEST = "edgekit-embed.json"
@@ -28,7 +26,7 @@ def write_module(
     replaced.
 
     Args:
-        output: the module's folder.
+        output: the module's folder, which is there and held.
         files: content, or a file to copy, by path in the module.
         facts: what the manifest says beside the digests of the files.
         force: replace an earlier module.
@@ -43,14 +41,12 @@ def write_module(
     require_free(output, force=force)
     earlier = _earlier(output)
     _require_own(output, files, earlier)
-    with _writable(output), disk_errors(output):
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=output.parent, prefix=".edgekit-embed-") as folder:
-            digests = {path: _put(Path(folder) / path, what) for path, what in files.items()}
-            manifest = Path(folder) / MANIFEST
-            listed = {**facts, "files": dict(sorted(digests.items()))}
-            manifest.write_text(json.dumps(listed, indent=2, ensure_ascii=False) + "\n", "utf-8")
-            _move(Path(folder), output, [*files, MANIFEST], earlier)
+    with reachable(output), disk_errors(output), scratch_folder(output) as folder:
+        digests = {path: _put(folder / path, what) for path, what in files.items()}
+        listed = {**facts, "files": dict(sorted(digests.items()))}
+        manifest = json.dumps(listed, indent=2, ensure_ascii=False) + "\n"
+        (folder / MANIFEST).write_text(manifest, "utf-8")
+        _move(folder, output, [*files, MANIFEST], earlier)
     return output / MANIFEST
 
 
@@ -65,23 +61,12 @@ def require_free(output: Path, *, force: bool) -> None:
         raise SetupError(
             f"The output {output} is a file, not a folder.", cure="Choose another --output folder."
         )
-    if output.is_dir() and any(output.iterdir()) and not force:
+    foreign = output.is_dir() and not all(map(is_ours, output.iterdir()))
+    if foreign and not force:
         raise UsageError(
             f"{output} exists already and is not empty.",
             cure="Choose another --output folder, or replace edgekit's own files with --force.",
         )
-
-
-@contextmanager
-def _writable(output: Path) -> Iterator[None]:
-    """Any other refusal is about the path: one that is too long, for example, or below /proc."""
-    try:
-        yield
-    except OSError as error:
-        raise SetupError(
-            f"The output folder {output} cannot be written: {error.strerror}.",
-            cure="Choose another --output folder.",
-        ) from error
 
 
 def _earlier(output: Path) -> dict[str, str]:
@@ -125,7 +110,6 @@ def _put(path: Path, what: bytes | Path) -> str:
 
 
 def _move(work: Path, output: Path, files: list[str], earlier: Mapping[str, str]) -> None:
-    output.mkdir(exist_ok=True)
     (output / MANIFEST).unlink(missing_ok=True)
     for path in set(earlier) - set(files):
         (output / path).unlink(missing_ok=True)

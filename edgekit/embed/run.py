@@ -22,6 +22,7 @@ from edgekit.embed.samples import choose, find_folder, read_pictures
 from edgekit.embed.spec import Delegate, Embedding
 from edgekit.embed.stages import Stages, located, resized, result_of, tensor_of
 from edgekit.files import temporary_folder
+from edgekit.pipeline.publish import held
 from edgekit.tflite.model import read
 from edgekit.tflite.summary import summarize
 from edgekit.toolchain.workshop import Limits, Workshop
@@ -125,7 +126,7 @@ def embed(request: EmbedRequest, progress: Progress) -> EmbedResult:
     target = load_target(request.target)
     original = _described(request, request.file, complete(summarize(request.file), request.stated))
     require_free(request.output, force=request.force)
-    with temporary_folder("embed") as folder:
+    with held(request.output), temporary_folder("embed") as folder:
         subject = _folded(request, original, Path(folder)) if request.fold_preprocess else original
         require_types(target, subject.spec)
         return _write(request, target, original, subject, progress)

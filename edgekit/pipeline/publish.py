@@ -4,54 +4,45 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
+import hashlib
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
+import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from edgekit.errors import SetupError, UsageError
-from edgekit.files import remove_leftovers
+from edgekit.files import is_alive, remove_leftovers
 from edgekit.pipeline.plan import Plan
 from edgekit.results import FileResult
 from edgekit.sources import digest
+from edgekit.text import escaped
 
 _WORK_PREFIX = ".edgekit-work-"
 _LOCK_NAME = ".edgekit-lock"
+_HOLDER = re.compile(r"process (\d{1,10}), .*")
+_NO_LOCKS = frozenset((errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP))
 
 
 @contextmanager
 def work_folder(plan: Plan) -> Iterator[Path]:
     """A private folder inside the output folder (the same file system), removed in the end.
 
-    Work folders that killed runs left behind are removed too. Folders that this call made and that
-    stay empty are removed again.
-
     Raises:
         UsageError: an output exists and ``--force`` was not given.
-        SetupError: the output folder cannot be made or written, or the disk is full.
+        SetupError: another run has the output folder, it cannot be made or written, or the disk is
+            full.
     """
-    output = plan.output
     require_free(plan)
-    with _reachable(output):
-        made = [folder for folder in (output, *output.parents) if not folder.exists()]
-    try:
-        with _reachable(output), disk_errors(output):
-            output.mkdir(parents=True, exist_ok=True)
-        with held(output):
-            folder = _make_work_folder(output)
-            try:
-                with disk_errors(output):
-                    yield folder
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
-    finally:
-        for empty in made:
-            with contextlib.suppress(OSError):  # not empty: the run succeeded
-                empty.rmdir()
+    with held(plan.output), scratch_folder(plan.output) as folder, disk_errors(plan.output):
+        yield folder
 
 
 def require_free(plan: Plan) -> None:
@@ -63,7 +54,7 @@ def require_free(plan: Plan) -> None:
     """
     output = plan.output
     wanted = (*map(plan.file, plan.schemes), plan.report, plan.lock)
-    with _reachable(output):
+    with reachable(output):
         existing = [path for path in wanted if path.exists()]
         nearest = next(one for one in (output, *output.absolute().parents) if one.exists())
     if existing and not plan.request.force:
@@ -83,47 +74,123 @@ def require_free(plan: Plan) -> None:
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Keep a folder for this run: another one that wants to write into it is refused.
+def held(folder: Path, name: str = "") -> Iterator[None]:
+    """Keep a folder for this run, or one file in it: another run that wants the same is refused.
 
-    The kernel lets go of the lock when the process ends, however it ends.
+    A folder that is not there is made, and removed again where it stays empty. The kernel lets go
+    when the process ends, however it ends; what a killed one left is taken over. On file systems
+    that have no locks nothing is held.
+
+    Args:
+        folder: where the run writes.
+        name: of the only file that it writes there; empty for the folder as a whole.
 
     Raises:
-        SetupError: another run has it.
+        SetupError: another run has it, or the folder cannot be made or written.
     """
-    import fcntl
-
-    path = folder / _LOCK_NAME
-    with _reachable(folder), disk_errors(folder):
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    with reachable(folder):
+        made = [one for one in (folder, *folder.parents) if not one.exists()]
     try:
+        with reachable(folder), disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            _remove_stale_locks(folder)
+            own = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
+            path = folder / (f"{_LOCK_NAME}-{own}" if name else _LOCK_NAME)
+            handle = _locked(path, folder / name)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(handle, 100).decode("ascii", "replace").strip() or "another process"
-            raise SetupError(
-                f"Another run is writing into {folder}: {holder}.",
-                cure="Wait until it has ended, or choose another --output folder.",
-            ) from None
-        try:
-            with disk_errors(folder):
-                os.ftruncate(handle, 0)
-                os.write(handle, f"edgekit, process {os.getpid()}\n".encode())
             yield
         finally:
             path.unlink(missing_ok=True)
+            os.close(handle)
     finally:
-        os.close(handle)
-
-
-def _make_work_folder(output: Path) -> Path:
-    with _reachable(output), disk_errors(output):
-        remove_leftovers(output, _WORK_PREFIX, nameless=True)
-        return Path(tempfile.mkdtemp(prefix=f"{_WORK_PREFIX}{os.getpid()}-", dir=output))
+        for empty in made:
+            with contextlib.suppress(OSError):  # not empty: the run succeeded
+                empty.rmdir()
 
 
 @contextmanager
-def _reachable(output: Path) -> Iterator[None]:
+def all_held(
+    *, files: Iterable[Path | None] = (), folders: Iterable[Path | None] = ()
+) -> Iterator[None]:
+    """Keep whatever of these a run was asked to write; see `held`.
+
+    Raises:
+        SetupError: see `held`.
+    """
+    places = {(path.resolve(), "") for path in folders if path is not None}
+    places |= {(path.parent.resolve(), path.name) for path in files if path is not None}
+    with contextlib.ExitStack() as stack:
+        for folder, name in sorted(places):
+            stack.enter_context(held(folder, name))
+        yield
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file or folder is there for the time of a run only."""
+    return path.name.startswith((_LOCK_NAME, _WORK_PREFIX))
+
+
+def _locked(path: Path, wanted: Path) -> int:
+    """The descriptor of a lock, which names this run from now on."""
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        try:
+            if _lock(handle):
+                if _is_at(path, handle):  # and not one that its owner has just removed
+                    os.ftruncate(handle, 0)
+                    os.write(handle, f"process {os.getpid()}, {_command()}\n".encode())
+                    return handle
+            else:
+                told = os.pread(handle, 1000, 0).decode(errors="replace").strip()
+                raise SetupError(
+                    f"Another run is writing to {wanted}: {escaped(told) or 'which is not known'}.",
+                    cure="Wait until it has ended, or choose another place with --output.",
+                )
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
+
+
+def _lock(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+    return True
+
+
+def _is_at(path: Path, handle: int) -> bool:
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(handle))
+    except FileNotFoundError:
+        return False
+
+
+def _command() -> str:
+    program = Path(sys.argv[0])
+    name = program.parent.name if program.name == "__main__.py" else program.name
+    return shlex.join([name, *sys.argv[1:]])[:300]
+
+
+def _remove_stale_locks(folder: Path) -> None:
+    """Those of processes that are gone; one that is being made names none yet."""
+    for path in folder.glob(f"{_LOCK_NAME}*"):
+        with contextlib.suppress(OSError, UnicodeDecodeError):  # it is not ours, or just gone
+            handle = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                holder = _HOLDER.match(os.pread(handle, 1000, 0).decode())
+                if holder and not is_alive(int(holder[1])) and _lock(handle):
+                    path.unlink()
+            finally:
+                os.close(handle)
+
+
+@contextmanager
+def reachable(output: Path) -> Iterator[None]:
     """Any refusal here is about the path: one that is too long, for example, or below /proc."""
     try:
         yield
@@ -182,6 +249,24 @@ def _uninterrupted() -> Iterator[None]:
 
 
 @contextmanager
+def scratch_folder(output: Path) -> Iterator[Path]:
+    """A private folder in an output folder, so on the same file system; removed in the end.
+
+    What killed runs left there is removed first.
+
+    Raises:
+        SetupError: it cannot be made.
+    """
+    with reachable(output), disk_errors(output):
+        remove_leftovers(output, _WORK_PREFIX, nameless=True)
+        folder = Path(tempfile.mkdtemp(prefix=f"{_WORK_PREFIX}{os.getpid()}-", dir=output))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
 def disk_errors(folder: Path) -> Iterator[None]:
     """Turn the operating system's refusals into errors with a cure."""
     try:
@@ -203,11 +288,8 @@ def write_whole(path: Path, text: str) -> None:
     Raises:
         SetupError: the disk is full, or the folder cannot be written.
     """
-    with (
-        disk_errors(path.parent),
-        tempfile.TemporaryDirectory(dir=path.parent, prefix=".edgekit-") as new,
-    ):
-        waiting = Path(new, path.name)
+    with disk_errors(path.parent), scratch_folder(path.parent) as new:
+        waiting = new / path.name
         waiting.write_text(text, encoding="utf-8")
         waiting.replace(path)
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from edgekit.config import Config, load_config, read_labels
 from edgekit.contract import Contract, Task
 from edgekit.datasets import Layout
 from edgekit.errors import DataError, SetupError, UsageError
-from edgekit.pipeline.publish import disk_errors
+from edgekit.pipeline.publish import disk_errors, held, scratch_folder
 from edgekit.pipeline.recording import Recording, RecordingSource
 from edgekit.pipeline.references import open_reference
 from edgekit.resolve import resolve
@@ -73,14 +72,15 @@ def record(request: RecordRequest, progress: Progress) -> Manifest:
     config = load_config(request.config) if request.config else Config()
     folder = request.output.parent
     with (
+        held(folder, request.output.name),
+        scratch_folder(folder) as work,
         disk_errors(folder),
-        TemporaryDirectory(dir=folder, prefix=".edgekit-") as work,
         Workshop(
-            name=request.output.stem, progress=progress, limits=request.limits, work=Path(work)
+            name=request.output.stem, progress=progress, limits=request.limits, work=work
         ) as workshop,
-        _open(request, config, workshop, Path(work)) as runner,
+        _open(request, config, workshop, work) as runner,
     ):
-        waiting = Path(work, request.output.name)
+        waiting = work / request.output.name
         described = runner.describe()
         contract = _contract(request, config, described)
         source = RecordingSource(

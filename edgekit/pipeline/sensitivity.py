@@ -10,7 +10,7 @@ from typing import Any
 from edgekit.errors import SetupError, UsageError
 from edgekit.files import temporary_folder
 from edgekit.pipeline.plan import plan
-from edgekit.pipeline.publish import write_whole
+from edgekit.pipeline.publish import held, write_whole
 from edgekit.pipeline.quantized import QUANTIZER
 from edgekit.pipeline.reference import Reference, make_reference
 from edgekit.pipeline.request import ConversionRequest
@@ -41,6 +41,13 @@ def analyse(
         DataError, SetupError: see the classes.
     """
     _require_free(page, force=request.force)
+    with held(page.parent, page.name):
+        report = _measured(request, mode, progress)
+        write_whole(page, to_html(report))
+    return report
+
+
+def _measured(request: ConversionRequest, mode: Mode, progress: Progress) -> SensitivityReport:
     planned = plan(replace(request, schemes=("int8",)))
     # Random inputs must not steer anything: their statistics are nobody's.
     effort = "none" if request.synthetic else request.effort
@@ -74,7 +81,7 @@ def analyse(
             },
             title="Quantizing layer by layer",
         )
-    report = SensitivityReport(
+    return SensitivityReport(
         model=Path(planned.source.location).name,
         mode=mode,
         effort=effort,
@@ -88,8 +95,6 @@ def analyse(
         notes=tuple(notes.kept),
         seconds=round(time.monotonic() - started, 1),
     )
-    write_whole(page, to_html(report))
-    return report
 
 
 class _Notes:

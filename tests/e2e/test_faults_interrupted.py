@@ -152,7 +152,7 @@ def test_a_run_beside_another_one_is_refused_and_leaves_its_work_alone(folder: P
         command = ("convert", "tiny.tflite", *SYNTHETIC, "--output", "out", "--force")
         refused = edgekit(folder, *command)
         assert refused.code == 5
-        assert f"edgekit, process {run.process.pid}" in refused.text
+        assert f"process {run.process.pid}, edgekit convert" in refused.text
         assert leftovers(folder) == work
         os.kill(run.process.pid, signal.SIGINT)
         run.process.wait(timeout=20)

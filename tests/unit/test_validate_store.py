@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -28,6 +30,12 @@ COLUMN = TYPES.flatmap(lambda kind: arrays(kind, array_shapes(min_dims=1, min_si
 def home(tmp_path, monkeypatch):
     monkeypatch.setenv("EDGEKIT_HOME", str(tmp_path / "home"))
     return tmp_path / "home"
+
+
+def opened(key: str, *, resume: bool = False) -> RunStore:
+    """The store of a run that has ended since, as one that was interrupted leaves it."""
+    with RunStore.open(key * 64, resume=resume) as store:
+        return store
 
 
 @settings(max_examples=50, deadline=None)
@@ -56,30 +64,54 @@ def test_a_table_that_is_cut_short_is_refused(tmp_path):
 
 
 def test_a_run_is_emptied_unless_it_is_resumed():
-    store = RunStore.open("a" * 64, resume=False)
+    store = opened("a")
     write_table(store.path(3), {})
     write_table(store.path(12), {})
     store.drop({1: "it crashed"})
-    again = RunStore.open("a" * 64, resume=True)
+    again = opened("a", resume=True)
     assert again.finished() == {3, 12}
     assert again.dropped() == {1: "it crashed"}
-    assert RunStore.open("b" * 64, resume=True).finished() == set()
-    assert RunStore.open("a" * 64, resume=False).finished() == set()
+    assert opened("b", resume=True).finished() == set()
+    assert opened("a").finished() == set()
     again.remove()
     assert not again.folder.exists()
 
 
+def test_the_same_run_twice_at_a_time_does_not_share_rows(home):
+    with RunStore.open("a" * 64, resume=False) as first:
+        write_table(first.path(3), {})
+        with RunStore.open("a" * 64, resume=True) as second:
+            assert second.folder != first.folder
+            assert second.finished() == set()
+        assert not second.folder.exists()
+        assert first.finished() == {3}
+    assert opened("a", resume=True).finished() == {3}
+    assert [one.name for one in (home / "validations").iterdir()] == [first.folder.name]
+
+
+def test_tables_that_a_killed_process_was_writing_go():
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    store = opened("a")
+    write_table(store.path(3), {})
+    half = [store.folder / f".chunk-0000004.rows.{pid}-77" for pid in (process.pid, os.getpid())]
+    for path in half:
+        path.write_bytes(b"half")
+    opened("a", resume=True)
+    assert {path.name for path in store.folder.iterdir()} == {store.path(3).name, half[1].name}
+
+
 def test_runs_of_long_ago_are_forgotten():
-    old = RunStore.open("a" * 64, resume=False)
+    old = opened("a")
     write_table(old.path(1), {})
     long_ago = time.time() - 8 * 24 * 3600
     os.utime(old.folder, (long_ago, long_ago))
-    RunStore.open("b" * 64, resume=False)
+    opened("b")
     assert not old.folder.exists()
 
 
 def test_the_cache_loses_what_was_not_used_for_longest():
-    cache = ReferenceCache.open("k" * 64, RunStore.open("r" * 64, resume=False))
+    cache = ReferenceCache.open("k" * 64, opened("r"))
     for number in range(10):
         path = cache.folder / f"{number}.rows"
         write_table(path, {"0": np.zeros(1000, np.uint8)})
@@ -93,7 +125,7 @@ def test_the_cache_loses_what_was_not_used_for_longest():
 
 
 def test_outputs_of_a_reference_without_a_key_end_with_the_run(home):
-    run = RunStore.open("r" * 64, resume=False)
+    run = opened("r")
     cache = ReferenceCache.open(None, run)
     assert not cache.keep
     assert cache.folder.is_relative_to(run.folder)

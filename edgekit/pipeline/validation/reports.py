@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit.errors import UsageError
-from edgekit.pipeline.publish import disk_errors, write_whole
+from edgekit.pipeline.publish import all_held, write_whole
 from edgekit.report import plots, tensorboard, words
 from edgekit.report.junit import to_junit
 from edgekit.report.markdown import to_markdown
@@ -60,8 +61,16 @@ class Reports:
             if folder is not None:
                 _require_folder(folder)
 
+    def held(self) -> AbstractContextManager[None]:
+        """Keep all of it for this run.
+
+        Raises:
+            SetupError: another run writes there.
+        """
+        return all_held(files=(self.junit, self.markdown), folders=(self.output, self.tensorboard))
+
     def write(self, result: ValidationResult) -> list[Path]:
-        """Write all that was asked for.
+        """Write all that was asked for, where it is `held`.
 
         Returns:
             The files and folders.
@@ -79,8 +88,6 @@ class Reports:
         if self.markdown is not None:
             texts.append((self.markdown, markdown(result)))
         for path, text in texts:
-            with disk_errors(path.parent):
-                path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, text)
             written.append(path)
         if self.tensorboard is not None:

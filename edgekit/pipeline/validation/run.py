@@ -150,34 +150,34 @@ class _Run:
         job = self._job(candidates, first)
         chunks = self._chunks(chosen, first, len(candidates))
         key = self._key(candidates, job, chunks, ran_on if self.target else None)
-        store = RunStore.open(key, resume=request.resume)
-        stream = self._stream(job, chunks, store, first, candidates)
-        try:
-            complete = self._measure(stream) if job.candidates else True
-            finished = sorted(one for one in store.finished() if one < len(chunks))
-            if not complete and not finished:
-                raise KeyboardInterrupt
-            progress.step("Judging")
-            findings = Findings(
-                request=request,
-                reference=self.reference,
-                contract=self.contract,
-                samples=self.samples,
-                candidates=candidates,
-                job=job,
-                timings=timings,
-                stated=stated,
-                notes=notes,
-                complete=complete,
-                environment=ran_on,
-                probe=probe,
-            )
-            result = make_result(findings, store, finished, stream)
-        finally:
-            stream.close()
-        trim(references(), request.cache_gb * 1e9)
-        if complete:
-            store.remove()
+        with RunStore.open(key, resume=request.resume) as store:
+            stream = self._stream(job, chunks, store, first, candidates)
+            try:
+                complete = self._measure(stream) if job.candidates else True
+                finished = sorted(one for one in store.finished() if one < len(chunks))
+                if not complete and not finished:
+                    raise KeyboardInterrupt
+                progress.step("Judging")
+                findings = Findings(
+                    request=request,
+                    reference=self.reference,
+                    contract=self.contract,
+                    samples=self.samples,
+                    candidates=candidates,
+                    job=job,
+                    timings=timings,
+                    stated=stated,
+                    notes=notes,
+                    complete=complete,
+                    environment=ran_on,
+                    probe=probe,
+                )
+                result = make_result(findings, store, finished, stream)
+            finally:
+                stream.close()
+            trim(references(), request.cache_gb * 1e9)
+            if complete:
+                store.remove()
         return result
 
     def _probe(self, files: Sequence[Candidate], chosen: Sequence[int], first: First) -> Probe:

@@ -11,12 +11,16 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgekit.errors import SetupError
+from edgekit.files import remove_leftovers
 from edgekit.measure.rows import Joining, Rows
+from edgekit.pipeline.publish import held, scratch_folder
 from edgekit.toolchain import home
 
 if TYPE_CHECKING:
@@ -28,6 +32,9 @@ _KEPT_SECONDS = 7 * 24 * 3600
 """A run that nobody resumed for a week is forgotten."""
 _TRIMMED = 0.8
 """A cache that is full is emptied down to this share, so that it is not full again at once."""
+
+_UNFINISHED = ".*.rows."
+"""How tables begin that are being written, before the number of the process."""
 
 
 def write_table(path: Path, columns: Mapping[str, Array], **words: Any) -> None:
@@ -71,16 +78,27 @@ class RunStore:
     folder: Path
 
     @classmethod
-    def open(cls, key: str, *, resume: bool) -> RunStore:
-        """The folder of the run with this key; emptied first unless it is to be resumed."""
-        base = home.home() / "validations"
+    @contextmanager
+    def open(cls, key: str, *, resume: bool) -> Iterator[RunStore]:
+        """The folder of the run with this key; emptied first unless it is to be resumed.
+
+        While the same run goes on in another process, this one has a folder for itself.
+        """
+        base, name = home.home() / "validations", key[:32]
         _forget_old(base)
-        folder = base / key[:32]
-        if not resume:
-            shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True, exist_ok=True)
-        os.utime(folder)
-        return cls(folder)
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(held(base, name))
+            except SetupError:
+                folder = stack.enter_context(scratch_folder(base))
+            else:
+                folder = base / name
+                if not resume:
+                    shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir(parents=True, exist_ok=True)
+                remove_leftovers(folder, _UNFINISHED)
+                os.utime(folder)
+            yield cls(folder)
 
     def path(self, chunk: int) -> Path:
         """Where the rows of a chunk are, or will be."""
@@ -124,6 +142,7 @@ class ReferenceCache:
         """The cache of a reference; without a key what is kept ends with the run."""
         folder = references() / key[:32] if key else run.folder / "reference"
         folder.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(folder, _UNFINISHED)
         return cls(folder, keep=key is not None)
 
 
