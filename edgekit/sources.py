@@ -8,6 +8,7 @@ import re
 import zipfile
 from pathlib import Path
 
+from edgekit.archives import ARCHIVE_ERRORS
 from edgekit.errors import ModelError, UsageError
 from edgekit.files import kind_of, shown
 from edgekit.types import ModelSource, SourceKind
@@ -169,7 +170,7 @@ def _torch_kind(path: Path) -> SourceKind:
     try:
         with zipfile.ZipFile(path) as archive:
             members = {name.partition("/")[2] for name in archive.namelist()}
-    except zipfile.BadZipFile as error:
+    except ARCHIVE_ERRORS as error:
         raise _damaged(f"{path} is a damaged PyTorch file: {error}.") from error
     if "archive_format" in members or any(m.startswith("models/") for m in members):
         return "exported_program"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import lzma
 import shutil
 import zipfile
-import zlib
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from edgekit.archives import ARCHIVE_ERRORS
 from edgekit.calibration.samples import Label, Sample, Source
 from edgekit.calibration.tensors import LABELS
 from edgekit.errors import DataError
@@ -22,20 +21,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array: TypeAlias = NDArray[Any]
-
-DAMAGED = (
-    OSError,
-    ValueError,
-    EOFError,
-    KeyError,
-    RuntimeError,  # an encrypted member
-    OverflowError,
-    zipfile.BadZipFile,
-    lzma.LZMAError,
-    zlib.error,
-    NotImplementedError,  # a compression that zipfile does not know
-)
-"""What reading a damaged archive raises."""
 
 
 def open_npy(path: Path) -> Source:
@@ -94,7 +79,7 @@ def _unpack(path: Path, folder: Path) -> dict[str, Array]:
                 arrays[info.filename.removesuffix(".npy")] = map_npy(
                     target, DataError, name=f"{path.name}: {info.filename}"
                 )
-    except DAMAGED as error:
+    except ARCHIVE_ERRORS as error:
         raise _damaged(path.name, error) from error
     return arrays
 

@@ -11,13 +11,13 @@ import hashlib
 import io
 import json
 import re
-import struct
 import zipfile
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
+from edgekit.archives import ARCHIVE_ERRORS
 from edgekit.contract import Contract
 from edgekit.errors import DataError, EdgekitError, UsageError
 from edgekit.files import kind_of
@@ -45,20 +45,11 @@ SUFFIX = ".edgeref"
 _MOST_JSON = 256 << 20
 _CACHED_CHUNKS = 8
 _UNREADABLE = (
-    zipfile.BadZipFile,
-    OSError,
-    EOFError,
-    KeyError,
+    *ARCHIVE_ERRORS,
     IndexError,
     TypeError,
     AttributeError,
-    ValueError,  # with those of JSON, of text that is no UTF-8 and of NumPy's header
     SyntaxError,
-    OverflowError,
-    RecursionError,
-    RuntimeError,  # an encrypted member
-    NotImplementedError,  # a compression that zipfile does not know
-    struct.error,
     EdgekitError,
 )
 

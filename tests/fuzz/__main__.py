@@ -14,10 +14,12 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from . import models
 from .formats import FORMATS, Format
 from .oracle import judge
 
 BATCH = 100
+ALL = (*FORMATS, *models.DECIDED, *models.LOADED)
 FOUND = Path(__file__).with_name("found")
 
 
@@ -32,7 +34,7 @@ def main() -> int:
     chosen = parser.parse_args()
     if chosen.batch:
         return _batch(chosen.batch, chosen.seed, chosen.cases)
-    forms = [form for form in FORMATS if not chosen.only or chosen.only in form.name]
+    forms = [form for form in ALL if not chosen.only or chosen.only in form.name]
     starts = range(chosen.seed, chosen.seed + chosen.cases, BATCH)
     jobs = [
         (form, start, min(BATCH, chosen.seed + chosen.cases - start))
@@ -85,9 +87,12 @@ def _in_process(form: Format, start: int, count: int) -> dict[str, object]:
 
 
 def _batch(name: str, start: int, count: int) -> int:
-    form = next(one for one in FORMATS if one.name == name)
+    form = next(one for one in ALL if one.name == name)
     with tempfile.TemporaryDirectory(prefix="fuzz-") as root:
-        tally = judge(form, range(start, start + count), Path(root))
+        try:
+            tally = judge(form, range(start, start + count), Path(root))
+        finally:
+            models.close()
     failures = []
     for title, data, problem in tally.failures:
         place = Path(tempfile.gettempdir(), f"fuzz-{re.sub(r'[^a-z0-9]+', '-', title.lower())}")

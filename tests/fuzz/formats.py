@@ -53,6 +53,7 @@ class Format:
         change: its bytes, mutated.
         read: has edgekit read it; the exit code.
         sound: the codes that a sound input may end with.
+        worker: a worker reads it, which has its own limits.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Format:
     change: Callable[[bytes, random.Random], bytes]
     read: Callable[[Path, Path, random.Random], int]
     sound: tuple[int, ...] = (0,)
+    worker: bool = False
 
 
 def command(*words: Any) -> int:

@@ -1,11 +1,16 @@
-"""Seeded mutations: of bytes, of text, and of trees (JSON)."""
+"""Seeded mutations: of bytes, of text, of trees (JSON), of archives, and of messages."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import random
 import re
 import struct
+import warnings
+import zipfile
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 NUMBERS = (
@@ -123,3 +128,87 @@ def _replace(pattern: str, text: str, new: str, draw: random.Random) -> str:
         return text
     spot = draw.choice(spots)
     return text[: spot.start()] + new + text[spot.end() :]
+
+
+def mutate_zip(data: bytes, draw: random.Random) -> bytes:
+    """An archive in which one member is another; its bytes change in one case of three."""
+    if draw.random() < 0.33:
+        return mutate_bytes(data, draw)
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        members = [(name, archive.read(name)) for name in archive.namelist()]
+    chosen = draw.randrange(len(members))
+    name, content = members[chosen]
+    match draw.randrange(8):
+        case 0:
+            del members[chosen]
+        case 1:
+            members.append((draw.choice((name, "../x", "a" * 300, "/etc/passwd")), content))
+        case _:
+            members[chosen] = name, mutate_any(content, draw)
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # two members of one name
+        for one, inside in members:
+            archive.writestr(zipfile.ZipInfo(one or "x"), inside)
+    return stream.getvalue()
+
+
+def mutate_any(data: bytes, draw: random.Random) -> bytes:
+    """JSON as a tree, text as text, everything else as bytes."""
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        return mutate_bytes(data, draw)
+    try:
+        return mutate_tree(json.loads(text), draw)
+    except ValueError:
+        return mutate_text(text, draw)
+
+
+def mutate_message(message: Any, draw: random.Random) -> bytes:
+    """A protobuf message in which one to three fields are others."""
+    for _ in range(draw.randint(1, 3)):
+        fields = list(_fields(message))
+        if not fields:
+            break
+        holder, field = draw.choice(fields)
+        repeated = _is_repeated(holder, field)
+        if draw.random() < 0.25:
+            holder.ClearField(field.name)
+        elif field.message_type and repeated and len(getattr(holder, field.name)):
+            entries = getattr(holder, field.name)
+            entries.add().CopyFrom(draw.choice(list(entries)))
+        elif not field.message_type:
+            value = _scalar(field, draw)
+            with contextlib.suppress(ValueError, TypeError):  # out of the field's range
+                if repeated:
+                    getattr(holder, field.name).append(value)
+                else:
+                    setattr(holder, field.name, value)
+    return bytes(message.SerializeToString())
+
+
+def _fields(message: Any) -> Iterator[tuple[Any, Any]]:
+    """Every field that is set, of the message and those inside."""
+    for field, value in message.ListFields():
+        yield message, field
+        if field.message_type and not field.message_type.GetOptions().map_entry:
+            for inside in value if _is_repeated(message, field) else (value,):
+                yield from _fields(inside)
+        elif field.message_type and field.message_type.fields_by_name["value"].message_type:
+            for inside in value.values():
+                yield from _fields(inside)
+
+
+def _is_repeated(holder: Any, field: Any) -> bool:
+    value = getattr(holder, field.name)
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
+
+
+def _scalar(field: Any, draw: random.Random) -> Any:
+    if field.cpp_type == field.CPPTYPE_STRING:
+        text = draw.choice(WORDS).encode("utf-8", "replace")
+        return text if field.type == field.TYPE_BYTES else text.decode()
+    if field.cpp_type in (field.CPPTYPE_FLOAT, field.CPPTYPE_DOUBLE):
+        return draw.choice((0.0, -1.0, 1e38, float("nan"), float("inf")))
+    return draw.choice((0, 1, -1, 2, 7, 255, 60_000, (1 << 31) - 1, 1 << 31, 1 << 62, -(1 << 63)))

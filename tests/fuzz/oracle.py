@@ -24,6 +24,7 @@ from types import FrameType
 
 import psutil
 
+from . import models
 from .formats import Format
 
 ALLOWED = frozenset((0, 2, 3, 4, 5, 6, 7))
@@ -92,13 +93,13 @@ def _one(
     temporary.mkdir(exist_ok=True)
     before, running = _state(folder), psutil.Process().children()
     code, problem = 0, ""
-    with _inside(folder, temporary), _limits():
+    with _inside(folder, temporary), _limits(worker=form.worker):
         try:
             code = form.read(folder, file, draw)
             if code not in ALLOWED:
                 problem = f"exit {code}: {_last_log()}"
         except _Slow:
-            problem = f"took more than {MOST_SECONDS} s"
+            problem = "took too long"
         except BaseException as error:  # noqa: BLE001  that is what is looked for
             problem = "".join(traceback.format_exception(error))
     left = [path.name for path in temporary.iterdir()]
@@ -109,7 +110,8 @@ def _one(
         problem = "an input was changed"
     if not problem and (new := [one for one in after if one not in before and _foreign(one)]):
         problem = f"files were made: {new}"
-    if not problem and (more := [one for one in psutil.Process().children() if one not in running]):
+    now = [one for one in psutil.Process().children() if one.pid not in models.processes()]
+    if not problem and (more := [one for one in now if one not in running]):
         problem = f"processes are left: {more}"
     shutil.rmtree(temporary)
     return problem, code
@@ -140,15 +142,18 @@ def _inside(folder: Path, temporary: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _limits() -> Iterator[None]:
+def _limits(*, worker: bool) -> Iterator[None]:
+    """Of time and memory; a worker keeps its own, and its start and a crash may come on top."""
+
     def stop(_signal: int, _frame: FrameType | None) -> None:
         raise _Slow
 
     handler = signal.signal(signal.SIGALRM, stop)
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    size = psutil.Process().memory_info().vms + MOST_BYTES
-    resource.setrlimit(resource.RLIMIT_AS, (size, hard))
-    signal.alarm(MOST_SECONDS)
+    if not worker:
+        size = psutil.Process().memory_info().vms + MOST_BYTES
+        resource.setrlimit(resource.RLIMIT_AS, (size, hard))
+    signal.alarm(5 * models.MOST_SECONDS if worker else MOST_SECONDS)
     try:
         yield
     finally:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.calibration.arrays import DAMAGED
+from edgekit.archives import ARCHIVE_ERRORS
 from edgekit.calibration.sources import IMAGES, open_source
 from edgekit.calibration.tensors import LABELS
 from edgekit.contract import Contract, InputContract, Task
@@ -206,7 +206,7 @@ def _has_labels(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return any(name.removesuffix(".npy") in LABELS for name in archive.namelist())
-    except DAMAGED:
+    except ARCHIVE_ERRORS:
         return False  # told when it is opened
 
 
