@@ -182,6 +182,8 @@ def _facts(summary: Summary) -> Iterator[tuple[str, str]]:
         yield "custom ops", ", ".join(summary.custom_ops) + " (your app must register them)"
     if summary.flex_ops:
         yield "Flex ops", ", ".join(summary.flex_ops) + " (your app needs TensorFlow Select)"
+    if summary.cleaned:
+        yield "cleaned", summary.cleaned
     yield "contract", _contract(summary)
 
 

@@ -91,6 +91,7 @@ def _travel(
         if target == "onnx":
             stages.append(_check_onnx(plan, artifact, reference, workshop, folder / "onnx-outputs"))
             require_equal(plan, stages)
+    artifact = normalised(artifact, folder / "normalised.tflite")
     measured = candidates.measure(
         artifact,
         reference,

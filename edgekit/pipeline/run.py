@@ -23,6 +23,7 @@ from edgekit.report.json import to_json
 from edgekit.results import ConversionResult, FileResult
 from edgekit.runners.litert import LITERT
 from edgekit.tflite.model import read
+from edgekit.tflite.normalise import cleaned
 from edgekit.toolchain.converters import Converter
 from edgekit.toolchain.workshop import Workshop
 from edgekit.types import Progress, Scheme, SilentProgress
@@ -70,6 +71,8 @@ def run(plan: Plan, progress: Progress | None = None) -> ConversionResult:
                 "must reset their variables before each new sequence (compared here with a reset "
                 "before each sample)."
             )
+        if gone := cleaned(read(floating.path)):
+            notes.note(f"The graph was cleaned: {gone}; they turned axes to and fro.")
         for text in notes_on(plan.source.path, floating.path, floating.parity.bindings):
             notes.note(text)
         quantized = make_files(plan, floating, reference, workshop, work)

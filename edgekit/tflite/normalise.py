@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from edgekit.tflite.layout import settle_layout
 from edgekit.tflite.model import Model, read, write
 
 if TYPE_CHECKING:
@@ -12,8 +13,12 @@ if TYPE_CHECKING:
     from edgekit.tflite.graph import Operator, Subgraph, Tensor
 
 
+CLEANED_ENTRY = "edgekit.cleaned"
+"""The metadata entry that says which operators were left out, in words."""
+
+
 def normalised(path: Path, copy: Path) -> Path:
-    """The file, or where it had to be put right a ``copy``, which computes the very same.
+    """The file, or where it had to be put right a ``copy``, which computes the same.
 
     Raises:
         UsageError: there is no such file.
@@ -32,11 +37,22 @@ def normalise(model: Model) -> bool:
 
     Operator codes stand in both of the schema's fields: old files have only the older one, some
     converters write only the newer one. Constants that are stored in float16 and made float32 by
-    the graph (the scheme ``fp16``) are stored in float32, which is exact.
+    the graph (the scheme ``fp16``) are stored in float32, which is exact. Axes are turned only
+    where something is gained by it (`edgekit.tflite.layout`); what was left out stands in the
+    metadata.
     """
     recoded = _write_both_codes(model)
     widened = [_widen(graph) for graph in model.subgraphs]
-    return recoded or any(widened)
+    gone = settle_layout(model)
+    if gone:
+        words = ", ".join(f"{count} {name}" for name, count in sorted(gone.items()))
+        model.set_metadata(CLEANED_ENTRY, f"{words} left out".encode())
+    return recoded or any(widened) or bool(gone)
+
+
+def cleaned(model: Model) -> str:
+    """What `normalise` has left out of a model, in words; empty where nothing."""
+    return model.metadata.get(CLEANED_ENTRY, b"").decode("utf-8", "replace")
 
 
 def _write_both_codes(model: Model) -> bool:

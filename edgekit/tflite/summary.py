@@ -13,6 +13,7 @@ from edgekit.errors import ModelError
 from edgekit.tflite.dtypes import FLOAT_TYPES
 from edgekit.tflite.metadata import contract_of
 from edgekit.tflite.model import Model, Operator, Tensor, read
+from edgekit.tflite.normalise import cleaned
 from edgekit.types import TensorSpec
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ class Summary:
         stateful: has variables, which outlive a call: what it answers may depend on earlier calls.
         contract: the embedded contract.
         contract_problem: why the embedded contract cannot be read; empty where it can.
+        cleaned: which operators edgekit has left out of the converter's graph; empty where none.
     """
 
     path: str
@@ -115,6 +117,7 @@ class Summary:
     stateful: bool
     contract: Contract | None
     contract_problem: str = ""
+    cleaned: str = ""
 
 
 def summarize(path: Path) -> Summary:
@@ -160,6 +163,7 @@ def summarize(path: Path) -> Summary:
         or any(tensor.raw.isVariable for graph in model.subgraphs for tensor in graph.tensors),
         contract=contract,
         contract_problem=problem,
+        cleaned=cleaned(model),
     )
 
 

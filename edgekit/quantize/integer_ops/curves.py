@@ -15,8 +15,9 @@ from collections.abc import Callable, Mapping
 from math import erf, pi, sqrt
 from typing import TYPE_CHECKING, Any
 
-from edgekit.quantize.integer_ops.graphs import activation_of, drop_unread
+from edgekit.quantize.integer_ops.graphs import activation_of
 from edgekit.tflite.graph import Operator, Subgraph, Tensor
+from edgekit.tflite.surgery import drop_unread
 
 if TYPE_CHECKING:
     import numpy as np

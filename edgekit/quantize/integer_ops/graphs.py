@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from edgekit.quantize.integer_ops.kernels import Grid
 from edgekit.tflite.graph import Operator, Subgraph, Tensor
 from edgekit.tflite.model import Model
+from edgekit.tflite.surgery import drop_unread, drop_unused_tensors
 
 _STORED = ("int8", "uint8", "int16")
 """Types that QUANTIZE reads and writes besides floats."""
@@ -178,48 +179,4 @@ def sweep(model: Model) -> None:
     """Remove QUANTIZE and DEQUANTIZE whose result nobody reads, then tensors of nobody."""
     graph = model.main
     drop_unread(graph, [op for op in graph.operators if op.name in ("QUANTIZE", "DEQUANTIZE")])
-    read = {*graph.raw.outputs, *(i for raw in graph.raw.operators for i in raw.inputs)}
-    _drop_tensors(model, {*read, *graph.raw.inputs, *_written(graph)})
-
-
-def drop_unread(graph: Subgraph, operators: Sequence[Operator]) -> None:
-    """Remove those of the operators whose results nobody reads, also after others have gone."""
-    ends = set(graph.raw.outputs)
-    among = {id(operator.raw): operator for operator in operators}
-    waiting = list(among.values())
-    while waiting:
-        operator = waiting.pop()
-        outputs = operator.outputs
-        if not graph.holds(operator) or ends & {tensor.index for tensor in outputs}:
-            continue
-        if any(graph.consumers(tensor) for tensor in outputs):
-            continue
-        makers = [graph.producer(tensor) for tensor in operator.inputs if tensor is not None]
-        graph.remove([operator])
-        waiting += [one for one in makers if one is not None and id(one.raw) in among]
-
-
-def _written(graph: Subgraph) -> Iterator[int]:
-    for raw in graph.raw.operators:
-        yield from [*raw.outputs, *(() if raw.intermediates is None else raw.intermediates)]
-
-
-def _drop_tensors(model: Model, kept: set[int]) -> None:
-    """Remove all tensors but these, renumber the others, and empty buffers of nobody."""
-    graph = model.main.raw
-    number = {old: new for new, old in enumerate(sorted(kept - {-1}))} | {-1: -1}
-    graph.tensors = [graph.tensors[old] for old in number if old >= 0]
-    graph.inputs = [number[index] for index in graph.inputs]
-    graph.outputs = [number[index] for index in graph.outputs]
-    for operator in model.main.operators:
-        operator.renumber(number)
-    for raw in graph.operators:
-        if raw.intermediates is not None:
-            raw.intermediates = [number[index] for index in raw.intermediates]
-    for signature in model.raw.signatureDefs or ():
-        for entry in [*(signature.inputs or ()), *(signature.outputs or ())]:
-            entry.tensorIndex = number[entry.tensorIndex]
-    used = set(model.buffer_uses())
-    for index, buffer in enumerate(model.raw.buffers):
-        if index not in used:
-            buffer.data = None
+    drop_unused_tensors(model)

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from edgekit.quantize.integer_ops.graphs import activation_of, drop_unread
+from edgekit.quantize.integer_ops.graphs import activation_of
 from edgekit.tflite.graph import Operator, Subgraph, Tensor
 from edgekit.tflite.model import Model
+from edgekit.tflite.surgery import drop_unread
 
 _ROOTS = ("RSQRT", "SQRT")
 _MEANS = ("MEAN", "SUM")

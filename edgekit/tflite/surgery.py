@@ -1,0 +1,58 @@
+"""Taking out of a graph what nobody needs any more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from edgekit.tflite.graph import Operator, Subgraph
+from edgekit.tflite.model import Model
+
+
+def drop_unread(graph: Subgraph, operators: Sequence[Operator]) -> None:
+    """Remove those of the operators whose results nobody reads, also after others have gone."""
+    ends = set(graph.raw.outputs)
+    among = {id(operator.raw): operator for operator in operators}
+    waiting = list(among.values())
+    while waiting:
+        operator = waiting.pop()
+        outputs = operator.outputs
+        if not graph.holds(operator) or ends & {tensor.index for tensor in outputs}:
+            continue
+        if any(graph.consumers(tensor) for tensor in outputs):
+            continue
+        makers = [graph.producer(tensor) for tensor in operator.inputs if tensor is not None]
+        graph.remove([operator])
+        waiting += [one for one in makers if one is not None and id(one.raw) in among]
+
+
+def drop_unused_tensors(model: Model) -> None:
+    """Remove the main graph's tensors that no operator and no caller reads or writes."""
+    graph = model.main
+    read = {*graph.raw.outputs, *(i for raw in graph.raw.operators for i in raw.inputs)}
+    _drop_tensors(model, {*read, *graph.raw.inputs, *_written(graph)})
+
+
+def _written(graph: Subgraph) -> Iterator[int]:
+    for raw in graph.raw.operators:
+        yield from [*raw.outputs, *(() if raw.intermediates is None else raw.intermediates)]
+
+
+def _drop_tensors(model: Model, kept: set[int]) -> None:
+    """Remove all tensors but these, renumber the others, and empty buffers of nobody."""
+    graph = model.main.raw
+    number = {old: new for new, old in enumerate(sorted(kept - {-1}))} | {-1: -1}
+    graph.tensors = [graph.tensors[old] for old in number if old >= 0]
+    graph.inputs = [number[index] for index in graph.inputs]
+    graph.outputs = [number[index] for index in graph.outputs]
+    for operator in model.main.operators:
+        operator.renumber(number)
+    for raw in graph.operators:
+        if raw.intermediates is not None:
+            raw.intermediates = [number[index] for index in raw.intermediates]
+    for signature in model.raw.signatureDefs or ():
+        for entry in [*(signature.inputs or ()), *(signature.outputs or ())]:
+            entry.tensorIndex = number[entry.tensorIndex]
+    used = set(model.buffer_uses())
+    for index, buffer in enumerate(model.raw.buffers):
+        if index not in used:
+            buffer.data = None
