@@ -13,7 +13,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from edgekit.version import __version__
+
 __all__ = ["__version__", "convert", "make_module", "record_reference", "validate"]
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import click
 
-from edgekit import __version__
+from edgekit.version import __version__
 
 COMMANDS = {
     "convert": ("edgekit.cli.convert", "Turn a trained model into verified .tflite files."),

@@ -99,7 +99,7 @@ def _print_json(
 ) -> None:
     import json
 
-    from edgekit import __version__
+    from edgekit.version import __version__
 
     document = {
         "schema": "edgekit-benchmark",

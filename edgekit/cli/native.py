@@ -52,7 +52,7 @@ def _print_json(
     address: str,
     options: dict[str, Any],
 ) -> None:
-    from edgekit import __version__
+    from edgekit.version import __version__
 
     document = {
         "schema": "edgekit-native-benchmark",

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from edgekit import __version__
 from edgekit.contract import Color, Contract
 from edgekit.embed import inference
 from edgekit.embed.completion import Stated, complete
@@ -27,6 +26,7 @@ from edgekit.tflite.model import read
 from edgekit.tflite.summary import summarize
 from edgekit.toolchain.workshop import Limits, Workshop
 from edgekit.types import Progress
+from edgekit.version import __version__
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -16,21 +16,13 @@ from typing import Any
 
 from edgekit.errors import UsageError
 from edgekit.pipeline.budget import BUDGET_METRICS
+from edgekit.pipeline.request import Setting
 from edgekit.results import Advice, FileResult, KeptLayer, Rung
 from edgekit.types import Effort
 
 _EFFORTS: tuple[Effort, ...] = ("fast", "balanced", "thorough")
 _KEPT = (1, 2, 4, 8, 16)
 """So many layers out of 8 bits; each rung twice the last, so that the way up is short."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """What the engine is told on a rung."""
-
-    effort: Effort
-    ranges: str = "auto"
-    kept: tuple[KeptLayer, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,6 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
-from edgekit import __version__
 from edgekit.errors import ConversionError
 from edgekit.pipeline.plan import Plan
 from edgekit.pipeline.reference import Reference
@@ -31,6 +30,7 @@ from edgekit.results import ConversionResult, FileResult
 from edgekit.sources import digest
 from edgekit.toolchain.workshop import versions
 from edgekit.types import TensorSpec
+from edgekit.version import __version__
 
 PREPARED = "prepared"
 """What stands in the place of a scheme for the prepared float model."""

@@ -25,9 +25,10 @@ from edgekit.measure.tasks import make_metric
 from edgekit.pipeline import candidates
 from edgekit.pipeline.file_contract import file_contract
 from edgekit.pipeline.floats import FloatFile
-from edgekit.pipeline.ladder import Batch, Setting, as_tables, climb
+from edgekit.pipeline.ladder import Batch, as_tables, climb
 from edgekit.pipeline.plan import PREPARED_NAME, Plan
 from edgekit.pipeline.reference import Reference
+from edgekit.pipeline.request import Setting
 from edgekit.results import Advice, FileResult, KeptFloat, KeptLayer, Rung
 from edgekit.standard_metadata.embed import embed_standard_metadata, remove_standard_metadata
 from edgekit.targets.check import check, reasons

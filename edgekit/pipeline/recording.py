@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from edgekit import __version__
 from edgekit.calibration.samples import stack_shape
 from edgekit.calibration.tensors import to_tensors
 from edgekit.contract import Contract, InputContract, OutputContract
@@ -28,6 +27,7 @@ from edgekit.runners.stacks import sample_shapes
 from edgekit.sources import digest
 from edgekit.toolchain.workshop import Workshop
 from edgekit.types import Progress, TensorSpec
+from edgekit.version import __version__
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -11,9 +11,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from edgekit.contract import preprocess_from_table
 from edgekit.errors import EdgekitError, UsageError
-from edgekit.pipeline.ladder import Setting
 from edgekit.pipeline.plan import Plan
-from edgekit.pipeline.request import ConversionRequest
+from edgekit.pipeline.request import ConversionRequest, Setting
 from edgekit.provenance.lock import Lock
 from edgekit.results import KeptLayer
 from edgekit.toolchain.workshop import Limits

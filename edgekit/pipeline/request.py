@@ -8,9 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.contract import Color, Task
-from edgekit.pipeline.ladder import Setting
+from edgekit.results import KeptLayer
 from edgekit.toolchain.workshop import Limits
 from edgekit.types import Effort, IoDtype, Pass, Scheme, TensorSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What the engine is told on a rung of the ladder (`edgekit.pipeline.ladder`)."""
+
+    effort: Effort
+    ranges: str = "auto"
+    kept: tuple[KeptLayer, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

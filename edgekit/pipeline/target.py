@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit import __version__
 from edgekit.calibration.samples import stack_shape
 from edgekit.devices.runtimes import parse_runtime, runtime_device
 from edgekit.devices.session import DeviceLimits
@@ -18,6 +17,7 @@ from edgekit.errors import ConversionError, UsageError
 from edgekit.runners.protocol import Timing
 from edgekit.toolchain.workshop import Limits
 from edgekit.types import Progress
+from edgekit.version import __version__
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -7,10 +7,10 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgekit import __version__
 from edgekit.diff.findings import Change, Diff, RangeChange, Side, WeightChange
 from edgekit.report.json import plain
 from edgekit.report.pages import render
+from edgekit.version import __version__
 
 SCHEMA = "edgekit-diff"
 SCHEMA_VERSION = 1

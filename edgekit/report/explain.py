@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgekit import __version__
 from edgekit.report.json import plain
 from edgekit.report.pages import render
 from edgekit.validation.explain.points import EXACT_DB, Explanation, OpFinding
+from edgekit.version import __version__
 
 SCHEMA = "edgekit-explain"
 SCHEMA_VERSION = 1

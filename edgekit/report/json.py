@@ -9,8 +9,8 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from edgekit import __version__
 from edgekit.results import ConversionResult
+from edgekit.version import __version__
 
 SCHEMA = "edgekit-report"
 SCHEMA_VERSION = 1

@@ -6,13 +6,13 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from edgekit import __version__
 from edgekit.closeness import EQUAL_DB
 from edgekit.quantize.judge import Judgement
 from edgekit.quantize.sensitivity import LayerSensitivity, Mode, most_damaging
 from edgekit.report.json import plain
 from edgekit.report.pages import render
 from edgekit.types import Effort
+from edgekit.version import __version__
 
 SCHEMA = "edgekit-sensitivity"
 SCHEMA_VERSION = 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from edgekit import __version__
 from edgekit.report import validation_details as details
 from edgekit.report import validation_tables as tables
 from edgekit.report import words
@@ -15,6 +14,7 @@ from edgekit.report.svg import SERIES
 from edgekit.report.validation_plots import all_plots
 from edgekit.types import VerdictState
 from edgekit.validation_result import ValidationResult
+from edgekit.version import __version__
 
 __all__ = ["to_html"]
 

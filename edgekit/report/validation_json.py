@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-from edgekit import __version__
 from edgekit.report.json import plain
 from edgekit.validation_result import ValidationResult
+from edgekit.version import __version__
 
 SCHEMA = "edgekit-validation"
 SCHEMA_VERSION = 1

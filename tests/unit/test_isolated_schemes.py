@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from edgekit.errors import DataError, StepCrashed
-from edgekit.pipeline.ladder import Setting
 from edgekit.pipeline.quantized import _Making
+from edgekit.pipeline.request import Setting
 from edgekit.types import Scheme
 
 SETTING = Setting(effort="balanced", ranges="auto")

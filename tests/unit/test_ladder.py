@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from edgekit.errors import UsageError
-from edgekit.pipeline.ladder import Batch, Setting, climb
+from edgekit.pipeline.ladder import Batch, climb
+from edgekit.pipeline.request import Setting
 from edgekit.results import FileResult, KeptLayer
 from edgekit.types import Artifact, Gate, GateResult, Verdict
 

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from edgekit import __version__
 from edgekit.contract import Contract
 from edgekit.errors import DataError
 from edgekit.measure import judge, tasks
@@ -34,6 +33,7 @@ from edgekit.validation_result import (
     ValidationResult,
     WorstSample,
 )
+from edgekit.version import __version__
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

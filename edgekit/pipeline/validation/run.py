@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit import __version__
 from edgekit.arguments import check_arguments
 from edgekit.config import Config, load_config
 from edgekit.contract import Contract
@@ -36,6 +35,7 @@ from edgekit.toolchain.workshop import Workshop
 from edgekit.types import Gate, Progress, Scheme, SilentProgress
 from edgekit.validation.probe import Probe
 from edgekit.validation_result import ValidationResult
+from edgekit.version import __version__
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
