@@ -24,14 +24,21 @@ def carry_out(request: ConversionRequest, *, dry_run: bool, options: Mapping[str
     from edgekit.cli.progress import Display
     from edgekit.pipeline import plan, run
     from edgekit.pipeline.publish import require_free
+    from edgekit.pipeline.reference import check_model
 
     planned = plan(request)
-    if dry_run:
-        require_free(planned)
-        echo(json.dumps(planned.describe(), indent=2, ensure_ascii=False))
-        return 0
     as_json = options["as_json"]
     display = Display(quiet=options["quiet"] or as_json, verbose=options["verbose"])
+    if dry_run:
+        require_free(planned)
+        with display:
+            contract = check_model(planned, display)
+        ends = {
+            side: {port.tensor.name: port.tensor.shape for port in ports}
+            for side, ports in (("inputs", contract.inputs), ("outputs", contract.outputs))
+        }
+        echo(json.dumps({**planned.describe(), **ends}, indent=2, ensure_ascii=False))
+        return 0
     with display:
         result = run(planned, display)
     if as_json:

@@ -40,7 +40,7 @@ from edgekit.contract import Color
 @click.option("--route", help="Force one route; see: edgekit toolchain list")
 @click.option("--trust-pickle", is_flag=True, help="Open a pickle, which can run any code.")
 @click.option("--signature", help="Which function of a SavedModel [serving_default].")
-@click.option("--dry-run", is_flag=True, help="Print the plan and do nothing.")
+@click.option("--dry-run", is_flag=True, help="Look at the model, print the plan, make nothing.")
 def command(
     model: str | None,
     weights: Path | None,

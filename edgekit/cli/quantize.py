@@ -17,7 +17,7 @@ from edgekit.cli.parameters import PATH
     epilog="Example: edgekit quantize model_fp32.tflite --calibration photos/ --scheme int8",
 )
 @click.argument("file", type=PATH)
-@click.option("--dry-run", is_flag=True, help="Print the plan and do nothing.")
+@click.option("--dry-run", is_flag=True, help="Look at the model, print the plan, make nothing.")
 def command(file: Path, dry_run: bool, **options: Any) -> int:
     """Quantize a float .tflite FILE (default: int8) and compare the result with it."""
     from edgekit.cli.conversion import carry_out

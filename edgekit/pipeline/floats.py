@@ -91,7 +91,7 @@ def _travel(
         if target == "onnx":
             stages.append(_check_onnx(plan, artifact, reference, workshop, folder / "onnx-outputs"))
             require_equal(plan, stages)
-    artifact = normalised(artifact, folder / "normalised.tflite")
+    artifact = normalised(artifact, folder / "normalised.tflite", route.hops[-1].converter.name)
     measured = candidates.measure(
         artifact,
         reference,

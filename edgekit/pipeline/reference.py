@@ -24,7 +24,7 @@ from edgekit.tflite.model import read
 from edgekit.tflite.normalise import normalise
 from edgekit.tflite.summary import summarize
 from edgekit.toolchain.workshop import Workshop
-from edgekit.types import TensorSpec
+from edgekit.types import Progress, TensorSpec
 from edgekit.validation.probe import Probe
 
 if TYPE_CHECKING:
@@ -104,16 +104,28 @@ def spec_tables(specs: tuple[TensorSpec, ...]) -> list[dict[str, Any]]:
     ]
 
 
+def check_model(plan: Plan, progress: Progress) -> Contract:
+    """Load the model and complete its contract, as every conversion begins; run nothing of it.
+
+    Raises:
+        ModelError, UsageError, SetupError: what would stop the conversion there.
+    """
+    with Workshop(
+        name=plan.source.name,
+        progress=progress,
+        limits=plan.request.limits,
+        source=plan.source,
+    ) as workshop:
+        return _agreed(plan, workshop)
+
+
 def make_reference(plan: Plan, workshop: Workshop, work: Path) -> Reference:
     """Load the model, prepare the data, run the model on it.
 
     Raises:
         ModelError, UsageError, DataError, SetupError: see the classes.
     """
-    contract = _describe(plan, workshop)
-    refuse_contradictions(contract, accepted=plan.request.accept_contract)
-    if plan.has_budget:
-        require_decoder(contract)
+    contract = _agreed(plan, workshop)
     data = _load_data(plan, contract, work / "data", workshop)
     contract = _settle_assumptions(contract, data, workshop)
     folder = work / "reference"
@@ -230,6 +242,15 @@ def data_report(plan: Plan, data: calibration.Dataset) -> DataReport:
         notes=data.notes,
         skipped=data.skipped,
     )
+
+
+def _agreed(plan: Plan, workshop: Workshop) -> Contract:
+    """The model's contract, completed and free of contradictions."""
+    contract = _describe(plan, workshop)
+    refuse_contradictions(contract, accepted=plan.request.accept_contract)
+    if plan.has_budget:
+        require_decoder(contract)
+    return contract
 
 
 def _describe(plan: Plan, workshop: Workshop) -> Contract:

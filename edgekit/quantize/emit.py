@@ -35,7 +35,7 @@ from edgekit.quantize.ranges import stated
 from edgekit.quantize.stored import refuse_misnamed
 from edgekit.quantize.versions import raise_versions
 from edgekit.tflite.graph import Operator
-from edgekit.tflite.model import Model, read, write
+from edgekit.tflite.model import Model, read, read_made, write
 from edgekit.types import CALIBRATED_SCHEMES, INT4_SCHEMES, INT8_SCHEMES, Scheme
 
 if TYPE_CHECKING:
@@ -145,11 +145,11 @@ def emit(
     except (ValueError, RuntimeError, KeyError, NotImplementedError, IndexError) as error:
         raise ConversionError(
             f"litert-quantizer cannot write {scheme}: {str(error).strip().splitlines()[-1][:300]}",
-            cure="Leave this scheme out with --scheme, or try another --route.",
+            cure="Leave this scheme out with --scheme; --keep-float takes an operator out of int8.",
         ) from error
     output.write_bytes(result.quantized_model)
     outcome = IntegerResult()
-    quantized = read(output)
+    quantized = read_made(output, "litert-quantizer")
     typed = type_unread_parts(quantized)
     if integer and ranges is not None:
         outcome = make_integer(quantized, _usable(ranges), exceptions.hold, care.reasons)

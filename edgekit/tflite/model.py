@@ -11,7 +11,7 @@ import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from edgekit.errors import ModelError, SetupError, UsageError
+from edgekit.errors import ConversionError, EdgekitError, ModelError, SetupError, UsageError
 from edgekit.files import kind_of, read_bytes, shown
 from edgekit.tflite.flatbuffer import operator_name, pack, text, unpack
 from edgekit.tflite.graph import Operator, Quantization, Subgraph, Tensor
@@ -50,6 +50,23 @@ def read(path: Path) -> Model:
         ) from error
     tail = data[end:]
     return Model(raw, tail=tail if tail.strip(b"\0") else b"", tail_start=end)
+
+
+def read_made(path: Path, maker: str) -> Model:
+    """Read a file that a program has just written, whose fault it is if that fails.
+
+    Raises:
+        ConversionError: it cannot be read.
+    """
+    try:
+        return read(path)
+    except EdgekitError as error:
+        why = error.__cause__ or error.cause.removeprefix(f"{path} ")
+        raise ConversionError(
+            f"{maker} wrote a file that cannot be read: {str(why).rstrip('.')}.",
+            cure="Leave the scheme, or with --route the way, that leads to it; it is a fault of "
+            f"{maker}.",
+        ) from error
 
 
 def write(model: Model, path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgekit.tflite.layout import settle_layout
-from edgekit.tflite.model import Model, read, write
+from edgekit.tflite.model import Model, read, read_made, write
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,15 +17,21 @@ CLEANED_ENTRY = "edgekit.cleaned"
 """The metadata entry that says which operators were left out, in words."""
 
 
-def normalised(path: Path, copy: Path) -> Path:
+def normalised(path: Path, copy: Path, maker: str = "") -> Path:
     """The file, or where it had to be put right a ``copy``, which computes the same.
+
+    Args:
+        path: the file.
+        copy: where the copy would be.
+        maker: who has just written the file, where it is not the user's.
 
     Raises:
         UsageError: there is no such file.
         ModelError: it is no `.tflite`, or it is damaged.
+        ConversionError: it is, and a ``maker`` is to blame.
         SetupError: the copy cannot be written.
     """
-    model = read(path)
+    model = read_made(path, maker) if maker else read(path)
     if not normalise(model):
         return path
     write(model, copy)

@@ -168,7 +168,7 @@ class Worker:
 
     def _wait(self, verb: str, deadline: float, progress: Progress) -> Reply:
         while True:
-            for event in self._read_events():
+            for event in self._read_events(verb):
                 if event["event"] == "progress":
                     progress.update(event["fraction"], event["message"])
                 elif event["event"] == "error":
@@ -183,14 +183,14 @@ class Worker:
                     )
             self._check_limits(verb, deadline)
 
-    def _read_events(self) -> list[dict[str, Any]]:
+    def _read_events(self, verb: str) -> list[dict[str, Any]]:
         if not self._selector.select(timeout=_POLL_SECONDS):
             if self._process.poll() is not None:  # a child of its holds the pipe open
-                raise self._crashed()
+                raise self._crashed(verb)
             return []
         chunk = os.read(self._events, 1 << 16)
         if not chunk:
-            raise self._crashed()
+            raise self._crashed(verb)
         self._buffer += chunk
         if b"\n" not in chunk:
             return []
@@ -204,7 +204,7 @@ class Worker:
             self.close()
             raise StepTimeout(
                 f"{self.name} {verb} took longer than {self._seconds:g} s and was stopped.",
-                cure="Give it more time with --step-timeout, or try another --route.",
+                cure=f"Give it more time with --step-timeout{_or_elsewhere(verb)}.",
                 step=f"{self.name} {verb}",
                 log=self.log,
             )
@@ -218,12 +218,12 @@ class Worker:
             raise StepOutOfMemory(
                 f"{self.name} {verb} used more than {self._memory / _GIGABYTE:g} GB of memory "
                 "and was stopped.",
-                cure="Give it more with --step-memory, or try another --route.",
+                cure=f"Give it more with --step-memory{_or_elsewhere(verb)}.",
                 step=f"{self.name} {verb}",
                 log=self.log,
             )
 
-    def _crashed(self) -> StepCrashed:
+    def _crashed(self, verb: str) -> StepCrashed:
         with contextlib.suppress(subprocess.TimeoutExpired):  # it closed the pipe and lives on
             self._process.wait(timeout=_LAST_SECONDS)
         self.close()
@@ -238,7 +238,7 @@ class Worker:
             how = f"was killed by signal {-status}"
         return StepCrashed(
             f"The process of {self.name} {how} without an answer.",
-            cure="The log has its last words. Another --route may work.",
+            cure=f"Read its last words in the log{_or_elsewhere(verb)}.",
             step=self.name,
             log=self.log,
         )
@@ -359,6 +359,11 @@ def _environment(python: str, bounds: Bounds, *, isolated: bool) -> dict[str, st
         paths = [here, os.environ.get("PYTHONPATH", ""), str(package)]
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     return environment
+
+
+def _or_elsewhere(verb: str) -> str:
+    """A conversion can go another way; what else a worker does is the same on every route."""
+    return ", or try another --route" if verb == "convert" else ""
 
 
 def _one_line(text: str) -> str:

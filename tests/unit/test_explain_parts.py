@@ -12,9 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from edgekit.pipeline.explain.run import _used
+from edgekit.provenance.lock import Lock, LockedFile
+from edgekit.provenance.text import to_text
 from edgekit.report.explain import model_explorer, to_html, to_json
 from edgekit.validation.explain import relations
-from edgekit.validation.explain.causes import Evidence, diagnose
+from edgekit.validation.explain.causes import Evidence, advice, diagnose
 from edgekit.validation.explain.matching import departure, match
 from edgekit.validation.explain.points import (
     Explanation,
@@ -270,3 +273,24 @@ def test_the_very_same_weights_undo_no_factors() -> None:
         assert _of_mixing(weights, weights.copy(), seen) is None
         undone = _of_mixing(weights, weights / seen.astype(np.float32), seen)
         np.testing.assert_allclose(undone, seen, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("made", "left"),
+    [
+        ({"effort": "fast"}, ["balanced", "thorough", "--keep-float"]),
+        ({"effort": "balanced"}, ["thorough", "--keep-float"]),
+        ({"effort": "thorough", "ranges": "minmax"}, ["--keep-float"]),
+    ],
+)
+def test_what_was_done_already_is_not_advised(
+    tmp_path: Path, made: dict[str, str], left: list[str]
+) -> None:
+    file = LockedFile(name="net_int8.tflite", scheme="int8", sha256="a" * 64, size_bytes=9)
+    lock = Lock(edgekit="1", command="edgekit convert", request=made, files=(file,))
+    (tmp_path / "edgekit.lock").write_text(to_text(lock), encoding="utf-8")
+    used = _used(tmp_path / "net_int8.tflite")
+    said = advice("weights-coarse", used)
+    assert [word for word in ("balanced", "thorough", "--keep-float") if word in said] == left
+    assert ("minmax" in advice("saturation", used)) == ("ranges" not in made)
+    assert _used(tmp_path / "another.tflite") == ()

@@ -10,9 +10,9 @@ import tflite_builder as tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgekit.errors import ModelError, UsageError
+from edgekit.errors import ConversionError, ModelError, UsageError
 from edgekit.tflite.flatbuffer import pack, unpack
-from edgekit.tflite.model import Model, read, write
+from edgekit.tflite.model import Model, read, read_made, write
 from edgekit.tflite.summary import summarize
 from edgekit.tflite.verify import MalformedError
 
@@ -155,3 +155,14 @@ def _repeat(builder: flatbuffers.Builder, table: int, count: int) -> int:
     for _ in range(count):
         builder.PrependUOffsetTRelative(table)
     return int(builder.EndVector())
+
+
+def test_a_program_that_writes_a_broken_file_is_to_blame(tmp_path: Path) -> None:
+    """And not the user, who has never seen the file."""
+    path = tmp_path / "int8.raw"
+    path.write_bytes(tiny.tiny_bytes()[:200])
+    with pytest.raises(ConversionError, match="quantizer wrote a file that cannot be read") as told:
+        read_made(path, "quantizer")
+    assert not isinstance(told.value, ModelError)
+    assert "copy the model again" not in f"{told.value.cause} {told.value.cure}"
+    assert "int8.raw" not in told.value.cause

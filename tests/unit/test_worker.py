@@ -278,6 +278,21 @@ def test_a_segmentation_fault_is_named(start):
         worker.call("work", {})
 
 
+def test_another_route_is_advised_for_conversions_only(start):
+    cures = []
+    for verb in ("convert", "quantize"):
+        worker = start(f"""
+            import ctypes
+
+            def {verb}(request, progress):
+                ctypes.string_at(0)
+        """)
+        with pytest.raises(StepCrashed) as caught:
+            worker.call(verb, {})
+        cures.append(caught.value.cure)
+    assert ["--route" in cure for cure in cures] == [True, False]
+
+
 def test_a_crash_is_seen_although_a_forked_child_holds_the_pipe(start):
     worker = start(
         """

@@ -21,7 +21,7 @@ from edgekit.tflite.model import Model, read
 from edgekit.toolchain.workshop import Workshop
 from edgekit.types import TensorSpec
 from edgekit.validation.explain import stepping
-from edgekit.validation.explain.causes import ADVICE, BAD_DB
+from edgekit.validation.explain.causes import BAD_DB, advice
 from edgekit.validation.explain.matching import departure, laid, match
 from edgekit.validation.explain.operators import Compared, findings
 from edgekit.validation.explain.points import OpFinding, Point, StageFinding, Trace
@@ -280,7 +280,7 @@ class CandidateTask:
     def _blamed(self, op: OpFinding, name: str, cause: Any, why: str) -> OpFinding:
         """The input with the cause; the operators that read it are then not at fault."""
         if op.place < 0 and op.name == name:
-            return replace(op, cause=cause, why=why, advice=ADVICE[cause])
+            return replace(op, cause=cause, why=why, advice=advice(cause))
         if op.bad and op.place in self._first_readers():
             return replace(op, cause="none", why="Explained by the input.", advice="")
         return op

@@ -6,8 +6,10 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import get_args
 
-from edgekit.files import temporary_folder
+from edgekit.errors import EdgekitError
+from edgekit.files import kind_of, temporary_folder
 from edgekit.pipeline.explain.candidate import CandidateTask
 from edgekit.pipeline.explain.given import Given, given_to
 from edgekit.pipeline.explain.on_device import explain_on_device
@@ -16,9 +18,12 @@ from edgekit.pipeline.explain.stages import framework_chain, tflite_chain
 from edgekit.pipeline.explain.traces import affordable, graph_name
 from edgekit.pipeline.request import ConversionRequest
 from edgekit.pipeline.target import open_target
+from edgekit.provenance.lock import LOCK_NAME
+from edgekit.provenance.text import read_lock
 from edgekit.sources import recognise
 from edgekit.toolchain.workshop import Workshop
-from edgekit.types import Progress
+from edgekit.types import Effort, Progress
+from edgekit.validation.explain.causes import advice
 from edgekit.validation.explain.points import EXACT_DB, Explanation, OpFinding, StageFinding
 
 
@@ -75,6 +80,8 @@ def _explain(request: ExplainRequest, progress: Progress) -> Explanation:
             notes.append(f"{samples} samples: more of its tensors would fill the disk.")
         task = CandidateTask(request, chain, given, workshop, work, notes)
         ops, last, outputs = task.compare()
+        used = _used(request.candidate)
+        ops = tuple(replace(op, advice=advice(op.cause, used)) for op in ops)
         stages = (*chain.stages, last)
         return Explanation(
             candidate=request.candidate.name,
@@ -88,6 +95,27 @@ def _explain(request: ExplainRequest, progress: Progress) -> Explanation:
             notes=tuple(notes),
             seconds=round(time.monotonic() - started, 1),
         )
+
+
+_NO_MATTER_HOW_FAR = ("fp32:centred_sqnr_db >= -1000", "fp32:nonfinite <= 1e18")
+_EFFORTS: tuple[Effort, ...] = get_args(Effort)
+
+
+def _used(candidate: Path) -> tuple[str, ...]:
+    """The options that a file was quantized with, as the lock beside it says; () without one."""
+    path = candidate.with_name(LOCK_NAME)
+    if kind_of(path) != "file":
+        return ()
+    try:
+        lock = read_lock(path)
+    except EdgekitError:
+        return ()
+    if candidate.name not in {file.name for file in lock.files}:
+        return ()
+    made = {**lock.request, **lock.settled.get("rung", {})}
+    effort = made.get("effort")
+    efforts = _EFFORTS[: _EFFORTS.index(effort) + 1] if effort in _EFFORTS else ()
+    return *(f"--effort {one}" for one in efforts), f"--ranges {made.get('ranges')}"
 
 
 def verdict(
@@ -138,6 +166,6 @@ def _conversion(request: ExplainRequest, given: Given, samples: int) -> Conversi
         seed=request.seed,
         schemes=("fp32",),
         config=request.config,
-        gates=("fp32:sqnr_db >= -1000", "fp32:worst_sqnr_db >= -1000", "fp32:nonfinite <= 1e18"),
+        gates=_NO_MATTER_HOW_FAR,
         limits=request.limits,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,26 +26,58 @@ _HARMLESS_DB = 40.0
 _CORRUPT_DB = 12.0
 """Weights in int8 are stored with 40 dB and more, in int4 with about 20 dB."""
 
-ADVICE: Mapping[Cause, str] = {
-    "nan": "Look for a division by zero, a logarithm or an overflow in this operator.",
-    "weights-corrupted": "Convert again; compare the checkpoint that was converted with the "
-    "reference's.",
-    "weights-coarse": "Quantize with --effort balanced, or leave it out with --keep-float.",
-    "dead-channels": "Quantize with --effort balanced (channel equalization); check the weights "
-    "of these channels.",
-    "saturation": "Calibrate with data that reaches these values, or --ranges minmax.",
-    "range-too-wide": "Take outliers out of the calibration data, --ranges mse, or --keep-int16.",
-    "transposed-layout": "State the input layout (--input NAME:SHAPE:LAYOUT), or try another "
-    "--route.",
-    "channel-order": "Correct --color (RGB or BGR): the model and the data disagree.",
-    "wrong-padding": "Try another --route; pad in the model by an operator of its own.",
-    "different-operator": "Try another --route; compare the graphs around it.",
-    "kernel": "Report it to the runtime's makers; --keep-float leaves the operator out.",
-    "bias-overflow": "Quantize again with this edgekit, or leave the operator out with "
-    "--keep-float.",
-    "normalisation": "Correct --scale, --mean and --std: the model and the data disagree.",
-    "unexplained": "Compare the two graphs around it with edgekit inspect.",
+_ADVICE: Mapping[Cause, tuple[str, ...]] = {
+    "nan": ("Look for a division by zero, a logarithm or an overflow in this operator.",),
+    "weights-corrupted": (
+        "Convert again; compare the checkpoint that was converted with the reference's.",
+    ),
+    "weights-coarse": (
+        "Quantize with --effort balanced.",
+        "Quantize with --effort thorough.",
+        "Leave it out with --keep-float.",
+    ),
+    "dead-channels": (
+        "Quantize with --effort balanced (channel equalization).",
+        "Check the weights of these channels.",
+        "Leave it out with --keep-float.",
+    ),
+    "saturation": ("Calibrate with data that reaches these values.", "Try --ranges minmax."),
+    "range-too-wide": (
+        "Take outliers out of the calibration data.",
+        "Try --ranges mse.",
+        "Try --keep-int16.",
+    ),
+    "transposed-layout": (
+        "State the input layout (--input NAME:SHAPE:LAYOUT).",
+        "Try another --route.",
+    ),
+    "channel-order": ("Correct --color (RGB or BGR): the model and the data disagree.",),
+    "wrong-padding": ("Try another --route.", "Pad in the model by an operator of its own."),
+    "different-operator": ("Try another --route.", "Compare the graphs around it."),
+    "kernel": (
+        "Report it to the runtime's makers.",
+        "Leave the operator out with --keep-float.",
+    ),
+    "bias-overflow": (
+        "Quantize again with this edgekit.",
+        "Leave the operator out with --keep-float.",
+    ),
+    "normalisation": ("Correct --scale, --mean and --std: the model and the data disagree.",),
+    "unexplained": ("Compare the two graphs around it with edgekit inspect.",),
 }
+
+
+def advice(cause: Cause, used: Collection[str] = ()) -> str:
+    """What to try against a cause.
+
+    Args:
+        cause: what is wrong.
+        used: options that the file was made with, such as ``--effort balanced``: what says to use
+            them is left out.
+    """
+    return " ".join(
+        one for one in _ADVICE.get(cause, ()) if not any(option in one for option in used)
+    )
 
 
 @dataclass(kw_only=True)

@@ -84,7 +84,7 @@ def findings(
                     sources=split.shares(),
                     cause=cause,
                     why=why,
-                    advice=causes.ADVICE.get(cause, ""),
+                    advice=causes.advice(cause),
                     figures=_figures(evidence),
                 )
             )

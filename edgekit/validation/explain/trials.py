@@ -120,7 +120,7 @@ def input_finding(
         sources=split.shares(),
         cause=cause,
         why=why,
-        advice=causes.ADVICE.get(cause, ""),
+        advice=causes.advice(cause),
     )
 
 
