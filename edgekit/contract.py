@@ -30,7 +30,13 @@ _MOST_PIXELS = 1 << 14
 Color: TypeAlias = Literal["RGB", "BGR", "GRAY"]
 
 
-Interpolation: TypeAlias = Literal["bilinear", "bicubic", "area", "nearest"]
+Interpolation: TypeAlias = Literal[
+    "bilinear", "bicubic", "area", "nearest", "box", "hamming", "lanczos"
+]
+PLAIN = ("bilinear", "bicubic", "area", "nearest")
+"""The interpolations that read a few neighbours, however much smaller a picture gets (OpenCV's)."""
+ANTIALIASED = ("box", "bilinear", "hamming", "bicubic", "lanczos")
+"""Those that take in every pixel that is left out (Pillow's, torchvision's, timm's)."""
 
 
 Task: TypeAlias = Literal[
@@ -49,6 +55,9 @@ class Preprocess:
         scale: multiplied onto the 0…255 values first.
         mean: subtracted then, per channel (or one value for all).
         std: divided by last, per channel (or one value for all).
+        interpolation: how the resize computes pixels.
+        antialias: the resize is Pillow's, whose filter grows with the factor, as of torchvision's
+            and timm's presets; otherwise OpenCV's.
     """
 
     resize: int | tuple[int, int] | None = None
@@ -58,6 +67,7 @@ class Preprocess:
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     interpolation: Interpolation = "bilinear"
+    antialias: bool = False
 
     @property
     def value_range(self) -> tuple[float, float]:
@@ -261,11 +271,29 @@ def preprocess_from_table(table: Mapping[str, Any]) -> Preprocess:
             f"interpolation is {result.interpolation!r}; "
             f"it must be one of {get_args(Interpolation)}."
         )
+    _check_resampling(result)
     if not result.mean or not result.std or any(abs(one) < 1 / _MOST_NUMBER for one in result.std):
         raise UsageError("mean and std need at least one value each, and no std may be 0.")
     if len(result.mean) > 1 and len(result.std) > 1 and len(result.mean) != len(result.std):
         raise UsageError(f"mean has {len(result.mean)} values, std has {len(result.std)}.")
     return result
+
+
+def _check_resampling(preprocess: Preprocess) -> None:
+    """Refuse a resize that no library has."""
+    name, antialias = preprocess.interpolation, preprocess.antialias
+    if type(antialias) is not bool:
+        raise UsageError(f"antialias is {antialias!r}; it must be true or false.")
+    if antialias and name not in ANTIALIASED:
+        raise UsageError(
+            f"The interpolation {name} has no antialias.",
+            cure=f"State one of {', '.join(ANTIALIASED)}, or --no-antialias (antialias = false).",
+        )
+    if not antialias and name not in PLAIN:
+        raise UsageError(
+            f"The interpolation {name} is Pillow's, which goes with antialias.",
+            cure=f"State --antialias (antialias = true), or one of {', '.join(PLAIN)}.",
+        )
 
 
 def decoder_from_table(table: Mapping[str, Any]) -> Decoder:

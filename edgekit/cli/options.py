@@ -20,7 +20,7 @@ from edgekit.cli.parameters import (
     Numbers,
     Size,
 )
-from edgekit.contract import Color, Interpolation, Task
+from edgekit.contract import Color, Interpolation, Preprocess, Task
 from edgekit.types import SCHEMES, Effort, IoDtype, Pass
 
 if TYPE_CHECKING:
@@ -65,6 +65,11 @@ _PREPROCESS = [
         "--std", type=Numbers(zero=False), help="Divided by last, per channel: 0.229,0.224,0.225"
     ),
     _option("--interpolation", type=click.Choice(get_args(Interpolation)), help="[bilinear]"),
+    _option(
+        "--antialias/--no-antialias",
+        default=None,
+        help="Resize as Pillow, torchvision and timm do, or as OpenCV [no].",
+    ),
 ]
 _RESULT = [
     _option(
@@ -317,5 +322,7 @@ def limits(options: dict[str, Any]) -> Limits:
 
 def preprocess_flags(options: dict[str, Any]) -> dict[str, Any]:
     """Those preprocessing keys that were given."""
-    names = ("resize", "crop", "color", "scale", "mean", "std", "interpolation")
+    from dataclasses import fields
+
+    names = [field.name for field in fields(Preprocess)]
     return {name: options[name] for name in names if options[name] is not None}

@@ -140,16 +140,15 @@ def _picture(ports: tuple[Port, ...], entries: tuple[InputContract, ...]) -> Pic
         )
     height, width, channels = (tensor.shape[axis] for axis in axes)
     resize = None
-    if isinstance(preprocess.resize, int):
+    if preprocess.resize is not None:
+        shorter = preprocess.resize if isinstance(preprocess.resize, int) else None
+        tall, wide = (0, 0) if isinstance(preprocess.resize, int) else preprocess.resize
         resize = Resize(
-            shorter=preprocess.resize, height=0, width=0, interpolation=preprocess.interpolation
-        )
-    elif preprocess.resize is not None:
-        resize = Resize(
-            shorter=None,
-            height=preprocess.resize[0],
-            width=preprocess.resize[1],
+            shorter=shorter,
+            height=tall,
+            width=wide,
             interpolation=preprocess.interpolation,
+            antialias=preprocess.antialias,
         )
     return PictureInput(
         tensor=tensor,

@@ -10,15 +10,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from edgekit.embed.spec import Classification, Embedding
-from edgekit.embed.stages import geometry, real_outputs, resized, tensor_of
+from edgekit.embed.spec import Classification, Embedding, PictureInput
+from edgekit.embed.stages import real_outputs, resized, tensor_of
+from edgekit.geometry import geometry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from edgekit.contract import InputContract
+    from edgekit.contract import InputContract, Preprocess
 
     Array: TypeAlias = NDArray[Any]
 
@@ -113,12 +114,11 @@ def resize_costs(
         pictures: uint8 RGB.
         run: from inputs as stored to outputs as stored.
     """
-    if spec.input.resize is None:
+    if entry.preprocess is None or entry.preprocess.resize is None:
         return ()
     exact = [resized(picture, spec.input, entry) for picture in pictures]
-    ways = [exact] + [
-        [_other(picture, spec, other) for picture in pictures] for _, _, other in _WAYS
-    ]
+    given, seen = entry.preprocess, spec.input
+    ways = [exact] + [[_other(one, seen, given, way) for one in pictures] for _, _, way in _WAYS]
     tensors = [tensor_of(pixels, spec.input, entry) for way in ways for pixels in way]
     outputs = run(tensors)
     count = len(pictures)
@@ -130,11 +130,14 @@ def resize_costs(
 
 
 def _other(
-    picture: Array, spec: Embedding, other: Callable[[Array, tuple[int, int]], Array]
+    picture: Array,
+    given: PictureInput,
+    preprocess: Preprocess,
+    other: Callable[[Array, tuple[int, int]], Array],
 ) -> Array:
-    tall, wide, top, left = geometry(picture.shape[:2], spec.input)
-    return other(picture, (tall, wide))[
-        top : top + spec.input.height, left : left + spec.input.width
+    place = geometry(picture.shape[:2], preprocess)
+    return other(picture, (place.height, place.width))[
+        place.top : place.top + given.height, place.left : place.left + given.width
     ]
 
 

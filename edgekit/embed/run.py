@@ -161,7 +161,7 @@ def _write(
 ) -> EmbedResult:
     spec, entry = subject.spec, subject.contract.inputs[0]
     folder, said_by = find_folder(request.file, request.samples)
-    pictures = read_pictures(folder, max(_COST_SAMPLES, request.golden), given=spec.input)
+    pictures = read_pictures(folder, max(_COST_SAMPLES, request.golden), entry=entry)
     with Workshop(
         name=spec.names.snake,
         progress=progress,
@@ -261,7 +261,7 @@ def _stages(
                 tensor=tensors[place],
                 outputs=outputs,
                 result=result,
-                located=located(result, picture.shape[:2], spec.input) if boxes else None,
+                located=located(result, picture.shape[:2], entry) if boxes else None,
             )
         )
     return found

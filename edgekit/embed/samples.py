@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from edgekit.calibration import open_source
 from edgekit.calibration.tensors import Picture
-from edgekit.embed.spec import PictureInput
-from edgekit.embed.stages import geometry
+from edgekit.contract import InputContract, Preprocess
 from edgekit.errors import DataError, UsageError
+from edgekit.geometry import geometry
+from edgekit.measure.tasks import input_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +50,7 @@ def find_folder(model: Path, stated: Path | None) -> tuple[Path, str]:
     )
 
 
-def read_pictures(folder: Path, most: int, *, given: PictureInput) -> list[tuple[str, Array]]:
+def read_pictures(folder: Path, most: int, *, entry: InputContract) -> list[tuple[str, Array]]:
     """Pictures by name, uint8 RGB (h, w, 3), spread evenly over the folder.
 
     One that the resize would leave as it is gets half as large again first: golden vectors must
@@ -58,13 +59,15 @@ def read_pictures(folder: Path, most: int, *, given: PictureInput) -> list[tuple
     Args:
         folder: of pictures, or a video.
         most: at most so many.
-        given: the model's input; a picture much larger than that is made smaller first, so that
-            golden vectors stay small.
+        entry: the model's input, with preprocessing; a picture much larger than that is made
+            smaller first, so that golden vectors stay small.
 
     Raises:
         DataError: there is no picture, or one cannot be read.
     """
     samples = open_source(folder).samples
+    assert entry.preprocess is not None
+    longest = max(_LEAST_LONG_SIDE, 2 * max(input_size(entry.tensor) or (0,)))
     step = max(1, len(samples) // most)
     found = []
     for sample in samples[::step][:most]:
@@ -74,8 +77,8 @@ def read_pictures(folder: Path, most: int, *, given: PictureInput) -> list[tuple
                 f"{sample.id} is an array, not a picture.",
                 cure="Give a folder of pictures with --samples: wrappers start from pixels.",
             )
-        longest = max(_LEAST_LONG_SIDE, 2 * max(given.height, given.width))
-        found.append(_resizable(sample.id, _as_rgb(content.pixels, longest), given))
+        picture = _as_rgb(content.pixels, longest)
+        found.append(_resizable(sample.id, picture, entry.preprocess))
     if not found:
         raise DataError(f"There is no picture in {folder}.", cure="Give another --samples folder.")
     return found
@@ -91,11 +94,12 @@ def _colour(picture: Array) -> float:
     return float(abs(picture[..., 0].astype(float) - picture[..., 2]).mean())
 
 
-def _resizable(name: str, picture: Array, given: PictureInput) -> tuple[str, Array]:
+def _resizable(name: str, picture: Array, preprocess: Preprocess) -> tuple[str, Array]:
     import cv2
 
     height, width = picture.shape[:2]
-    if given.resize is None or geometry((height, width), given)[:2] != (height, width):
+    after = geometry((height, width), preprocess)
+    if preprocess.resize is None or (after.height, after.width) != (height, width):
         return name, picture
     size = (width * 3 // 2, height * 3 // 2)
     return f"{name}, enlarged", cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC)

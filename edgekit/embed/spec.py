@@ -87,13 +87,26 @@ class Resize:
         shorter: the shorter side in pixels, aspect ratio kept (the longer one is cut, not rounded);
             ``None`` where both sides are stated.
         height, width: both sides; 0 with ``shorter``.
-        interpolation: bilinear, bicubic, area or nearest, as OpenCV computes them on 8 bits.
+        interpolation: as OpenCV computes it on 8 bits, or with ``antialias`` as Pillow does.
     """
 
     shorter: int | None
     height: int
     width: int
     interpolation: Interpolation
+    antialias: bool
+
+    @property
+    def method(self) -> str:
+        """Which of the templates computes it."""
+        return "antialias" if self.antialias else self.interpolation
+
+    @property
+    def words(self) -> str:
+        """How, for a README."""
+        if self.antialias:
+            return f"{self.interpolation}, antialiased, as Pillow computes it on 8 bits"
+        return f"{self.interpolation} as OpenCV computes it on 8 bits"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,8 @@
 """The stages of a picture on its way to a result, computed by edgekit's reference.
 
-These are what golden vectors hold. The resize is OpenCV's own here, not `edgekit.embed.resize`, and
-boxes come from `edgekit.validation`: the generated code is held against something else than the
-text that it was written from.
+These are what golden vectors hold. The resize is OpenCV's or Pillow's own here, not
+`edgekit.embed.resize`, and boxes come from `edgekit.validation`: the generated code is held against
+something else than the text that it was written from.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, assert_never
 
-from edgekit.contract import Contract, Decoder, InputContract, Preprocess
-from edgekit.embed.resize import crop_start, target_size
+from edgekit.contract import Contract, Decoder, InputContract
 from edgekit.embed.spec import (
     Classification,
     Detection,
@@ -21,6 +20,7 @@ from edgekit.embed.spec import (
     Quantization,
     Segmentation,
 )
+from edgekit.geometry import geometry
 from edgekit.preprocess import preprocess_image
 from edgekit.types import TensorSpec
 from edgekit.validation.metrics.decode import decode as decode_boxes
@@ -63,11 +63,7 @@ def resized(picture: Array, given: PictureInput, entry: InputContract) -> Array:
         DataError: the picture cannot become what the model takes.
     """
     assert entry.preprocess is not None
-    plain = Preprocess(
-        resize=entry.preprocess.resize,
-        crop=entry.preprocess.crop,
-        interpolation=entry.preprocess.interpolation,
-    )
+    plain = replace(entry.preprocess, color="RGB", scale=1.0, mean=(0.0,), std=(1.0,))
     shape = (1, given.height, given.width, 3)
     tensor = TensorSpec(name=given.tensor.name, shape=shape, dtype="uint8", layout="NHWC")
     # The contract's pictures are BGR; here both sides are RGB, and no channel is looked at.
@@ -181,29 +177,20 @@ def _boxes(spec: Embedding, contract: Contract, outputs: Sequence[Array], task: 
     return rows.astype(np.float32)
 
 
-def located(result: Array, picture: tuple[int, int], given: PictureInput) -> Array:
+def located(result: Array, picture: tuple[int, int], entry: InputContract) -> Array:
     """Rows of boxes in pixels of the picture, cut at its borders."""
     import numpy as np
 
+    assert entry.preprocess is not None
     height, width = picture
-    tall, wide, top, left = geometry(picture, given)
+    place = geometry(picture, entry.preprocess)
     moved = result.astype(np.float64)
     ends = np.array([width, height, width, height])
-    sizes = np.array([wide, tall, wide, tall])
-    moved[:, :4] = (moved[:, :4] + np.array([left, top, left, top])) * (ends / sizes)
+    sizes = np.array([place.width, place.height, place.width, place.height])
+    starts = np.array([place.left, place.top, place.left, place.top])
+    moved[:, :4] = (moved[:, :4] + starts) * (ends / sizes)
     moved[:, :4] = moved[:, :4].clip(0, ends)
     return moved.astype(np.float32)
-
-
-def geometry(picture: tuple[int, int], given: PictureInput) -> tuple[int, int, int, int]:
-    """Height and width after the resize, and where the crop starts: top, left."""
-    tall, wide = picture
-    if given.resize is not None:
-        exact = (given.resize.height, given.resize.width)
-        tall, wide = target_size(picture, given.resize.shorter, exact)
-    if given.crop is None:
-        return tall, wide, 0, 0
-    return tall, wide, crop_start(tall, given.crop[0]), crop_start(wide, given.crop[1])
 
 
 def _plane(values: Array, task: Segmentation) -> Array:

@@ -34,7 +34,14 @@ from edgekit.version import __version__
 
 PREPARED = "prepared"
 """What stands in the place of a scheme for the prepared float model."""
-_HOST = ("edgekit-tflite", "numpy", "opencv-python-headless", "litert-quantizer", "ai-edge-litert")
+_HOST = (
+    "edgekit-tflite",
+    "numpy",
+    "opencv-python-headless",
+    "pillow",
+    "litert-quantizer",
+    "ai-edge-litert",
+)
 
 
 def make_lock(

@@ -19,7 +19,14 @@ from edgekit.toolchain.worker import Worker
 from edgekit.toolchain.workshop import versions
 
 _NEEDED_GB = 3.0
-_CORE = ("numpy", "opencv-python-headless", "ai-edge-litert", "litert-quantizer", "psutil")
+_CORE = (
+    "numpy",
+    "opencv-python-headless",
+    "pillow",
+    "ai-edge-litert",
+    "litert-quantizer",
+    "psutil",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

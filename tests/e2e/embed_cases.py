@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgekit.contract import Decoder
+from edgekit.contract import ANTIALIASED, PLAIN, Decoder
 
 from .conftest import REPOSITORY
 
@@ -53,11 +53,16 @@ FORMS = {
     "mask": ((1, 8, 6, 1), "NHWC", None),
     "mask_logistic": ((1, 8, 6, 1), "NHWC", "LOGISTIC"),
 }
-RESIZES = [
-    (interpolation, size)
-    for interpolation in ("bilinear", "bicubic", "area", "nearest")
-    for size in (SIZE + 5, 300)
-]
+_SMALL, _LARGE = SIZE + 5, 300
+"""Sizes to resize to: a few times smaller than the pictures, and about as large."""
+RESIZES: dict[str, dict[str, Any]] = {
+    f"{way}_{size}": {"resize": size, "interpolation": way}
+    for way in PLAIN
+    for size in (_SMALL, _LARGE)
+} | {
+    f"{way}_antialias": {"resize": size, "interpolation": way, "antialias": True}
+    for way, size in zip(ANTIALIASED, (_SMALL, _LARGE, _SMALL, _SMALL, _SMALL), strict=True)
+}
 LABELS = ["$x ${1 + 1}", 'a "quoted" \\ label', "two\nlines\tand a tab", "Straßenbahn 猫"]
 
 
@@ -86,9 +91,8 @@ def drawn(folder: Path) -> Iterator[tuple[str, Path, dict[str, Any]]]:
         )
         yield name, net, {}
     net = net_with(folder / "values.tflite", {"o": (1, 5)}, task="regression")
-    for interpolation, size in RESIZES:
-        preprocess = {"resize": size, "crop": (SIZE, SIZE), "interpolation": interpolation}
-        yield f"{interpolation}_{size}", net, {"preprocess": preprocess}
+    for name, preprocess in RESIZES.items():
+        yield name, net, {"preprocess": {"crop": (SIZE, SIZE), **preprocess}}
     net = net_with(folder / "gray.tflite", {"o": (1, 5)}, task="regression")
     plain = {"resize": None, "crop": (SIZE, SIZE), "scale": 1.0, "mean": (0.0,), "std": (1.0,)}
     yield "raw_pixels", net, {"preprocess": plain}

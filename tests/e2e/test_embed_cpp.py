@@ -19,6 +19,7 @@ from edgekit.tflite.model import read, write
 from edgekit.tflite.summary import summarize
 
 from .conftest import REPOSITORY
+from .embed_cases import RESIZES
 from .embed_models import converted
 
 sys.path.insert(0, str(REPOSITORY / "tests" / "unit"))
@@ -210,11 +211,12 @@ def test_every_form_of_segmentation(tmp_path, shape, layout, last, form):
     assert code == 0, stages
 
 
-@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "area", "nearest"])
-@pytest.mark.parametrize("size", [SIZE + 5, 300])
-def test_every_resize_smaller_and_larger(tmp_path, interpolation, size):
+@pytest.mark.parametrize(
+    "resize", [one for one in RESIZES if one not in ("box_antialias", "hamming_antialias")]
+)
+def test_every_resize_smaller_and_larger(tmp_path, resize):
     file = net_with(tmp_path / "net.tflite", {"o": (1, 5)}, task="regression")
-    preprocess = {"resize": size, "crop": (SIZE, SIZE), "interpolation": interpolation}
+    preprocess = {"crop": (SIZE, SIZE), **RESIZES[resize]}
     module = module_of(file, tmp_path / "module", preprocess=preprocess)
     code, stages = golden_test(module)
     assert code == 0, stages

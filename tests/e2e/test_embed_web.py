@@ -226,7 +226,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, dic
 
 @pytest.mark.parametrize(
     "name",
-    [*DECODERS, *FORMS, *(f"{way}_{size}" for way, size in RESIZES), "raw_pixels", "labelled"],
+    [*DECODERS, *FORMS, *RESIZES, "raw_pixels", "labelled"],
 )
 def test_every_decoder_form_and_resize(cases, web, name):
     file, options = cases[name]

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
-from edgekit.contract import InputContract, Preprocess
-from edgekit.embed.resize import crop_start, resize, target_size
+from edgekit.contract import ANTIALIASED, InputContract, Preprocess
+from edgekit.embed.resize import resize
+from edgekit.geometry import geometry
 from edgekit.preprocess import preprocess_image
 from edgekit.types import TensorSpec
 
@@ -45,6 +47,22 @@ def test_sizes_that_apps_have_are_exact_but_for_bicubic(given_size, wanted):
         assert off.max() <= (1 if interpolation == "bicubic" else 0), interpolation
 
 
+@pytest.mark.parametrize("interpolation", ANTIALIASED)
+@settings(max_examples=60)
+@given(height=sides, width=sides, tall=sides, wide=sides, seed=st.integers(0, 9))
+def test_every_size_is_antialiased_as_pillow_does(interpolation, height, width, tall, wide, seed):
+    """Each side by itself: which one Pillow takes first depends on its version."""
+    image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    way = Image.Resampling[interpolation.upper()]
+    wanted = Image.fromarray(image).resize((wide, height), way).resize((wide, tall), way)
+    assert np.array_equal(resize(image, (tall, wide), interpolation, antialias=True), wanted)
+    size = InputContract(
+        tensor=TensorSpec(name="image", shape=(1, tall, wide, 3), dtype="uint8", layout="NHWC"),
+        preprocess=Preprocess(resize=(tall, wide), interpolation=interpolation, antialias=True),
+    )
+    assert np.array_equal(preprocess_image(image[..., ::-1], size)[0], wanted)
+
+
 @settings(max_examples=40)
 @given(height=st.integers(20, 90), width=st.integers(20, 90), crop=st.integers(8, 20))
 def test_size_and_crop_are_those_of_the_contract(height, width, crop):
@@ -53,7 +71,7 @@ def test_size_and_crop_are_those_of_the_contract(height, width, crop):
         tensor=TensorSpec(name="image", shape=(1, crop, crop, 3), dtype="uint8", layout="NHWC"),
         preprocess=Preprocess(resize=20, crop=(crop, crop), color="BGR"),
     )
-    tall, wide = target_size((height, width), 20, (0, 0))
-    top, left = crop_start(tall, crop), crop_start(wide, crop)
-    found = resize(picture, (tall, wide), "bilinear")[top : top + crop, left : left + crop]
+    place = geometry((height, width), contract.preprocess)
+    resized = resize(picture, (place.height, place.width), "bilinear")
+    found = resized[place.top : place.top + crop, place.left : place.left + crop]
     assert np.array_equal(found, preprocess_image(picture, contract)[0])

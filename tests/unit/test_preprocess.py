@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from edgekit.contract import InputContract, Preprocess
 from edgekit.errors import DataError, UsageError
@@ -200,3 +201,37 @@ def test_unreadable_files_name_themselves(tmp_path, content):
     assert type(caught.value) is DataError
     with pytest.raises(DataError, match="gone"):
         read_image(tmp_path / "gone.jpg")
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_an_antialiased_resize_is_pillows_whatever_the_channels(channels):
+    """A fourth channel is no transparency: a model that takes four takes them as they are."""
+    image = noise(50, 70, channels)
+    color = {1: "GRAY", 3: "BGR", 4: "BGR"}[channels]
+    ours = preprocess_image(
+        image,
+        contract(
+            (1, 20, 30, channels),
+            "NHWC",
+            resize=(20, 30),
+            color=color,
+            interpolation="lanczos",
+            antialias=True,
+        ),
+    )
+    way = Image.Resampling.LANCZOS
+    for channel in range(channels):
+        plane = Image.fromarray(image[:, :, channel]).resize((30, 50), way).resize((30, 20), way)
+        assert np.array_equal(ours[0, :, :, channel], plane)
+
+
+def test_an_antialiased_resize_takes_in_what_a_plain_one_leaves_out():
+    """Stripes of one pixel are grey from afar; plain bilinear reads between them here."""
+    stripes = np.zeros((64, 64, 3), np.uint8)
+    stripes[:, 1::4] = 255
+    seen = {"resize": (8, 8), "color": "BGR"}
+    plain = preprocess_image(stripes, contract((1, 8, 8, 3), "NHWC", **seen))
+    smooth = preprocess_image(stripes, contract((1, 8, 8, 3), "NHWC", antialias=True, **seen))
+    assert smooth[0, 2:-2, 2:-2].min() > 50
+    assert smooth[0, 2:-2, 2:-2].max() < 80
+    assert plain.min() == plain.max() == 0

@@ -247,7 +247,7 @@ def environment() -> dict[str, str]:
         "python": platform.python_version(),
         "edgekit": __version__,
     }
-    return found | versions(("ai-edge-litert", "numpy", "opencv-python-headless"))
+    return found | versions(("ai-edge-litert", "numpy", "opencv-python-headless", "pillow"))
 
 
 def _failed(candidate: Candidate, why: str) -> CandidateResult:

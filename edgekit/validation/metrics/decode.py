@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from edgekit.contract import Decoder, Preprocess
 from edgekit.errors import DataError
+from edgekit.geometry import geometry
 from edgekit.validation.metrics.boxes import Boxes, Detections, suppress, to_corners
 
 if TYPE_CHECKING:
@@ -72,17 +73,9 @@ def boxes_to_input(
     """
     import numpy as np
 
-    height, width = picture
-    target = picture
-    if isinstance(preprocess.resize, int):
-        short = min(height, width)
-        target = preprocess.resize * height // short, preprocess.resize * width // short
-    elif preprocess.resize is not None:
-        target = preprocess.resize
-    moved = labels.boxes * (_ends(target) / _ends(picture))
-    if preprocess.crop is not None:
-        top, left = (round((a - b) / 2) for a, b in zip(target, preprocess.crop, strict=True))
-        moved = moved - np.array([left, top, left, top])
+    place = geometry(picture, preprocess)
+    moved = labels.boxes * (_ends((place.height, place.width)) / _ends(picture))
+    moved = moved - np.array([place.left, place.top, place.left, place.top])
     moved = moved.clip(0, _ends(size))
     there = (moved[:, 2] > moved[:, 0]) & (moved[:, 3] > moved[:, 1])
     return Boxes(boxes=moved[there], classes=labels.classes[there], crowd=labels.crowd[there])
