@@ -59,7 +59,7 @@ def _photos(source: Path, folder: Path) -> Path:
 
 def _times(model: Path, photos: Path, work: Path, repeats: int) -> str:
     module, build = work / model.stem, work / f"{model.stem}-build"
-    edgekit.make_module(model, target="cpp", output=module, samples=photos)
+    edgekit.embed(model, target="cpp", output=module, samples=photos)
     _run("cmake", "-S", module, "-B", build, f"-DLITERT_LIBRARY={_LITERT}")
     _run("cmake", "--build", build)
     (file,) = (module / "model").glob("*.tflite")
@@ -83,7 +83,7 @@ def _lines(model: Path, photos: Path, work: Path) -> str:
     for target in target_names():
         output = work / f"{model.stem}-{target}"
         try:
-            made = edgekit.make_module(model, target=target, output=output, samples=photos)
+            made = edgekit.embed(model, target=target, output=output, samples=photos)
             counts.append(str(made.wrapper_lines))
         except UsageError:
             counts.append("–")

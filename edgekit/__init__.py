@@ -1,10 +1,10 @@
 """edgekit: trained models to verified `.tflite` files.
 
 >>> import edgekit
->>> result = edgekit.convert("model.onnx", calibration="photos/")  # doctest: +SKIP
+>>> result = edgekit.convert(net, calibration=loader)  # doctest: +SKIP
 >>> result.passed, result.files[0].artifact.path  # doctest: +SKIP
->>> result = edgekit.validate(
-...     "model_int8.tflite", reference="model.onnx", data="photos/"
+>>> edgekit.validate(
+...     "net_tflite/net_int8.tflite", reference=net, data=test_loader
 ... )  # doctest: +SKIP
 """
 
@@ -15,14 +15,86 @@ from typing import TYPE_CHECKING
 
 from edgekit.version import __version__
 
-__all__ = ["__version__", "convert", "make_module", "record_reference", "validate"]
+_NAMES = {
+    "benchmark": "edgekit.api",
+    "convert": "edgekit.api",
+    "diff": "edgekit.diff",
+    "embed": "edgekit.embed",
+    "explain": "edgekit.api",
+    "inspect": "edgekit.api",
+    "quantize": "edgekit.quantize",
+    "record_reference": "edgekit.api",
+    "replay": "edgekit.api",
+    "sensitivity": "edgekit.api",
+    "validate": "edgekit.api",
+    "verify": "edgekit.api",
+    "CandidateResult": "edgekit.validation_result",
+    "ConversionResult": "edgekit.results",
+    "EdgekitError": "edgekit.errors",
+    "FileResult": "edgekit.results",
+    "Limits": "edgekit.toolchain.workshop",
+    "Preprocess": "edgekit.contract",
+    "Progress": "edgekit.types",
+    "TensorSpec": "edgekit.types",
+    "ValidationResult": "edgekit.validation_result",
+}
+"""The public names, and where each of them is."""
 
 if TYPE_CHECKING:
-    from edgekit.api import convert, make_module, record_reference, validate
+    from edgekit.api import (
+        benchmark,
+        convert,
+        diff,
+        embed,
+        explain,
+        inspect,
+        quantize,
+        record_reference,
+        replay,
+        sensitivity,
+        validate,
+        verify,
+    )
+    from edgekit.contract import Preprocess
+    from edgekit.errors import EdgekitError
+    from edgekit.results import ConversionResult, FileResult
+    from edgekit.toolchain.workshop import Limits
+    from edgekit.types import Progress, TensorSpec
+    from edgekit.validation_result import CandidateResult, ValidationResult
+
+__all__ = [
+    "CandidateResult",
+    "ConversionResult",
+    "EdgekitError",
+    "FileResult",
+    "Limits",
+    "Preprocess",
+    "Progress",
+    "TensorSpec",
+    "ValidationResult",
+    "__version__",
+    "benchmark",
+    "convert",
+    "diff",
+    "embed",
+    "explain",
+    "inspect",
+    "quantize",
+    "record_reference",
+    "replay",
+    "sensitivity",
+    "validate",
+    "verify",
+]
 
 
 def __getattr__(name: str) -> object:
-    """Import the API when it is used: ``edgekit --help`` needs none of it (PEP 562)."""
-    if name in ("convert", "make_module", "record_reference", "validate"):
-        return getattr(import_module("edgekit.api"), name)
-    raise AttributeError(f"module 'edgekit' has no attribute {name!r}")
+    """Import a name when it is used: ``edgekit --help`` needs none of them (PEP 562)."""
+    if name not in _NAMES:
+        raise AttributeError(f"module 'edgekit' has no attribute {name!r}")
+    module = import_module(_NAMES[name])
+    return module if module.__name__ == f"edgekit.{name}" else getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    return __all__

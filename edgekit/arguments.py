@@ -95,13 +95,18 @@ def listed(value: Iterable[_Word]) -> tuple[_Word, ...]:
     return (cast(_Word, value),) if isinstance(value, str) else tuple(value)
 
 
+def is_path(value: object) -> bool:
+    """Whether a value names a file or folder, and is no object to be written to one."""
+    return isinstance(value, str | os.PathLike)
+
+
 def location(value: object, what: str) -> str:
     """A path or name as text.
 
     Raises:
         UsageError: it is an object of another kind.
     """
-    if isinstance(value, str | os.PathLike):
+    if isinstance(value, str | os.PathLike):  # `is_path`, which mypy cannot follow
         return os.fspath(value)
     raise UsageError(
         f"The {what} is a {type(value).__name__}, and not a path.",

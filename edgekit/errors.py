@@ -50,6 +50,8 @@ class EdgekitError(Exception):
         self.cause = cause
         self.cure = cure
         self.log = log
+        if cure:  # where no command line prints it: below the traceback, and in a notebook
+            self.add_note(cure)
 
 
 class UsageError(EdgekitError):

@@ -8,3 +8,7 @@
 
 Nothing is run here. How the outputs differ is measured by `edgekit.pipeline.diff`.
 """
+
+from edgekit.callable_module import make_callable
+
+make_callable(__name__)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
 from edgekit.errors import ConversionError
+from edgekit.objects import Origin
 from edgekit.pipeline.plan import Plan
 from edgekit.pipeline.reference import Reference
 from edgekit.pipeline.replay_request import NOT_IN_TABLE, as_command
@@ -83,13 +84,21 @@ def _make_lock(
     tools = {step.tool: step.versions for step in result.steps if step.versions}
     if code.versions:
         tools["model"] = code.versions
+    origin = plan.request.origin or Origin()
+    named = dict(origin.data) | ({"model": origin.what} if origin.what else {})
+    if plan.parity is None and "calibration" in named:
+        named["parity"] = named["calibration"]
     return Lock(
         edgekit=__version__,
         command=as_command(plan),
         request=_request(plan),
         settled=_settled(plan, result),
-        inputs=tuple(_inputs(plan, code)),
-        data=tuple(_data(plan, reference)),
+        inputs=tuple(
+            replace(one, path=named.get(one.role, one.path)) for one in _inputs(plan, code)
+        ),
+        data=tuple(
+            replace(one, path=named.get(one.role, one.path)) for one in _data(plan, reference)
+        ),
         tools={"host": {"python": platform.python_version(), **versions(_HOST)}, **tools},
         environments=_environments(plan, tools),
         machine=machine(),

@@ -230,8 +230,10 @@ def probe_contract(plan: Plan, reference: Reference, workshop: Workshop, work: P
 
 def data_report(plan: Plan, data: calibration.Dataset) -> DataReport:
     """What the report says about the data."""
+    written = plan.request.origin.data if plan.request.origin else {}
+    where = written.get("calibration", str(plan.calibration))
     return DataReport(
-        path="synthetic" if plan.request.synthetic else str(plan.calibration),
+        path="synthetic" if plan.request.synthetic else where,
         synthetic=plan.request.synthetic,
         seed=data.seed,
         calibration_samples=data.calibration.count,

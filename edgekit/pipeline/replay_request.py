@@ -11,6 +11,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from edgekit.contract import preprocess_from_table
 from edgekit.errors import EdgekitError, UsageError
+from edgekit.objects import Origin
 from edgekit.pipeline.plan import Plan
 from edgekit.pipeline.request import ConversionRequest, Setting
 from edgekit.provenance.lock import Lock
@@ -20,7 +21,7 @@ from edgekit.types import TensorSpec
 
 PATHS = ("model", "weights", "config", "labels", "calibration", "parity")
 """Fields of the request that are paths: a lock has them as inputs, with their digests."""
-NOT_IN_TABLE = frozenset({*PATHS, "output", "force", "settled"})
+NOT_IN_TABLE = frozenset({*PATHS, "output", "force", "settled", "origin"})
 _FLAGS = {
     "schemes": "--scheme",
     "inputs": "--input",
@@ -32,16 +33,20 @@ _FLAGS = {
 
 
 def as_command(plan: Plan) -> str:
-    """``edgekit convert`` with every option that is not at its default, for people to read."""
+    """``edgekit convert`` with every option that is not at its default, for people to read.
+
+    What was an object in Python stands there by its name.
+    """
     request, given = plan.request, ConversionRequest()
-    words = ["edgekit", "convert", plan.source.location]
+    origin = request.origin or Origin()
+    words = ["edgekit", "convert", origin.what or plan.source.location]
     for field in fields(request):
         value = getattr(request, field.name)
-        if field.name in ("model", "output", "force", "settled") or value == getattr(
+        if field.name in ("model", "output", "force", "settled", "origin") or value == getattr(
             given, field.name
         ):
             continue
-        words += _words(field.name, value)
+        words += _words(field.name, origin.data.get(field.name, value))
     return shlex.join(words)
 
 

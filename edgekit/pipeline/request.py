@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.contract import Color, Task
+from edgekit.objects import Origin
 from edgekit.results import KeptLayer
 from edgekit.toolchain.workshop import Limits
 from edgekit.types import Effort, IoDtype, Pass, Scheme, TensorSpec
@@ -58,6 +59,7 @@ class ConversionRequest:
         threads: for measuring latency.
         settled: what the int8 schemes are made with in the place of climbing to the budget, where a
             replay knows the rung already.
+        origin: the object in Python that the model's file was written from.
     """
 
     model: str | None = None
@@ -100,3 +102,4 @@ class ConversionRequest:
     threads: int = 1
     limits: Limits = field(default_factory=Limits)
     settled: Setting | None = None
+    origin: Origin | None = None

@@ -12,12 +12,13 @@ from edgekit.errors import ConversionError, ModelError
 from edgekit.pipeline.file_notes import notes_on
 from edgekit.pipeline.floats import make_float
 from edgekit.pipeline.locking import make_lock
+from edgekit.pipeline.origin import SAMPLES, check_origin
 from edgekit.pipeline.plan import Plan
 from edgekit.pipeline.probe import check_graph
 from edgekit.pipeline.publish import publish, work_folder
 from edgekit.pipeline.quantized import QUANTIZER, make_files
 from edgekit.pipeline.raw_pixels import fold_preprocess
-from edgekit.pipeline.reference import data_report, make_reference, probe_contract
+from edgekit.pipeline.reference import Reference, data_report, make_reference, probe_contract
 from edgekit.provenance.text import to_text
 from edgekit.report.json import to_json
 from edgekit.results import ConversionResult, FileResult
@@ -26,7 +27,7 @@ from edgekit.tflite.model import read
 from edgekit.tflite.normalise import cleaned
 from edgekit.toolchain.converters import Converter
 from edgekit.toolchain.workshop import Workshop
-from edgekit.types import Progress, Scheme, SilentProgress
+from edgekit.types import ModelSource, Progress, Scheme, SilentProgress
 from edgekit.validation.probe import Probe
 
 
@@ -54,6 +55,7 @@ def run(plan: Plan, progress: Progress | None = None) -> ConversionResult:
     ):
         workshop.warm(_needed_first(plan))
         reference = make_reference(plan, workshop, work)
+        _ask_the_object(plan, reference, notes)
         probe = probe_contract(plan, reference, workshop, work)
         floating, attempts = make_float(plan, reference, workshop, work)
         probe = replace(probe, graph=check_graph(floating.path, reference.contract))
@@ -83,7 +85,7 @@ def run(plan: Plan, progress: Progress | None = None) -> ConversionResult:
                 cure="Convert again; if it happens again, a converter writes to its input.",
             )
         result = ConversionResult(
-            source=plan.source,
+            source=_named(plan),
             source_digest=before,
             contract=reference.contract,
             data=data_report(plan, reference.data),
@@ -106,6 +108,27 @@ def run(plan: Plan, progress: Progress | None = None) -> ConversionResult:
         lock = make_lock(plan, reference, result, files, quantized.prepared)
         publish(plan, files, to_json(result), quantized.prepared, lock=to_text(lock))
     return result
+
+
+def _ask_the_object(plan: Plan, reference: Reference, progress: Progress) -> None:
+    """What was exported from an object in Python must answer as that does."""
+    origin = plan.request.origin
+    if origin is None:
+        return
+    for note in origin.notes:
+        progress.note(note)
+    if origin.ask is not None:
+        some = slice(0, SAMPLES)
+        names = [spec.name for spec in reference.outputs]
+        inputs, outputs = reference.inputs_of(some), reference.outputs_of(some)
+        progress.step("Asking the object itself")
+        progress.note(check_origin(origin, reference.inputs, inputs, outputs, names))
+
+
+def _named(plan: Plan) -> ModelSource:
+    """The source as reports name it: an object's file is gone when they are read."""
+    origin = plan.request.origin
+    return replace(plan.source, location=origin.what) if origin and origin.what else plan.source
 
 
 def _without_the_impossible(plan: Plan, floating: Path, progress: Progress) -> Plan:

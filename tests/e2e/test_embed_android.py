@@ -50,7 +50,7 @@ def suite(embed_files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
     kit = kotlin_tools.tools(folder)
     modules = {}
     for name, file, options in [*((n, embed_files[n], {}) for n in REAL), *drawn(folder)]:
-        result = edgekit.make_module(
+        result = edgekit.embed(
             file,
             target="android",
             output=folder / name,
@@ -153,7 +153,7 @@ def android(
     ]
     modules = {}
     for file in chosen:
-        result = edgekit.make_module(
+        result = edgekit.embed(
             file, target="android", output=folder / file.stem, samples=PHOTOS, golden=2
         )
         kotlin_tools.add_native_runner(result)

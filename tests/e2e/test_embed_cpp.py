@@ -45,7 +45,7 @@ def models() -> Callable[[str], Path]:
 
 
 def module_of(file: Path, folder: Path, **options: object) -> Path:
-    edgekit.make_module(file, target="cpp", output=folder, samples=PHOTOS, **options)
+    edgekit.embed(file, target="cpp", output=folder, samples=PHOTOS, **options)
     return folder
 
 
@@ -203,9 +203,7 @@ def test_every_form_of_segmentation(tmp_path, shape, layout, last, form):
         layouts={"o": layout},
         last=last,
     )
-    result = edgekit.make_module(
-        file, target="cpp", output=tmp_path / "module", samples=PHOTOS, golden=2
-    )
+    result = edgekit.embed(file, target="cpp", output=tmp_path / "module", samples=PHOTOS, golden=2)
     assert result.spec.decode.form == form
     code, stages = golden_test(result.output)
     assert code == 0, stages
@@ -248,7 +246,7 @@ def test_micro_compiles_and_is_the_file(models, tmp_path):
     for name in NAMES:
         file = models(name) / f"{name}_int8.tflite"
         folder = tmp_path / name
-        edgekit.make_module(file, target="micro", output=folder, samples=PHOTOS)
+        edgekit.embed(file, target="micro", output=folder, samples=PHOTOS)
         (folder / "main.cc").write_text(RESOLVER.replace("NAME", f"{name}_int8"))
         compiled = ["-std=c++17", "-Wall", "-Wextra", "-Werror"]
         sources = [f"{name}_int8_model.cc", "test/model_test.cc"]

@@ -68,7 +68,7 @@ def modules(
         for name in ("detector_fp32", "detector_int8")
     ]
     return {
-        name: edgekit.make_module(
+        name: edgekit.embed(
             file, target="ios", output=folder / name, name=name, samples=PHOTOS, golden=2, **options
         )
         for name, file, options in jobs
@@ -116,7 +116,7 @@ def numbers(text: str) -> set[float]:
 def test_every_number_is_the_one_that_kotlin_has(modules, tmp_path: Path) -> None:
     """Kotlin's stages are run by its tests; Swift's are the same with the same constants."""
     for name, file, options in drawn(tmp_path):
-        result = edgekit.make_module(
+        result = edgekit.embed(
             file, target="android", output=tmp_path / name, name=name, samples=PHOTOS, **options
         )
         pascal, snake = result.spec.names.pascal, result.spec.names.snake

@@ -62,7 +62,7 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("npm")
     file = net_with(folder / "net.tflite", {"o": (1, 5)}, task="regression")
     module = folder / "module"
-    edgekit.make_module(file, target="web", output=module, samples=PHOTOS)
+    edgekit.embed(file, target="web", output=module, samples=PHOTOS)
     command = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund"]
     done = subprocess.run(
         command, cwd=module, capture_output=True, text=True, check=False, timeout=300
@@ -78,7 +78,7 @@ def web(packages: Path, tmp_path: Path) -> Callable[..., Path]:
 
     def write(file: Path, **options: object) -> Path:
         module = tmp_path / "module"
-        result = edgekit.make_module(file, target="web", output=module, samples=PHOTOS, **options)
+        result = edgekit.embed(file, target="web", output=module, samples=PHOTOS, **options)
         assert result.wrapper_lines < 300
         (module / "node_modules").symlink_to(packages)
         return module
@@ -148,7 +148,7 @@ def test_efficientnet(lite0, web, scheme):
 @pytest.mark.parametrize("name", NAMES)
 def test_int8_at_the_ends_is_refused_with_what_works(models, tmp_path, name):
     with pytest.raises(UsageError, match="image is int8") as error:
-        edgekit.make_module(
+        edgekit.embed(
             models(name, "int8"), target="web", output=tmp_path / "module", samples=PHOTOS
         )
     assert "--scheme int8-float-io" in error.value.cure

@@ -46,7 +46,7 @@ def classifier(tmp_path: Path, **changes) -> Path:
 
 def embed(file: Path, photos: Path, output: str = "module", **options):
     options = {"target": "cpp", **options}
-    return edgekit.make_module(file, output=file.parent / output, samples=photos, **options)
+    return edgekit.embed(file, output=file.parent / output, samples=photos, **options)
 
 
 def test_golden_vectors_are_what_opencv_and_the_interpreter_make(tmp_path, photos):

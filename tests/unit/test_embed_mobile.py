@@ -27,7 +27,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 def module(target: str, file: Path, photos: Path, output: str = "module", **options) -> EmbedResult:
-    return edgekit.make_module(
+    return edgekit.embed(
         file, target=target, output=file.parent / output, samples=photos, golden=1, **options
     )
 

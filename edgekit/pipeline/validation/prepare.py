@@ -17,6 +17,8 @@ from edgekit.datasets.digests import sample_digest
 from edgekit.errors import ConversionError, DataError, UsageError
 from edgekit.measure import tasks
 from edgekit.measure.binding import Bound, bind
+from edgekit.objects import Origin
+from edgekit.pipeline.origin import SAMPLES, check_origin
 from edgekit.pipeline.probe import look, probed_samples
 from edgekit.pipeline.references import open_reference
 from edgekit.pipeline.validation import contracts
@@ -303,6 +305,24 @@ def probe_contract(
     inputs, labels = read_stacks(samples, some, contract)
     ask = reference.runner.run
     return look(contract, inputs, ask(inputs), labels, ask, pictures=first.pictures)
+
+
+def ask_the_object(
+    origin: Origin,
+    samples: Samples,
+    chosen: Sequence[int],
+    contract: Contract,
+    reference: Reference,
+) -> str:
+    """Hold the reference against the object in Python that it was exported from.
+
+    Raises:
+        ModelError: the object says something else about some of the samples.
+    """
+    inputs, _ = read_stacks(samples, chosen[:SAMPLES], contract)
+    specs = [entry.tensor for entry in contract.inputs]
+    names = [spec.name for spec in reference.described.outputs]
+    return check_origin(origin, specs, inputs, reference.runner.run(inputs), names)
 
 
 def read_stacks(

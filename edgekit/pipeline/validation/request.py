@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from edgekit.contract import Task
 from edgekit.datasets import Layout
+from edgekit.objects import Origin
 from edgekit.runners.protocol import Device
 from edgekit.toolchain.workshop import Limits
 from edgekit.types import TensorSpec
@@ -45,6 +46,7 @@ class ValidationRequest:
         cache_gb: how much the reference's outputs may take on the disk.
         command: what makes the same result again.
         explain: which candidates are looked into, see `edgekit.pipeline.validation.inside`.
+        origin: the objects in Python that the reference or the data were written from.
     """
 
     candidates: tuple[Path, ...]
@@ -78,6 +80,7 @@ class ValidationRequest:
     limits: Limits = field(default_factory=Limits)
     command: str = ""
     explain: Explain = "auto"
+    origin: Origin | None = None
 
     @property
     def elsewhere(self) -> bool:

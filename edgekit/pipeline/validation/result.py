@@ -219,7 +219,7 @@ def _assemble(
             figures=figures,
         ),
         data=ValidationData(
-            path=str(request.data),
+            path=(request.origin.data if request.origin else {}).get("data", str(request.data)),
             layout=findings.samples.layout,
             samples=rows.samples,
             digest=data,

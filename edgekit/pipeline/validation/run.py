@@ -134,7 +134,7 @@ class _Run:
         request, progress = self.request, self.workshop.progress
         chosen = order(self.samples, limit=request.limit, seed=request.seed)
         first = prepare.first_sample(self.samples, chosen, self.contract, self.reference)
-        notes = [*self.samples.notes, *self._assumed(first)]
+        notes = [*self.samples.notes, *self._assumed(first), *self._of_the_object(chosen)]
         for note in notes:
             progress.note(note)
         probe = self._probe(files, chosen, first)
@@ -197,6 +197,14 @@ class _Run:
             for text in entry.assumed
             if entry.tensor.name in first.pictures
         ]
+
+    def _of_the_object(self, chosen: Sequence[int]) -> list[str]:
+        """What was told of the objects that reference and data were written from."""
+        origin = self.request.origin
+        if origin is None or origin.ask is None:
+            return list(origin.notes) if origin else []
+        found = prepare.ask_the_object(origin, self.samples, chosen, self.contract, self.reference)
+        return [*origin.notes, found]
 
     def _measure(self, stream: Stream) -> bool:
         """Whether all was measured; steps of the reference are not told meanwhile."""
