@@ -32,7 +32,7 @@ from edgekit.quantize.integer_ops.rewrites import rewrite, tied
 from edgekit.quantize.layers import find_layers
 from edgekit.quantize.observe import Ranges
 from edgekit.quantize.ranges import stated
-from edgekit.quantize.stored import refuse_misnamed
+from edgekit.quantize.stored import refuse_misnamed, store_halves
 from edgekit.quantize.versions import raise_versions
 from edgekit.tflite.graph import Operator
 from edgekit.tflite.model import Model, read, read_made, write
@@ -154,6 +154,7 @@ def emit(
     if integer and ranges is not None:
         outcome = make_integer(quantized, _usable(ranges), exceptions.hold, care.reasons)
     outcome.touched |= _give_outputs(quantized, scheme) or typed
+    outcome.touched |= scheme == "fp16" and store_halves(quantized)
     if asked == NO_EXCEPTIONS and not outcome.touched:
         _refuse_untouched(quantized, scheme)
     refuse_misnamed(quantized, scheme, excepted=asked != NO_EXCEPTIONS)

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from edgekit.tflite.layout import settle_layout
 from edgekit.tflite.model import Model, read, read_made, write
+from edgekit.tflite.surgery import forget
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgekit.tflite.graph import Operator, Subgraph, Tensor
+    from edgekit.tflite.graph import Operator, Subgraph
 
 
 CLEANED_ENTRY = "edgekit.cleaned"
@@ -87,16 +88,8 @@ def _widen(graph: Subgraph) -> bool:
     for operator in gone:
         (stored,) = operator.inputs
         if stored is not None and stored.index not in used:
-            _forget(stored)
+            forget(stored)
     return bool(gone)
-
-
-def _forget(constant: Tensor) -> None:
-    """Keep no values for a tensor that nothing reads any more."""
-    model, buffer = constant.subgraph.model, constant.buffer
-    constant.raw.buffer = 0
-    if buffer and not model.buffer_users(buffer):
-        model.raw.buffers[buffer].data = None
 
 
 def _widens_a_constant(operator: Operator) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from edgekit.tflite.graph import Operator, Subgraph
+from edgekit.tflite.graph import Operator, Subgraph, Tensor
 from edgekit.tflite.model import Model
 
 
@@ -23,6 +23,14 @@ def drop_unread(graph: Subgraph, operators: Sequence[Operator]) -> None:
         makers = [graph.producer(tensor) for tensor in operator.inputs if tensor is not None]
         graph.remove([operator])
         waiting += [one for one in makers if one is not None and id(one.raw) in among]
+
+
+def forget(constant: Tensor) -> None:
+    """Keep no values for a constant that nothing reads any more, or that is computed now."""
+    model, buffer = constant.subgraph.model, constant.buffer
+    constant.raw.buffer = 0
+    if buffer and not model.buffer_users(buffer):
+        model.raw.buffers[buffer].data = None
 
 
 def drop_unused_tensors(model: Model) -> None:

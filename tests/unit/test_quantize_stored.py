@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from quantize_nets import Net, feed, quiet
+from tflite_builder import invoke
 
 from edgekit.errors import ConversionError
 from edgekit.quantize import ranges
@@ -14,6 +16,7 @@ from edgekit.quantize.emit import emit
 from edgekit.quantize.observe import observe
 from edgekit.quantize.stored import refuse_misnamed
 from edgekit.tflite.model import read
+from edgekit.tflite.normalise import normalise
 from edgekit.types import Scheme
 
 SHAPE = (1, 6, 6, 8)
@@ -52,6 +55,34 @@ def test_what_the_quantizer_writes_is_what_it_is_called(scheme: Scheme, tmp_path
 def test_another_name_is_refused(made: Scheme, called: Scheme, tmp_path: Path) -> None:
     with pytest.raises(ConversionError, match=called):
         refuse_misnamed(read(written(tmp_path, made)), called, excepted=False)
+
+
+@pytest.mark.parametrize("spread", [0.3, 1e6])
+def test_weights_of_a_matrix_product_are_halves_too(tmp_path: Path, spread: float) -> None:
+    """litert-quantizer leaves them, and a model of nothing else was refused as fp16."""
+    net = Net(1, 8, 16)
+    weights = net.normal("weights", 1, 16, 64, spread=spread)
+    options = schema.BatchMatMulOptionsT
+    parts = [
+        net.operator("BATCH_MATMUL", [net.image, weights], f"part{n}", (1, 8, 64), options())
+        for n in range(2)
+    ]
+    path = net.save(tmp_path / "net.tflite", net.add(*parts, "sum"))
+    output = tmp_path / "fp16.tflite"
+    if spread > 1:  # out of the range of float16
+        with pytest.raises(ConversionError, match="fp16"):
+            emit(path, output, "fp16")
+        return
+    emit(path, output, "fp16")
+    assert output.stat().st_size < path.stat().st_size - 16 * 64
+    stored = [tensor for tensor in read(output).main.tensors if tensor.is_constant]
+    assert [tensor.dtype for tensor in stored] == ["float16"]
+    image = np.random.default_rng(3).normal(0, 1, (1, 8, 16)).astype(np.float32)
+    wanted = 2 * (image[0] @ weights.data()[0].astype(np.float16).astype(np.float32))
+    np.testing.assert_allclose(invoke(output, image)[0][0], wanted, rtol=1e-4, atol=1e-4)
+    model = read(output)
+    assert normalise(model)
+    assert [operator.name for operator in model.main.operators].count("DEQUANTIZE") == 0
 
 
 def test_float16_weights_are_made_float_first(tmp_path: Path) -> None:
