@@ -12,7 +12,7 @@ from edgekit.closeness import sqnr_db, sums
 from edgekit.contract import Contract, InputContract, image_axes
 from edgekit.errors import ConversionError
 from edgekit.measure.job import CandidateJob, Feed, Span, Taken, turn_back
-from edgekit.measure.parts import together
+from edgekit.measure.parts import joined, together
 from edgekit.raw_pixels.normalization import Normalization
 from edgekit.runners.protocol import Described, Runner
 from edgekit.tflite.bounds import output_widths
@@ -120,17 +120,14 @@ def _try(
     outputs: Sequence[Array],
 ) -> tuple[float, tuple[Binding, ...], tuple[Binding, ...]]:
     """How close the outputs come with the inputs turned so, in decibels of the worst output."""
-    import numpy as np
 
     feeds = _feeds(trial, described, contract, own)
     given = runner.run([feed.of(inputs[feed.source]) for feed in feeds])
     specs, stacks = [], []
     for spec, places, part in together(own, described.outputs):
         specs.append(spec)
-        cut = [given[place] for place in places]
-        stacks.append(
-            cut[0] if part is None else np.concatenate(cut, axis=part.axis - len(spec.shape))
-        )
+        axis = None if part is None else part.axis - len(spec.shape)
+        stacks.append(joined([given[place] for place in places], axis))
     mine = [entry.tensor for entry in contract.outputs]
     if len(specs) < len(mine):
         raise ConversionError(

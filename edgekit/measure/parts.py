@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgekit.contract import Contract, OutputContract, OutputPart
 from edgekit.types import Binding, TensorSpec
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +167,22 @@ def together(
             places = tuple(place for _, place in parts)
             found.append((_whole([outputs[place] for place in places], part), places, part))
     return found
+
+
+def joined(stacks: Sequence[Array], axis: int | None) -> Array:
+    """A whole output from the stacks of its parts.
+
+    Args:
+        stacks: (N, …) of each part; the only one where it is not cut.
+        axis: that the parts lie along, counted from the last; ``None`` where it is not cut.
+    """
+    import numpy as np
+
+    if axis is None:
+        return stacks[0]
+    # Of a part that is one entry of the first axis, that axis has become the samples'.
+    full = [stack[:, None] if stack.ndim == -axis else stack for stack in stacks]
+    return np.concatenate(full, axis=axis)
 
 
 def _whole(specs: Sequence[TensorSpec], part: OutputPart) -> TensorSpec:

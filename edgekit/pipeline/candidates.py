@@ -15,6 +15,7 @@ from edgekit.errors import ConversionError
 from edgekit.measure.binding import Bound, bind
 from edgekit.measure.job import CandidateJob, Taken, turn_back
 from edgekit.measure.judge import Compared, Judged, judge_rows
+from edgekit.measure.parts import joined
 from edgekit.measure.rows import (
     Cuts,
     Joining,
@@ -218,10 +219,7 @@ def _judge(
 
 def _whole(taken: Taken, stacks: Sequence[Array], like: Array) -> Array:
     """One of the reference's outputs from the file's, with its axes."""
-    import numpy as np
-
-    cut = [stacks[place] for place in taken.places]
-    whole = cut[0] if taken.axis is None else np.concatenate(cut, axis=taken.axis)
+    whole = joined([stacks[place] for place in taken.places], taken.axis)
     return turn_back(whole, taken.permutation, like)
 
 

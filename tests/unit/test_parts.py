@@ -86,3 +86,18 @@ def test_dead_scores_beside_good_boxes_fail_the_gate(
     assert measured["sqnr_db"] == pytest.approx(0)
     results = gates.judge(gates.for_file("int8", None, ()), measured)
     assert "fail" in {one.state for one in results if one.gate.metric == "centred_sqnr_db"}
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 5), (3, 4, 5), (1, 4, 5)])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_parts_are_joined_along_every_axis(shape: tuple[int, ...], axis: int) -> None:
+    """Of a part that is one entry of the first axis, runners give that axis to the samples."""
+    samples = np.random.default_rng(0).normal(0, 1, (6, *shape))
+
+    def given(values: np.ndarray) -> np.ndarray:
+        return values[:, 0] if values.shape[1] == 1 else values
+
+    cut = [given(part) for part in np.split(samples, range(1, shape[axis]), axis=axis + 1)]
+    found = parts.joined(cut, axis - len(shape))
+    np.testing.assert_array_equal(found.reshape(samples.shape), samples)
+    assert parts.joined([given(samples)], None).size == samples.size

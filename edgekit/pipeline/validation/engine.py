@@ -16,6 +16,7 @@ from edgekit.datasets.digests import sample_digest
 from edgekit.errors import DataError
 from edgekit.measure import tasks
 from edgekit.measure.job import CandidateJob, Job, turn_back
+from edgekit.measure.parts import joined
 from edgekit.measure.rows import candidate_rows, reference_rows, sample_rows
 from edgekit.pipeline.validation.data import Samples, label_for_input, open_samples
 from edgekit.pipeline.validation.store import read_table, write_table
@@ -227,8 +228,7 @@ class Engine:
                 values = [sample[output] for sample in samples]
                 batched = values[0].shape[:1] == (1,)
                 stacks.append(np.concatenate(values) if batched else np.stack(values))
-            stack = stacks[0] if one.axis is None else np.concatenate(stacks, axis=one.axis)
-            taken.append(turn_back(stack, one.permutation, like))
+            taken.append(turn_back(joined(stacks, one.axis), one.permutation, like))
         return taken
 
     def _mark(self, candidate: int, place: int) -> None:
