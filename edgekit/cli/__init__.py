@@ -26,7 +26,8 @@ COMMANDS = {
     "target": ("edgekit.cli.target", "List the targets that a file can be held against."),
     "device": ("edgekit.cli.device", "Say which devices are there, and what is on them."),
     "runtimes": ("edgekit.cli.runtimes", "Run a .tflite file in the runtimes that apps ship."),
-    "toolchain": ("edgekit.cli.toolchain", "List, install or remove the converters' environments."),
+    "compat": ("edgekit.cli.compat", "Run a .tflite file in the clients that apps use."),
+    "toolchain": ("edgekit.cli.toolchain", "List, install or remove isolated environments."),
     "doctor": ("edgekit.cli.doctor", "Say what is installed, what is missing, and what to type."),
 }
 

@@ -15,14 +15,13 @@ if TYPE_CHECKING:
 
 @click.group(name="toolchain", epilog="Example: edgekit toolchain install onnx2tf")
 def command() -> None:
-    """List, install or remove the converters' environments."""
+    """List, install or remove the environments of converters and of clients."""
 
 
 @command.command(name="list", epilog="Example: edgekit toolchain list --json")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_converters(as_json: bool) -> None:
-    """All converters: what each turns into what, where it runs, and whether it is ready."""
-    from edgekit.toolchain.converters import discover
+    """All converters and clients: what each does, where it runs, and whether it is ready."""
     from edgekit.toolchain.environments import is_ready
 
     rows = [
@@ -34,7 +33,7 @@ def list_converters(as_json: bool) -> None:
             "converts": sorted({f"{c.source} → {c.target}" for c in converter.converts}),
             "folder": str(converter.program.parent),
         }
-        for converter in discover().values()
+        for converter in _programs().values()
     ]
     if as_json:
         echo(json.dumps(rows, indent=2, ensure_ascii=False))
@@ -50,15 +49,15 @@ def list_converters(as_json: bool) -> None:
 
 @command.command(name="install", epilog="Example: edgekit toolchain install --all")
 @click.argument("names", nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="Every isolated environment.")
+@click.option("--all", "everything", is_flag=True, help="Every converter's.")
 def install(names: tuple[str, ...], everything: bool) -> None:
     """Build environments now, for later use without a network (default: onnx2tf)."""
     from edgekit.cli.progress import Display
     from edgekit.toolchain.converters import discover
     from edgekit.toolchain.environments import ensure
 
-    converters = discover()
-    isolated = [name for name, c in converters.items() if c.environment == "isolated"]
+    converters = _programs()
+    isolated = [name for name, c in discover().items() if c.environment == "isolated"]
     with Display(verbose=True) as display:
         for name in isolated if everything else names or ("onnx2tf",):
             ensure(_known(name, converters), display)
@@ -70,10 +69,9 @@ def install(names: tuple[str, ...], everything: bool) -> None:
 def remove(names: tuple[str, ...]) -> None:
     """Delete environments; they are built again when needed."""
     from edgekit.errors import UsageError
-    from edgekit.toolchain.converters import discover
     from edgekit.toolchain.environments import remove as remove_environment
 
-    converters = discover()
+    converters = _programs()
     for name in names:
         converter = _known(name, converters)
         if converter.environment == "host":
@@ -85,12 +83,19 @@ def remove(names: tuple[str, ...]) -> None:
         echo(f"{name} {'removed' if gone else 'was not installed'}.")
 
 
+def _programs() -> dict[str, Converter]:
+    """Everything that has an environment: converters, and the clients of `edgekit compat`."""
+    from edgekit.compat.clients import workers
+    from edgekit.toolchain.converters import discover
+
+    return {**discover(), **workers()}
+
+
 def _known(name: str, converters: dict[str, Converter]) -> Converter:
+    from edgekit.arguments import nearest
     from edgekit.errors import UsageError
 
-    plain = name.replace("-", "_")
-    if plain not in converters:
-        raise UsageError(
-            f"There is no converter {name}.", cure=f"Converters: {', '.join(converters)}"
-        )
-    return converters[plain]
+    for spelling in (name, name.replace("-", "_")):
+        if spelling in converters:
+            return converters[spelling]
+    raise UsageError(f"There is no converter or client {name!r}.", cure=nearest(name, converters))

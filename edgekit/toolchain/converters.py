@@ -10,13 +10,16 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, TypeVar, cast, get_args
 
 from edgekit.errors import SetupError
 from edgekit.toolchain.interpreters import satisfies
 from edgekit.types import SourceKind
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,11 +74,16 @@ def own_worker(name: str, program: Path, *, versions: tuple[str, ...]) -> Conver
     )
 
 
-def builtin_folder() -> Path:
-    """The repository's ``converters/`` in a checkout, the copy inside the package in a wheel."""
+def shipped_folder(name: str) -> Path:
+    """The repository's folder ``name`` in a checkout, the copy inside the package in a wheel."""
     package = Path(__file__).resolve().parents[1]
-    shipped = package / "_converters"
-    return shipped if shipped.is_dir() else package.parent / "converters"
+    shipped = package / f"_{name}"
+    return shipped if shipped.is_dir() else package.parent / name
+
+
+def builtin_folder() -> Path:
+    """Where edgekit's own converters are."""
+    return shipped_folder("converters")
 
 
 def launcher() -> Path:
@@ -89,22 +97,30 @@ def discover() -> dict[str, Converter]:
     Raises:
         SetupError: a manifest is broken, or a folder in ``EDGEKIT_CONVERTERS`` does not exist.
     """
-    roots = [builtin_folder()]
-    for entry in filter(None, os.environ.get("EDGEKIT_CONVERTERS", "").split(os.pathsep)):
+    manifests = found_manifests(builtin_folder(), "EDGEKIT_CONVERTERS", "converter")
+    return {converter.name: converter for converter in map(read_manifest, manifests)}
+
+
+def found_manifests(builtin: Path, variable: str, kind: str) -> Iterator[Path]:
+    """The ``KIND.toml`` of edgekit's own folders, then of those that an environment variable names.
+
+    Raises:
+        SetupError: a folder that the variable names does not exist, or is one too deep.
+    """
+    yield from sorted(builtin.glob(f"*/{kind}.toml"))
+    for entry in filter(None, os.environ.get(variable, "").split(os.pathsep)):
         root = Path(entry).expanduser()
         if not root.is_dir():
             raise SetupError(
-                f"EDGEKIT_CONVERTERS names {root}, which is no folder.",
+                f"{variable} names {root}, which is no folder.",
                 cure="Correct the variable, or unset it.",
             )
-        if (root / "converter.toml").is_file():
+        if (root / f"{kind}.toml").is_file():
             raise SetupError(
-                f"EDGEKIT_CONVERTERS names the converter {root} itself.",
+                f"{variable} names the {kind} {root} itself.",
                 cure=f"Name the folder that holds it: {root.resolve().parent}",
             )
-        roots.append(root)
-    manifests = (m for root in roots for m in sorted(root.glob("*/converter.toml")))
-    return {converter.name: converter for converter in map(read_manifest, manifests)}
+        yield from sorted(root.glob(f"*/{kind}.toml"))
 
 
 def read_manifest(path: Path) -> Converter:
@@ -113,23 +129,41 @@ def read_manifest(path: Path) -> Converter:
     Raises:
         SetupError: the manifest is no TOML, or lacks or misspells something.
     """
+    return parse_manifest(path, "converter", lambda table: from_table(table, path.parent))
+
+
+def parse_manifest(path: Path, kind: str, build: Callable[[dict[str, Any]], T]) -> T:
+    """What ``build`` makes of a manifest.
+
+    Raises:
+        SetupError: the manifest is no TOML, or lacks or misspells something.
+    """
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-        return _from_table(table, path.parent)
+        return build(tomllib.loads(path.read_text(encoding="utf-8")))
     except KeyError as error:
         why = f"the key {error} is missing"
     except (OSError, ValueError, TypeError) as error:
         why = str(error)
     raise SetupError(
-        f"The converter manifest {path} is not right: {why}.",
-        cure="See converters/README.md for the keys.",
+        f"The {kind} manifest {path} is not right: {why}.",
+        cure=f"See {kind}s/README.md for the keys.",
     )
 
 
-def _from_table(table: dict[str, Any], folder: Path) -> Converter:
+def from_table(table: dict[str, Any], folder: Path, program: Path | None = None) -> Converter:
+    """A `Converter` from the keys of its manifest.
+
+    Args:
+        table: all of them; emptied.
+        folder: where the manifest is.
+        program: the worker, where it is not ``worker.py`` beside it.
+
+    Raises:
+        KeyError, TypeError, ValueError: a key is missing, unknown or has a wrong value.
+    """
     name, summary = str(table.pop("name")), str(table.pop("summary"))
-    if not re.fullmatch(r"[A-Za-z][\w-]*", name):
-        raise ValueError(f"{name!r} is no name: letters, digits, - and _ only")
+    if not re.fullmatch(r"[A-Za-z][\w-]*(\.[\w-]+)*", name, re.ASCII):
+        raise ValueError(f"{name!r} is no name: letters, digits, -, _ and . between them only")
     limits = table.pop("limits", {})
     if unknown := set(limits) - {"seconds", "memory_gb"}:
         raise ValueError(f"[limits] has the unknown key {min(unknown)!r}")
@@ -154,7 +188,7 @@ def _from_table(table: dict[str, Any], folder: Path) -> Converter:
         raise TypeError(f"processes is {processes!r}, not true or false")
     python = table.pop("python", ">=3.11")
     satisfies((3, 11, 0), python)  # raises where it is no version specifier
-    program = folder / "worker.py"
+    program = program or folder / "worker.py"
     if not program.is_file():
         raise ValueError(f"there is no {program}")
     texts = {

@@ -126,6 +126,10 @@ class Workshop:
                 if environments.is_ready(converter):
                     self._worker(converter)
 
+    def versions_of(self, converter: Converter) -> dict[str, str]:
+        """What a converter's environment has, as its manifest lists it; empty before it started."""
+        return self._versions.get(converter.name, {})
+
     def has(self, converter: Converter) -> bool:
         """Whether the converter's process is there, with what it has loaded."""
         return converter.name in self._workers

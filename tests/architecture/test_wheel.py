@@ -46,7 +46,8 @@ def test_exact_contents(wheel):
     package = {name for name in names if not name.startswith(info)}
     converters = {name.replace("converters/", "edgekit/_converters/", 1) for name in
                   tracked("converters")}  # fmt: skip
-    assert package == tracked("edgekit") | converters
+    clients = {name.replace("clients/", "edgekit/_clients/", 1) for name in tracked("clients")}
+    assert package == tracked("edgekit") | converters | clients
     assert {name.removeprefix(f"{info}/") for name in names - package} == {
         "METADATA",
         "RECORD",

@@ -15,7 +15,16 @@ from edgekit.cli import COMMANDS
 from edgekit.cli.options import _PREPROCESS
 from edgekit.errors import UsageError
 
-NOT_IN_PYTHON = {"reference", "target", "device", "runtimes", "toolchain", "doctor", "init"}
+NOT_IN_PYTHON = {
+    "reference",
+    "target",
+    "device",
+    "runtimes",
+    "compat",
+    "toolchain",
+    "doctor",
+    "init",
+}
 """Commands about the machine and its files; `edgekit reference record` is `record_reference`."""
 ONLY_THERE = {"as_json", "quiet", "verbose", "exit_code", "no_pictures", "junit", "markdown"}
 ONLY_THERE |= {"tensorboard", "runner_binary", "runner_arg", "targets_of_inspect", "help"}

@@ -24,6 +24,7 @@ DOCUMENTS = [
     README,
     ROOT / "CONTRIBUTING.md",
     ROOT / "converters" / "README.md",
+    ROOT / "clients" / "README.md",
     *sorted((ROOT / "docs").glob("*.md")),
 ]
 UNDOCUMENTED_OPTIONS = {"--help", "-h"}
@@ -178,5 +179,5 @@ def test_the_architecture_names_every_module() -> None:
 def test_files_of_the_repository_that_are_named_exist(document: Path) -> None:
     pattern = r"`((?:edgekit|converters|tests|docs|benchmarks|examples)/[\w./-]+)`"
     named = re.findall(pattern, read(document))
-    only_in_a_wheel = {"edgekit/_converters"}
+    only_in_a_wheel = {"edgekit/_converters", "edgekit/_clients"}
     assert not [name for name in {*named} - only_in_a_wheel if not (ROOT / name).exists()]

@@ -1,0 +1,43 @@
+"""LiteRT and its predecessors: the same interface in each of them."""
+
+from edgekit_worker import WorkerError, answer_samples
+
+try:
+    from tflite_runtime.interpreter import Interpreter
+except ImportError:
+    from ai_edge_litert.interpreter import Interpreter
+
+loaded = None
+
+
+def load(request, progress):
+    """Open the file and plan its memory."""
+    global loaded
+    try:
+        loaded = Interpreter(request["artifact"], num_threads=1)
+        for detail in loaded.get_input_details():
+            if -1 in detail["shape_signature"]:
+                shape = [max(size, 1) for size in detail["shape_signature"]]
+                loaded.resize_tensor_input(detail["index"], shape)
+        loaded.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise WorkerError(str(error)) from error
+    return {}
+
+
+def run(request, progress):
+    """Every sample from fresh variables, as a framework's model starts each time."""
+    inputs = [detail["index"] for detail in loaded.get_input_details()]
+    outputs = [detail["index"] for detail in loaded.get_output_details()]
+
+    def once(values):
+        loaded.reset_all_variables()
+        for place, value in zip(inputs, values, strict=True):
+            loaded.set_tensor(place, value)
+        loaded.invoke()
+        return [loaded.get_tensor(place) for place in outputs]
+
+    try:
+        return answer_samples(once, request, progress)
+    except (ValueError, RuntimeError) as error:
+        raise WorkerError(str(error)) from error

@@ -1,0 +1,286 @@
+"""A file in all clients: ask each one, hold its answer against LiteRT's, keep what was found."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from statistics import median
+from typing import Literal, TypeAlias
+
+from edgekit.compat.asking import Answer, ask
+from edgekit.compat.clients import BASELINE, Client
+from edgekit.compat.judging import Difference, differences, vary
+from edgekit.compat.samples import Samples, stored_samples, tensors_of
+from edgekit.errors import SetupError
+from edgekit.files import temporary_folder
+from edgekit.tflite.summary import Summary, summarize
+from edgekit.toolchain import home
+from edgekit.types import Progress, VerdictState
+from edgekit.version import __version__
+
+MOST_STEPS = 8.0
+"""Kernels that round otherwise were up to 7 output steps apart on sound files."""
+_KEPT = 1000
+
+State: TypeAlias = Literal[
+    "baseline", "agrees", "differs", "ran", "stopped", "refused", "other kind", "missing"
+]
+"""``agrees`` and ``differs`` are about LiteRT; ``ran``: there was nothing to compare it with;
+``stopped``: it opened the file and gave nothing; ``refused``: it did not open it;
+``other kind``: it is for other files; ``missing``: it could not be had here."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One client and one file.
+
+    Attributes:
+        client: its name.
+        state: what became of it.
+        opens, runs: ``None`` where it was not tried.
+        reason: why it did not run, or in what it differs.
+        cure: what to do about that.
+        outputs: how far each output is from LiteRT's.
+        p50_ms: the median time of one inference, where its times mean something here.
+        versions: of what ran.
+        cached: whether this was known from an earlier run.
+    """
+
+    client: str
+    state: State
+    opens: bool | None
+    runs: bool | None
+    reason: str = ""
+    cure: str = ""
+    outputs: tuple[Difference, ...] = ()
+    p50_ms: float | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+    cached: bool = False
+
+    @property
+    def worst(self) -> Difference | None:
+        """The output with the largest difference."""
+        return max(self.outputs, key=lambda one: one.largest, default=None)
+
+    @property
+    def same_decisions(self) -> float | None:
+        """The least share of samples with the same decision, over the outputs that decide."""
+        shares = [one.same_decisions for one in self.outputs if one.same_decisions is not None]
+        return min(shares, default=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compatibility:
+    """A file in all clients that were asked.
+
+    Attributes:
+        file: its path.
+        sha256: of its bytes.
+        data: where the samples come from; ``synthetic`` for random ones.
+        samples: how many.
+        samples_digest: of the tensors that went in.
+        most_steps: the difference, in output steps, up to which a client agrees.
+        varies: whether LiteRT's outputs differ from sample to sample. Where they do not, that a
+            client says the same proves nothing.
+        rows: one a client, LiteRT first.
+    """
+
+    file: str
+    sha256: str
+    data: str
+    samples: int
+    samples_digest: str
+    most_steps: float
+    varies: bool
+    rows: tuple[Row, ...]
+
+    def verdict(self, required: Sequence[str] = ()) -> tuple[VerdictState, str]:
+        """Whether the file holds, and why not.
+
+        A client in ``required`` must run the file and agree. Of the others, one that runs it must
+        agree; that it refuses the file is told and fails nothing. Where no client but LiteRT ran
+        it, or LiteRT says the same to every sample, nothing is proven.
+        """
+        by_name = {row.client: row for row in self.rows}
+        if wrong := [row.client for row in self.rows if row.state == "differs"]:
+            return "fail", f"{', '.join(wrong)} gave other results than LiteRT"
+        good = ("agrees", "baseline")
+        unmet = [name for name in required if by_name[name].state not in (*good, "missing", "ran")]
+        if unmet:
+            return "fail", f"{', '.join(unmet)} did not run it"
+        if gone := [name for name in required if by_name[name].state == "missing"]:
+            return "not proven", f"{', '.join(gone)} could not be tried"
+        if by_name[BASELINE].state != "baseline":
+            return "not proven", "LiteRT did not run it, so there is nothing to compare with"
+        if not self.varies:
+            return "not proven", "LiteRT's outputs are the same for every sample"
+        agreeing = [row.client for row in self.rows if row.state == "agrees"]
+        if not agreeing:
+            return "not proven", "no client but LiteRT ran it"
+        return "pass", f"{', '.join(agreeing)} agree with LiteRT"
+
+
+def compatibility(
+    file: Path,
+    clients: Sequence[Client],
+    *,
+    data: Path | None,
+    samples: int = 16,
+    seed: int = 0,
+    most_steps: float = MOST_STEPS,
+    seconds: float | None = None,
+    fresh: bool = False,
+    progress: Progress,
+) -> Compatibility:
+    """Run a file in clients on the same samples.
+
+    Args:
+        file: the `.tflite`.
+        clients: whom to ask; the baseline must be the first.
+        data: what `edgekit.calibration.sources.open_source` takes; random inputs if ``None``.
+        samples: at most so many.
+        seed: of the random inputs.
+        most_steps: how far a client that agrees may be from LiteRT, in output steps.
+        seconds: how long a client may take to open the file, and to run it.
+        fresh: ask again what is known from an earlier run.
+        progress: told what happens.
+
+    Raises:
+        ModelError: the file is damaged, or there are no samples for its inputs.
+        DataError: the data does not fit the model.
+    """
+    assert clients[0].name == BASELINE
+    summary = summarize(file)
+    given = stored_samples(file, summary, data=data, samples=samples, seed=seed)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    with temporary_folder("compat") as folder:
+        asked = _Asking(file, summary, given, folder, seconds, progress)
+        rows, wanted = [], None
+        for client in clients:
+            place = _place(digest, given, client, clients[0], most_steps)
+            known = None if fresh or client.name == BASELINE else _read(place)
+            if known is not None:
+                rows.append(replace(known, cached=True))
+                continue
+            answer = asked.answer(client)
+            if client.name == BASELINE:
+                wanted = answer
+            row = _row(client, answer, wanted, summary, most_steps)
+            rows.append(row)
+            if answer.lasting and client.name != BASELINE:
+                _keep(place, row)
+    assert wanted is not None
+    return Compatibility(
+        file=str(file),
+        sha256=digest,
+        data="synthetic" if data is None else str(data),
+        samples=len(given.ids),
+        samples_digest=given.digest,
+        most_steps=most_steps,
+        varies=bool(wanted.outputs) and vary(wanted.outputs),
+        rows=tuple(rows),
+    )
+
+
+@dataclass(frozen=True)
+class _Asking:
+    """What every client is asked."""
+
+    file: Path
+    summary: Summary
+    samples: Samples
+    folder: Path
+    seconds: float | None
+    progress: Progress
+
+    def answer(self, client: Client) -> Answer:
+        folder = self.folder / client.name
+        folder.mkdir()
+        return ask(
+            client,
+            self.file,
+            self.summary,
+            self.samples,
+            folder=folder,
+            seconds=self.seconds,
+            progress=self.progress,
+        )
+
+
+def _row(
+    client: Client, answer: Answer, wanted: Answer | None, summary: Summary, most_steps: float
+) -> Row:
+    tried = answer.stage not in ("missing", "other kind")
+    row = Row(
+        client=client.name,
+        state="ran",
+        opens=answer.stage in ("stopped", "ran") if tried else None,
+        runs=answer.stage == "ran" if tried else None,
+        reason=answer.reason,
+        cure=answer.cure,
+        p50_ms=median(answer.ms) if answer.ms else None,
+        versions=answer.versions,
+    )
+    if answer.stage != "ran":
+        return replace(row, state=answer.stage)
+    if client.name == BASELINE:
+        return replace(row, state="baseline")
+    if wanted is None or wanted.stage != "ran":
+        return row
+    tensors = tensors_of(summary.outputs)
+    for tensor, mine, theirs in zip(tensors, wanted.outputs, answer.outputs, strict=True):
+        if mine.shape != theirs.shape:
+            shapes = f"{list(theirs.shape[1:])}, LiteRT's {list(mine.shape[1:])}"
+            return replace(row, state="differs", reason=f"{tensor.name} has the shape {shapes}")
+    found = differences(tensors, wanted.outputs, answer.outputs)
+    far = [one for one in found if one.largest > most_steps]
+    reason = "; ".join(
+        f"{one.output} is up to {one.largest:.4g} steps away, {one.share:.1%} of its values by "
+        "more than half a step"
+        for one in far
+    )
+    return replace(row, state="differs" if far else "agrees", reason=reason, outputs=found)
+
+
+# ------------------------------------------------------------------------- what is known already
+
+
+def _place(
+    file: str, samples: Samples, client: Client, baseline: Client, most_steps: float
+) -> Path:
+    """Where an answer is kept: named after all that it depends on."""
+    try:
+        parts = [__version__, file, samples.digest, client.digest(), baseline.digest()]
+    except OSError as error:
+        raise SetupError(
+            f"The client {client.name} cannot be read: {error}", cure="Reinstall edgekit."
+        ) from error
+    words = "\n".join((*parts, f"{most_steps:g}"))
+    return home.home() / "compat" / f"{hashlib.sha256(words.encode()).hexdigest()[:32]}.json"
+
+
+def _read(place: Path) -> Row | None:
+    """An answer of an earlier run; a damaged one is as if there was none."""
+    try:
+        table = json.loads(place.read_text(encoding="utf-8"))
+        outputs = tuple(Difference(**entry) for entry in table.pop("outputs"))
+        return Row(**table, outputs=outputs)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _keep(place: Path, row: Row) -> None:
+    """Best effort: it saves time, and is no record."""
+    with contextlib.suppress(OSError):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        half = place.with_suffix(f".{os.getpid()}")
+        half.write_text(json.dumps(asdict(row)), encoding="utf-8")
+        half.replace(place)
+        entries = sorted(place.parent.glob("*.json"), key=lambda one: one.stat().st_mtime)
+        for old in entries[:-_KEPT]:
+            old.unlink(missing_ok=True)

@@ -1,0 +1,255 @@
+"""``edgekit compat`` with clients that behave well, badly and not at all."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tflite_builder
+from click.testing import CliRunner
+
+from edgekit.cli.compat import command
+from edgekit.compat.clients import choose, discover, read_manifest
+from edgekit.compat.judging import differences, vary
+from edgekit.compat.run import Compatibility, Row, compatibility
+from edgekit.devices.tensors import DeviceTensor
+from edgekit.errors import SetupError, UsageError
+from edgekit.types import SilentProgress
+
+WORKER = """
+import os, sys, time
+from edgekit_worker import WorkerError, answer_samples
+
+def load(request, progress):
+    {load}
+    return {{}}
+
+def run(request, progress):
+    import numpy as np
+    from ai_edge_litert.interpreter import Interpreter
+    loaded = Interpreter(request["artifact"])
+    loaded.allocate_tensors()
+    def once(values):
+        loaded.set_tensor(loaded.get_input_details()[0]["index"], values[0])
+        loaded.invoke()
+        result = loaded.get_tensor(loaded.get_output_details()[0]["index"])
+        {run}
+        return [result]
+    return answer_samples(once, request, progress)
+"""
+FAKES = {
+    "well": ("", ""),
+    "talks": ("print('{}')", "os.write(1, b'noise')"),
+    "crashes": ("os.abort()", ""),
+    "dies": ("", "os._exit(0)"),
+    "hangs": ("time.sleep(60)", ""),
+    "refuses": ("raise WorkerError('ADD of int3 is not known')", ""),
+    "others": ("raise WorkerError('for pictures only', kind='usage')", ""),
+    "wrong": ("", "result[0, 1] += 1"),
+    "nan": ("", "result[0, 1] = np.nan"),
+    "shape": ("", "result = result[:, :2]"),
+    "nothing": ("", "return []"),
+    "words": ("", "result = result.astype(str)"),
+    "bug": ("", "result.no_such"),
+}
+
+
+def fake(root: Path, name: str, load: str, run: str, seconds: float = 60) -> None:
+    folder = root / name
+    folder.mkdir(parents=True)
+    (folder / "worker.py").write_text(WORKER.format(load=load or "pass", run=run or "pass"))
+    manifest = f'name = "{name}"\nsummary = "a test"\nenvironment = "host"\n'
+    (folder / "client.toml").write_text(f"{manifest}[limits]\nseconds = {seconds}\n")
+
+
+@pytest.fixture
+def clients(tmp_path, monkeypatch) -> Path:
+    """The folder of the fakes, which edgekit finds; a home without earlier answers."""
+    root = tmp_path / "clients"
+    for name, (load, run) in FAKES.items():
+        fake(root, name, load, run, seconds=1 if name == "hangs" else 60)
+    monkeypatch.setenv("EDGEKIT_CLIENTS", str(root))
+    monkeypatch.setenv("EDGEKIT_HOME", str(tmp_path / "home"))
+    return root
+
+
+@pytest.fixture
+def net(tmp_path) -> Path:
+    path = tmp_path / "net.tflite"
+    path.write_bytes(tflite_builder.tiny_bytes())
+    return path
+
+
+def asked(net: Path, *names: str) -> dict[str, Row]:
+    found = compatibility(
+        net,
+        choose(["litert", *names], discover()),
+        data=None,
+        samples=3,
+        progress=SilentProgress(),
+    )
+    return {row.client: row for row in found.rows}
+
+
+def test_whatever_a_client_does_is_a_row_and_not_the_end(clients, net) -> None:
+    rows = asked(net, *FAKES)
+    states = {name: row.state for name, row in rows.items()}
+    assert states == {
+        "litert": "baseline",
+        "well": "agrees",
+        "talks": "agrees",
+        "crashes": "refused",
+        "dies": "stopped",
+        "hangs": "refused",
+        "refuses": "refused",
+        "others": "other kind",
+        "wrong": "differs",
+        "nan": "differs",
+        "shape": "differs",
+        "nothing": "stopped",
+        "words": "stopped",
+        "bug": "stopped",
+    }
+    assert "SIGABRT" in rows["crashes"].reason
+    assert "longer than 1 s" in rows["hangs"].reason
+    assert rows["refuses"].reason == "ADD of int3 is not known"
+    assert rows["wrong"].outputs[0].share == pytest.approx(1 / tflite_builder.CLASSES)
+    assert rows["nan"].outputs[0].largest == math.inf
+    assert "[1, 2]" in rows["shape"].reason
+
+
+def test_an_answer_is_known_until_the_client_changes_and_a_timeout_never(clients, net) -> None:
+    assert not asked(net, "well", "hangs")["well"].cached
+    again = asked(net, "well", "hangs")
+    assert [again["well"].cached, again["hangs"].cached] == [True, False]
+    assert again["well"].outputs[0].largest == 0
+    program = clients / "well" / "worker.py"
+    program.write_text(program.read_text().replace("pass", "raise WorkerError('not any more')"))
+    assert asked(net, "well")["well"].state == "refused"
+
+
+def typed(*words: str):
+    return CliRunner().invoke(command, list(words), standalone_mode=False)
+
+
+def test_the_command_passes_only_where_another_client_ran(clients, net) -> None:
+    common = (str(net), "--synthetic", "--samples", "3", "-q")
+    passed = typed(*common, "--gate", "well", "--clients", "well")
+    assert passed.return_value == 0
+    assert "PASS net.tflite: well agree" in passed.output
+    failed = typed(*common, "--clients", "well,others,nan", "--json")
+    assert failed.return_value == 4
+    document = json.loads(failed.stdout)
+    assert document["files"][0]["verdict"] == "fail"
+    assert document["files"][0]["rows"][1]["cached"]
+    assert document["files"][0]["rows"][3]["outputs"][0]["largest"] is None
+    assert document["required"] == ["litert", "well", "others", "nan"]
+
+
+def test_names_that_are_none_and_missing_data(clients, net) -> None:
+    for words, said in [
+        (("--clients", "wel", "--synthetic"), "Did you mean 'well'?"),
+        (("--gate", "refusse", "--synthetic"), "Did you mean 'refuses'?"),
+        ((), "Give one of them."),
+    ]:
+        error = typed(str(net), *words).exception
+        assert isinstance(error, UsageError)
+        assert error.cure == said
+
+
+def row(client: str, state: str) -> Row:
+    return Row(client=client, state=state, opens=None, runs=None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("states", "required", "varies", "wanted"),
+    [
+        ({"a": "agrees", "b": "refused"}, (), True, "pass"),
+        ({"a": "agrees", "b": "refused"}, ("b",), True, "fail"),
+        ({"a": "agrees", "b": "missing"}, ("b",), True, "not proven"),
+        ({"a": "refused"}, (), True, "not proven"),
+        ({"a": "agrees", "b": "differs"}, ("a",), True, "fail"),
+        ({"a": "agrees"}, (), False, "not proven"),
+        ({}, (), True, "not proven"),
+        ({"litert": "refused", "a": "ran"}, (), True, "not proven"),
+    ],
+)
+def test_verdicts(states, required, varies, wanted) -> None:
+    found = Compatibility(
+        file="m.tflite",
+        sha256="",
+        data="d",
+        samples=2,
+        samples_digest="",
+        most_steps=8,
+        varies=varies,
+        rows=tuple(row(*one) for one in {"litert": "baseline", **states}.items()),
+    )
+    assert found.verdict(required)[0] == wanted
+
+
+def tensor(dtype: str, scale: float = 0.0, zero_point: int = 0) -> DeviceTensor:
+    return DeviceTensor(name="y", shape=(4,), dtype=dtype, scale=scale, zero_point=zero_point)
+
+
+def test_steps_are_those_of_the_output() -> None:
+    wanted = np.array([[1, 2, 3, 120], [4, 3, 2, 1]], np.int8)
+    got = wanted + np.array([[0, 0, 0, 2], [0, 0, 0, -5]], np.int8)
+    (found,) = differences([tensor("int8", 0.5, 3)], [wanted], [got])
+    assert (found.largest, found.share, found.same_decisions, found.step) == (5, 2 / 8, 1.0, 0.5)
+    real = (got.astype(np.float32) - 3) * 0.5
+    assert differences([tensor("int8", 0.5, 3)], [wanted], [real]) == (found,)
+    floats = np.linspace(0, 255, 8, dtype=np.float32).reshape(2, 4)
+    (found,) = differences([tensor("float32")], [floats], [floats + np.float32(0.25)])
+    assert found.largest == pytest.approx(0.25, rel=1e-4)
+    assert found.share == 0
+
+
+def test_integers_without_a_scale_and_equal_infinities_are_equal_or_not() -> None:
+    counts = np.array([[1, 2, 3, 4]], np.int32)
+    assert differences([tensor("int32")], [counts], [counts + 1])[0].largest == 1
+    odd = np.array([[np.inf, np.nan, 0, 1]], np.float32)
+    assert differences([tensor("float32")], [odd], [odd.copy()])[0].largest == 0
+
+
+def test_a_tie_may_be_decided_either_way() -> None:
+    wanted = np.array([[7, 7, 1, 0]], np.int8)
+    got = np.array([[6, 7, 1, 0]], np.int8)
+    assert differences([tensor("int8", 1.0)], [wanted], [got])[0].same_decisions == 1
+
+
+def test_outputs_that_vary() -> None:
+    assert not vary([np.ones((4, 2))])
+    assert vary([np.ones((4, 2)), np.arange(4).reshape(4, 1)])
+    assert not vary([np.arange(3).reshape(1, 3)])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'name = "x"\nsummary = "s"\nenvironment = "isolated"\n',
+        'name = "../x"\nsummary = "s"\nenvironment = "host"\n',
+        'name = "x"\nsummary = "s"\ndevice = "web"\npython = ">=3.11"\n',
+        'name = "x"\nsummary = "s"\nenvironment = "host"\ntimed = 3\n',
+        'name = "x"\nsummary = "s"\nenvironment = "host"\nworker = "gone.py"\n',
+        "name = ",
+    ],
+)
+def test_a_manifest_that_is_not_right(tmp_path, text) -> None:
+    (tmp_path / "worker.py").touch()
+    (tmp_path / "client.toml").write_text(text)
+    with pytest.raises(SetupError, match="client manifest"):
+        read_manifest(tmp_path / "client.toml")
+
+
+def test_own_clients_are_pinned_with_hashes() -> None:
+    own = [client for client in discover().values() if client.worker and client.worker.requirements]
+    assert len(own) >= 4
+    for client in own:
+        text = client.worker.requirements.read_text()
+        pins = [line for line in text.splitlines() if "==" in line and line[0] not in " #"]
+        assert pins
+        assert text.count("--hash=sha256:") >= len(pins)
