@@ -3,6 +3,7 @@
 `contain` binds this process and all its children, for good, before a stranger's file is opened:
 
 - files: Landlock (Linux 5.13+, ``Documentation/userspace-api/landlock.rst``), no privilege needed;
+  without it Bubblewrap, where it is installed (`edgekit_bubblewrap`);
 - sockets, new processes, owners and modes of files: a seccomp filter
   (``Documentation/userspace-api/seccomp_filter.rst``) on x86-64 and aarch64;
 - everywhere: an audit hook that refuses what Python itself is asked to do, with a message that
@@ -44,7 +45,7 @@ _REFER_SINCE = 2
 
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 _ACCELERATORS = ("nvidia", "dri", "kfd")
-_SYSTEM = (
+SYSTEM = (
     "/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/opt", "/nix/store", "/gnu/store",
     "/sys", "/etc/ld.so.cache", "/etc/localtime", "/etc/timezone", "/etc/nsswitch.conf",
     "/etc/passwd", "/etc/group", "/etc/os-release", "/etc/mime.types", "/etc/fonts", "/etc/OpenCL",
@@ -88,6 +89,10 @@ class Bounds(NamedTuple):
         """Those that edgekit put into ``EDGEKIT_BOUNDS``, which is taken away."""
         told = json.loads(os.environ.pop("EDGEKIT_BOUNDS", "{}"))
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in told.items()})
+
+    def to_json(self) -> str:
+        """As `take` reads it."""
+        return json.dumps(self._asdict())
 
 
 class Refused(PermissionError):
@@ -144,7 +149,7 @@ def refusal(error: BaseException) -> tuple[str, str] | None:
     return None
 
 
-_DENIED = re.compile(r"[Pp]ermission ?denied|[Oo]peration not permitted")
+_DENIED = re.compile(r"[Pp]ermission ?denied|[Oo]peration not permitted|Read-only file system")
 _CURE = (
     "Check its permissions. A model may write below its work folder only, unless you trust it and "
     "say --allow-write FOLDER."
@@ -199,11 +204,11 @@ def _restrict_files(bounds: Bounds, program: Path, abi: int) -> None:
             _allow(ruleset, path, writing)
         for path in _devices():
             _allow(ruleset, path, writing)
-        if _accelerators():  # CUDA names its threads there, or does not start
+        if accelerators():  # CUDA names its threads there, or does not start
             _allow(ruleset, "/proc/self/task", writing)
         if bounds.read is not None:
             proc = ("/proc",) if bounds.processes else _PROC  # its children's are not there yet
-            for path in {*_SYSTEM, *proc, *_python(program), *bounds.read}:
+            for path in {*SYSTEM, *proc, *python_places(program), *bounds.read}:
                 _allow(ruleset, path, reading)
         _no_new_privileges()
         _call(_RESTRICT_SELF, ruleset, 0)
@@ -227,17 +232,18 @@ def _allow(ruleset: int, path: str, rights: int) -> None:
 
 
 @cache
-def _accelerators() -> frozenset[str]:
+def accelerators() -> frozenset[str]:
+    """The devices of GPUs here."""
     there = os.listdir("/dev")  # noqa: PTH208
     return frozenset(f"/dev/{name}" for name in there if name.startswith(_ACCELERATORS))
 
 
 @cache
 def _devices() -> frozenset[str]:
-    return _accelerators() | frozenset(_DEVICES)
+    return accelerators() | frozenset(_DEVICES)
 
 
-def _python(program: Path) -> Iterator[str]:
+def python_places(program: Path) -> Iterator[str]:
     """Where this interpreter, its packages and the worker's own code are."""
     home = os.path.realpath(Path.home())
     places = [sys.prefix, sys.base_prefix, sys.exec_prefix, *sys.path]
@@ -277,13 +283,13 @@ _NUMBERS = {
         "socket": (41,), "send": (44,), "talk": (42, 46, 307),
         "io_uring": (425,), "clone": (56,), "clone3": (435,),
         "fork": (57, 58), "exec": (59, 322), "modes": (90, 91, 268, 452, 92, 93, 94, 260),
-        "attributes": (188, 189, 190, 197, 198, 199),
+        "attributes": (188, 189, 190, 197, 198, 199), "special": (88, 133, 259, 266),
     }),
     "aarch64": (0xC00000B7, {
         "socket": (198,), "send": (206,), "talk": (203, 211, 269),
         "io_uring": (425,), "clone": (220,), "clone3": (435,),
         "fork": (), "exec": (221, 281), "modes": (52, 53, 452, 54, 55),
-        "attributes": (5, 6, 7, 14, 15, 16),
+        "attributes": (5, 6, 7, 14, 15, 16), "special": (33, 36),
     }),
 }  # fmt: skip
 """What ``AUDIT_ARCH`` is, and the numbers of system calls."""
@@ -330,13 +336,14 @@ def _filter(bounds: Bounds, architecture: int, numbers: dict[str, tuple[int, ...
     # As on a file system that has no owners and modes: they stay, and nobody fails for it.
     give("modes", _FAILING)
     give("attributes", _FAILING | errno.ENOTSUP)
+    give("special", refused)  # as `_MAKE_SPECIAL`, where there is no Landlock
     give("io_uring", _FAILING | errno.ENOSYS)  # it makes system calls that pass no filter
     if not bounds.processes:
         give("fork", refused)
         give("exec", refused)
         give("clone3", _FAILING | errno.ENOSYS)  # its flags cannot be seen; C libraries go on
     if not bounds.network:  # of any family: a Unix socket may lead to ssh-agent or Docker
-        if _accelerators():
+        if accelerators():
             rows.extend(_silent_sockets(numbers, refused))
         give("socket", refused)
     if not bounds.processes:

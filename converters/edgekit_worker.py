@@ -35,12 +35,13 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TextIO
 
-from edgekit_containment import Bounds, Refused, contain, refusal
+from edgekit_bubblewrap import start_again
+from edgekit_containment import Bounds, Refused, contain, landlock_abi, refusal
 
 
 class WorkerError(Exception):
@@ -152,12 +153,29 @@ def answer_samples(
     return {"outputs": paths, "ms": times}
 
 
+@contextlib.contextmanager
+def in_time(seconds: float) -> Iterator[None]:
+    """End this process where native code that reads a file has not come back by then.
+
+    No exception reaches a loop in native code; edgekit knows what SIGALRM means.
+    """
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
 def main(worker: Path) -> None:
     """Serve the verbs of ``worker`` until standard input ends."""
+    bounds = Bounds.take()
+    if not landlock_abi():
+        start_again(bounds, worker)
     events = _take_events_pipe()
     requests = _take_standard_input()
     _die_with_parent()
-    contain(Bounds.take(), worker)
+    contain(bounds, worker)
     # Imported before the first request, so that a back end loads while others still work.
     module: ModuleType | BaseException
     try:

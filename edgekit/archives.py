@@ -6,6 +6,7 @@ import lzma
 import struct
 import zipfile
 import zlib
+from pathlib import Path
 
 ARCHIVE_ERRORS = (
     zipfile.BadZipFile,
@@ -20,3 +21,11 @@ ARCHIVE_ERRORS = (
     lzma.LZMAError,
 )
 """What reading a damaged archive raises."""
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a file ends as a zip archive does; `zipfile.is_zipfile` raises where it half does."""
+    try:
+        return zipfile.is_zipfile(path)
+    except ARCHIVE_ERRORS:
+        return False

@@ -8,7 +8,7 @@ import re
 import zipfile
 from pathlib import Path
 
-from edgekit.archives import ARCHIVE_ERRORS
+from edgekit.archives import ARCHIVE_ERRORS, is_archive
 from edgekit.errors import ModelError, UsageError
 from edgekit.files import kind_of, shown
 from edgekit.types import ModelSource, SourceKind
@@ -142,9 +142,9 @@ def _check_content(path: Path, kind: SourceKind) -> None:
         start = stream.read(8)
     match kind:
         case "exported_program":
-            right = zipfile.is_zipfile(path)
+            right = is_archive(path)
         case "keras" if path.suffix.lower() == ".keras":
-            right = zipfile.is_zipfile(path)
+            right = is_archive(path)
         case "keras":
             right = start == _HDF5
         case "tflite":
@@ -161,7 +161,7 @@ def _damaged(cause: str) -> ModelError:
 
 def _torch_kind(path: Path) -> SourceKind:
     """Tell TorchScript, an ExportedProgram and a pickle apart by the archive's listing."""
-    if not zipfile.is_zipfile(path):
+    if not is_archive(path):
         with path.open("rb") as stream:
             start = stream.read(2)
         if start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):

@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import re
 import zipfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import h5py
 import keras
+from hdf5_check import check_weights
 from loaded_model import EXPORT_CURE, TRUST_CURE, Model, make_specs, unique
 
 from edgekit_worker import WorkerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 def load_keras(path: Path, weights: str | None, *, trusted: bool) -> Model:
@@ -24,6 +25,8 @@ def load_keras(path: Path, weights: str | None, *, trusted: bool) -> Model:
     Raises:
         WorkerError: it is damaged, unsafe, or made of code that is not here.
     """
+    for file in (path, *([Path(weights)] if weights else [])):
+        check_weights(file)
     config = _read_config(path)
     if not trusted and any(_is_lambda_code(entry) for entry in _dictionaries(config)):
         # Keras' own safe_mode refuses too; but not in every version for .h5 (CVE-2025-9905).

@@ -17,8 +17,9 @@ def attempt(request: dict[str, Any], _progress: Any) -> dict[str, Any]:
     """Try each thing on ``request["folder"]``, which has a file ``there`` and is out of bounds.
 
     Returns:
-        ``done``: what could be done; ``landlock``: the version of its interface, 0 for none.
+        ``done``: what could be done; ``files``: what has the kernel hold files, if anything does.
     """
+    from edgekit_bubblewrap import INSIDE
     from edgekit_containment import landlock_abi
 
     libc, folder = ctypes.CDLL(None, use_errno=True), Path(request["folder"])
@@ -28,7 +29,9 @@ def attempt(request: dict[str, Any], _progress: Any) -> dict[str, Any]:
         "programs": _forks(libc),
         "network": _closes(libc, libc.socket(socket.AF_INET, socket.SOCK_STREAM, 0)),
     }
-    return {"done": [name for name, could in done.items() if could], "landlock": landlock_abi()}
+    abi = landlock_abi()
+    files = f"Landlock {abi}" if abi else "Bubblewrap" if INSIDE in os.environ else ""
+    return {"done": [name for name, could in done.items() if could], "files": files}
 
 
 def _opens(libc: Any, path: Path, flags: int) -> bool:

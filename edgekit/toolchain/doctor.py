@@ -144,14 +144,16 @@ def _containment() -> Check:
                 found = worker.call("attempt", {"folder": str(outside)}).result
     except (EdgekitError, OSError) as error:
         return Check(name=name, state="optional", found=f"could not be tried: {error}")
-    done, abi = found["done"], found["landlock"]
+    done = found["done"]
     if not done:
-        held = f"writing, reading, programs, network: held by the kernel (Landlock {abi}, seccomp)"
+        by = f"{found['files']}, seccomp"
+        held = f"writing, reading, programs, network: held by the kernel ({by})"
         return Check(name=name, state="ok", found=held)
     return Check(
         name=name,
         state="optional",
         found=f"not held by this kernel: {', '.join(done)}",
         cure="Open files of people you trust only, or use Linux 5.13 or newer on x86-64 or "
-        "aarch64; docs/security.md says what this means.",
+        "aarch64, or install Bubblewrap (apt install bubblewrap); docs/security.md says what this "
+        "means.",
     )

@@ -46,6 +46,8 @@ _POLL_SECONDS = 0.2
 _LAST_SECONDS = 5.0
 """How long a process that gave up its pipe may take to end."""
 _GIGABYTE = 1 << 30
+_SHELL_SIGNAL = 128
+"""Added to the number of the signal that ended a process, by Bubblewrap as by shells."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,6 +230,14 @@ class Worker:
             self._process.wait(timeout=_LAST_SECONDS)
         self.close()
         status = self._process.returncode
+        if status in (-signal.SIGALRM, _SHELL_SIGNAL + signal.SIGALRM):  # its own, see `in_time`
+            return StepCrashed(
+                f"{self.name} did not come to the end of the file in the time that one of its size "
+                "can need.",
+                cure="It is damaged, or made so; save or copy it again.",
+                step=self.name,
+                log=self.log,
+            )
         try:
             how = (
                 f"was killed by {signal.Signals(-status).name}"
@@ -346,6 +356,7 @@ def _environment(python: str, bounds: Bounds, *, isolated: bool) -> dict[str, st
     # Back ends print arrows and ticks, whatever the user's locale can show.
     environment["PYTHONIOENCODING"] = "utf-8:backslashreplace"
     environment["EDGEKIT_BOUNDS"] = bounds.to_json()
+    environment.pop("EDGEKIT_BUBBLEWRAP", None)  # says that a worker runs under it already
     if isolated:
         for name in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"):
             environment.pop(name, None)

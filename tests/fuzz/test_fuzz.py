@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 import random
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+from edgekit.toolchain.converters import builtin_folder
 
 from .formats import FORMATS, Format
 from .models import DECIDED
 from .oracle import judge, judge_file
 
-FOUND = Path(__file__).with_name("found")
+FOUND, ENDLESS = (Path(__file__).with_name(name) for name in ("found", "endless"))
 FIXED = range(12)
 FRESH = 4
 """How many seeds of each format are new in every run; a failure names its seed."""
@@ -51,3 +56,15 @@ def test_what_was_once_found(path: Path, tmp_path: Path) -> None:
         folder = tmp_path / str(seed)
         folder.mkdir()
         assert not judge_file(form, path.read_bytes(), folder, seed)
+
+
+@pytest.mark.parametrize("path", sorted(ENDLESS.iterdir()), ids=lambda path: path.name)
+def test_an_hdf5_file_that_its_library_never_comes_to_the_end_of(path: Path) -> None:
+    pytest.importorskip("h5py")
+    code = (
+        "import sys; sys.path[:0] = sys.argv[1:3]; import hdf5_check; from pathlib import Path; "
+        "hdf5_check._SECONDS = 0.5; hdf5_check.check_weights(Path(sys.argv[3]))"
+    )
+    folders = [str(builtin_folder()), str(builtin_folder() / "keras")]
+    ended = subprocess.run([sys.executable, "-c", code, *folders, str(path)], check=False)
+    assert ended.returncode == -signal.SIGALRM

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from edgekit.errors import ConversionError, StepError
@@ -25,6 +28,7 @@ FILTERED = sys.platform == "linux" and os.uname().machine in ("x86_64", "aarch64
 ATTEMPTS = """
 import ctypes, json, os, socket, sys, threading
 sys.path.insert(0, {converters!r})
+import edgekit_bubblewrap as bubblewrap
 import edgekit_containment as containment
 from pathlib import Path
 
@@ -65,7 +69,10 @@ def tried(function, *arguments):
         return f"{{type(error).__name__}}: {{error}}"
 
 write = os.O_WRONLY | os.O_CREAT
-containment.contain(containment.Bounds(**{bounds!r}), work / "worker.py")
+bounds = containment.Bounds(**{bounds!r})
+if {bwrap!r}:
+    bubblewrap.start_again(bounds, work / "worker.py")
+containment.contain(bounds, work / "worker.py")
 print(json.dumps({{
     "own file": tried(native, work / "new", write),
     "moving": tried(moved),
@@ -82,7 +89,7 @@ print(json.dumps({{
     "network": tried(lambda: libc.socket(2, 1, 0) >= 0),
     "unix": tried(lambda: libc.socket(1, 1, 0) >= 0),
     "programs": tried(forked),
-    "parent": tried(native, f"/proc/{{os.getppid()}}/environ", os.O_RDONLY),
+    "parent": tried(native, "/proc/{parent}/environ", os.O_RDONLY),
 }}))
 """
 
@@ -104,7 +111,19 @@ ABI = kernel_abi()
 landlock = pytest.mark.skipif(ABI == 0, reason="this kernel has no Landlock")
 
 
-def attempts(tmp_path: Path, *, abi: int | None = None, **bounds) -> dict[str, object]:
+def bubblewrap_works() -> bool:
+    command = ["bwrap", "--ro-bind", "/", "/", "--unshare-pid", "--proc", "/proc", "/bin/true"]
+    return bool(shutil.which("bwrap")) and not subprocess.run(command, check=False).returncode
+
+
+bubblewrap = pytest.mark.skipif(
+    not bubblewrap_works(), reason="no Bubblewrap that works here (Debian package: bubblewrap)"
+)
+
+
+def attempts(
+    tmp_path: Path, *, abi: int | None = None, bwrap: bool = False, **bounds
+) -> dict[str, object]:
     """What a process could do after it was contained; the folders are `work` and `outside`."""
     work, outside = tmp_path / "work", tmp_path / "outside"
     for folder in (work, outside):
@@ -113,6 +132,7 @@ def attempts(tmp_path: Path, *, abi: int | None = None, **bounds) -> dict[str, o
     (outside / "there").chmod(0o600)
     told = {"write": (str(work),), "read": (), "code": False, **bounds}
     values = {"work": str(work), "outside": str(outside), "abi": abi, "bounds": told}
+    values |= {"bwrap": bwrap, "parent": os.getpid()}
     code = ATTEMPTS.format(converters=str(builtin_folder()), **values)
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert answer.returncode == 0, answer.stderr
@@ -152,8 +172,26 @@ def test_without_landlock_python_is_held_back_and_native_code_is_not(tmp_path):
     assert not (tmp_path / "outside" / "python").exists()
     assert done["writing"] is True
     if FILTERED:
+        assert done["linking"] is False
         assert done["network"] is False
         assert done["programs"] is False
+
+
+@bubblewrap
+@pytest.mark.parametrize("code", [False, True])
+def test_without_landlock_bubblewrap_holds_files(tmp_path, code):
+    done = attempts(tmp_path, abi=0, bwrap=True, read=None if code else (), code=code)
+    for own in ("own file", "moving", "thread", "system library"):
+        assert done[own] is True, done
+    assert done["reading"] is code
+    for one in ("writing", "linking", "moving out", "truncating", "parent"):
+        assert done[one] is not True, done
+    assert "wanted" in str(done["python"])
+    there = tmp_path / "outside" / "there"
+    assert there.read_text() == "secret"
+    assert there.stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in there.parent.iterdir()] == ["there"]
+    assert (tmp_path / "work" / "new").exists(), "its own folder is the real one"
 
 
 @landlock
@@ -260,6 +298,78 @@ def test_the_files_of_a_model(tmp_path):
     assert files_of(keras) == (tmp_path / "net.keras",)
 
 
+WITHOUT_LANDLOCK = """
+import sys
+sys.path.insert(0, {converters!r})
+import edgekit_containment
+edgekit_containment.landlock_abi = lambda: 0
+import runpy
+sys.argv = [{launcher!r}, *sys.argv[1:]]
+runpy.run_path({launcher!r}, run_name="__main__")
+"""
+
+
+@pytest.fixture
+def without_landlock(tmp_path, monkeypatch):
+    """Workers start as on a kernel that has none."""
+    place = tmp_path / "without_landlock.py"
+    folder = builtin_folder()
+    values = {"converters": str(folder), "launcher": str(folder / "edgekit_worker.py")}
+    place.write_text(WITHOUT_LANDLOCK.format(**values))
+    monkeypatch.setattr("edgekit.toolchain.worker.launcher", lambda: place)
+
+
+@bubblewrap
+def test_a_worker_under_bubblewrap(without_landlock, start, tmp_path):
+    path = tmp_path / "elsewhere" / "file"
+    path.parent.mkdir()
+    scratch = tmp_path / "work" / "scratch"
+    scratch.mkdir()
+    with start(read=(), code=False, scratch=scratch) as worker:
+        found = worker.call("caches", {"home": True}).result
+        assert all(Path(place).is_relative_to(scratch) for place in found["here"])
+        with pytest.raises(StepError, match="wanted") as caught:
+            worker.call("write", {"path": str(path)})
+        assert caught.value.cure == f"If you trust the model: --allow-write {path.parent}"
+        pids = [
+            worker._process.pid,
+            *(one.pid for one in psutil.Process(worker._process.pid).children(True)),
+        ]
+    assert not any(psutil.pid_exists(pid) and not is_dead(pid) for pid in pids)
+    with start(write=(tmp_path / "work", path.parent)) as worker:  # the cure cures
+        worker.call("write", {"path": str(path)})
+    assert path.read_text() == "x"
+
+
+def is_dead(pid: int) -> bool:
+    """Whether it is gone, or will be as soon as its parent looks; it may take a moment."""
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        try:
+            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_the_doctor_without_landlock(without_landlock, monkeypatch, installed):
+    if not installed:
+        monkeypatch.setenv("PATH", "/nowhere")
+    elif not bubblewrap_works():
+        pytest.skip("no Bubblewrap that works here (Debian package: bubblewrap)")
+    (check,) = [one for one in examine() if one.name == "containment of models"]
+    if installed and FILTERED:
+        assert check.state == "ok"
+        assert "Bubblewrap" in check.found
+    else:
+        assert check.state == "optional"
+        assert "writing, reading" in check.found
+        assert "bubblewrap" in check.cure
+
+
 def test_the_doctor_has_tried(monkeypatch):
     (check,) = [one for one in examine() if one.name == "containment of models"]
     if ABI and FILTERED:
@@ -278,7 +388,7 @@ from pathlib import Path
 
 listening = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 listening.bind({address!r})
-containment._accelerators = lambda: frozenset({{"/dev/null"}})
+containment.accelerators = lambda: frozenset({{"/dev/null"}})
 containment.contain(containment.Bounds(write=({work!r},)), Path({work!r}) / "worker.py")
 
 def tried(function):

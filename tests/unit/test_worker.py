@@ -293,6 +293,24 @@ def test_another_route_is_advised_for_conversions_only(start):
     assert ["--route" in cure for cure in cures] == [True, False]
 
 
+def test_native_code_that_does_not_come_back_is_ended_in_time(start):
+    worker = start(
+        """
+        import time
+        from edgekit_worker import in_time
+
+        def load(request, progress):
+            with in_time(request["seconds"]):
+                time.sleep(request["takes"])
+            return {}
+        """
+    )
+    assert worker.call("load", {"seconds": 60, "takes": 0}).result == {}
+    with pytest.raises(StepCrashed, match="end of the file in the time") as caught:
+        worker.call("load", {"seconds": 0.1, "takes": 60})
+    assert "damaged" in caught.value.cure
+
+
 def test_a_crash_is_seen_although_a_forked_child_holds_the_pipe(start):
     worker = start(
         """
