@@ -12,6 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 from quantize_nets import Net
 from tflite_builder import invoke
 
+from edgekit.pipeline.explain.stages import _as_quantized
 from edgekit.tflite.graph import Tensor
 from edgekit.tflite.layout import settle_layout
 from edgekit.tflite.model import read, write
@@ -246,3 +247,12 @@ def test_a_long_chain_takes_no_time_that_grows_with_its_square(tmp_path: Path) -
         settle_layout(model)
         assert Counter(op.name for op in model.main.operators) == {"TANH": length}
     assert asked[1] < 6 * asked[0]
+
+
+def test_explain_compares_a_cleaned_file_with_the_cleaned_source(tmp_path: Path) -> None:
+    net = Turning(1, 8, 6, 8)
+    source = net.save(tmp_path / "net.tflite", squeeze_excite(net, net.image, pointwise=True))
+    cleaned = normalised(source, tmp_path / "cleaned.tflite")
+    (tmp_path / "work").mkdir()
+    for candidate in (source, cleaned):
+        assert counts(_as_quantized(source, candidate, tmp_path / "work")) == counts(candidate)

@@ -24,6 +24,7 @@ from edgekit.pipeline.request import ConversionRequest
 from edgekit.quantize.integer_ops.rewrites import before_passes
 from edgekit.results import Attempt
 from edgekit.tflite.model import read
+from edgekit.tflite.normalise import normalised
 from edgekit.toolchain.converters import Converter
 from edgekit.toolchain.workshop import Workshop
 from edgekit.validation.explain import relations
@@ -86,14 +87,15 @@ def tflite_chain(
 
 
 def _as_quantized(floating: Path, candidate: Path, work: Path) -> Path:
-    """The float file, or its equal with groups of operators as one, whichever the candidate is.
+    """The float file, or its equal as edgekit quantizes it, whichever the candidate is.
 
-    edgekit's own files come from the latter: a dense layer there is one operator, and in what a
-    converter writes it may be two.
+    edgekit's own files come from the latter: axes are not turned to and fro there, and a dense
+    layer is one operator, where a converter may write two.
     """
-    grouped = before_passes(floating, work)
-    wanted, had, made = map(_kinds, (candidate, floating, grouped))
-    return grouped if _distance(wanted, made) < _distance(wanted, had) else floating
+    clean = normalised(floating, work / "normalised.tflite")
+    wanted = _kinds(candidate)
+    equal = (floating, before_passes(floating, work), clean, before_passes(clean, work))
+    return min(equal, key=lambda path: _distance(wanted, _kinds(path)))
 
 
 def _kinds(path: Path) -> Counter[str]:
