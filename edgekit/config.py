@@ -11,9 +11,9 @@ from typing import Any, TypeAlias, cast, get_args
 from edgekit.contract import (
     Task,
     check_elements,
+    check_preprocess,
     decoder_from_table,
     only_known_keys,
-    preprocess_from_table,
 )
 from edgekit.errors import UsageError
 from edgekit.files import is_name, kind_of, lines_of, read_text, read_toml, shown
@@ -67,7 +67,7 @@ def load_config(path: Path) -> Config:
     inputs, outputs = data.get("inputs", {}), data.get("outputs", {})
     for name, table in inputs.items():
         _check_table(table, _INPUT, f"[inputs.{name}] of {path}")
-        preprocess_from_table(table.get("preprocess", {}))
+        check_preprocess(table.get("preprocess", {}))
         check_elements(table.get("shape", ()), shown(name))
     for name, table in outputs.items():
         _check_table(table, _OUTPUT, f"[outputs.{name}] of {path}")

@@ -39,6 +39,11 @@ ANTIALIASED = ("box", "bilinear", "hamming", "bicubic", "lanczos")
 """Those that take in every pixel that is left out (Pillow's, torchvision's, timm's)."""
 
 
+PadPlace: TypeAlias = Literal["centre", "end"]
+LETTERBOX = ("letterbox", "pad_value", "pad_place", "enlarge")
+"""The keys of `Preprocess` that say how a letterbox is made."""
+
+
 Task: TypeAlias = Literal[
     "classification", "detection", "segmentation", "regression", "embedding", "image-to-image"
 ]
@@ -58,6 +63,12 @@ class Preprocess:
         interpolation: how the resize computes pixels.
         antialias: the resize is Pillow's, whose filter grows with the factor, as of torchvision's
             and timm's presets; otherwise OpenCV's.
+        letterbox: the picture keeps its aspect ratio and fits into ``resize`` (one number: its
+            longer side has so many pixels); the rest of the model's input is padded.
+        pad_value: the 8-bit value of the padding, before scale, mean and std; per channel in the
+            order of ``color``, or one for all.
+        pad_place: the picture lies in the centre, or the padding is at the right and lower end.
+        enlarge: whether a letterbox makes pictures larger that are smaller than ``resize``.
     """
 
     resize: int | tuple[int, int] | None = None
@@ -68,6 +79,10 @@ class Preprocess:
     std: tuple[float, ...] = (1.0,)
     interpolation: Interpolation = "bilinear"
     antialias: bool = False
+    letterbox: bool = False
+    pad_value: tuple[int, ...] = (114,)
+    pad_place: PadPlace = "centre"
+    enlarge: bool = True
 
     @property
     def value_range(self) -> tuple[float, float]:
@@ -246,6 +261,18 @@ def preprocess_from_table(table: Mapping[str, Any]) -> Preprocess:
     """A `Preprocess` from a TOML or JSON table, checked.
 
     Raises:
+        UsageError: an unknown key, a value that makes no sense, or values that contradict others.
+    """
+    result = check_preprocess(table)
+    _check_resampling(result)
+    _check_letterbox(result)
+    return result
+
+
+def check_preprocess(table: Mapping[str, Any]) -> Preprocess:
+    """A part of a preprocessing, whose values are checked; what they mean together is not.
+
+    Raises:
         UsageError: an unknown key or a value that makes no sense.
     """
     only_known_keys(table, {f.name for f in fields(Preprocess)}, "preprocess")
@@ -255,35 +282,38 @@ def preprocess_from_table(table: Mapping[str, Any]) -> Preprocess:
         values["resize"] = _pixels(resize, "resize") if whole else _pair(resize, "resize")
     if (crop := values.get("crop")) is not None:
         values["crop"] = _pair([crop, crop] if isinstance(crop, Integral) else crop, "crop")
-    for name in ("mean", "std"):
-        if name in values:
-            value = values[name]
-            values[name] = tuple(
-                _number(v, name) for v in (value if isinstance(value, list | tuple) else [value])
-            )
+    for name, value in values.items():
+        if name in ("mean", "std"):
+            several = value if isinstance(value, list | tuple) else [value]
+            values[name] = tuple(_number(one, name) for one in several)
+        elif name in ("antialias", "letterbox", "enlarge") and type(value) is not bool:
+            raise UsageError(f"{name} is {value!r}; it must be true or false.")
+    if "pad_value" in values:
+        values["pad_value"] = _levels(values["pad_value"])
     if "scale" in values:
         values["scale"] = _number(values["scale"], "scale")
     result = Preprocess(**values)
-    if result.color not in get_args(Color):
-        raise UsageError(f"color is {result.color!r}; it must be one of {get_args(Color)}.")
-    if result.interpolation not in get_args(Interpolation):
-        raise UsageError(
-            f"interpolation is {result.interpolation!r}; "
-            f"it must be one of {get_args(Interpolation)}."
-        )
-    _check_resampling(result)
-    if not result.mean or not result.std or any(abs(one) < 1 / _MOST_NUMBER for one in result.std):
-        raise UsageError("mean and std need at least one value each, and no std may be 0.")
-    if len(result.mean) > 1 and len(result.std) > 1 and len(result.mean) != len(result.std):
-        raise UsageError(f"mean has {len(result.mean)} values, std has {len(result.std)}.")
+    for name, kinds in _CHOICES.items():
+        if (value := getattr(result, name)) not in get_args(kinds):
+            raise UsageError(f"{name} is {value!r}; it must be one of {get_args(kinds)}.")
+    _check_means(result)
     return result
+
+
+_CHOICES = {"color": Color, "interpolation": Interpolation, "pad_place": PadPlace}
+
+
+def _check_means(preprocess: Preprocess) -> None:
+    mean, std = preprocess.mean, preprocess.std
+    if not mean or not std or any(abs(one) < 1 / _MOST_NUMBER for one in std):
+        raise UsageError("mean and std need at least one value each, and no std may be 0.")
+    if len(mean) > 1 and len(std) > 1 and len(mean) != len(std):
+        raise UsageError(f"mean has {len(mean)} values, std has {len(std)}.")
 
 
 def _check_resampling(preprocess: Preprocess) -> None:
     """Refuse a resize that no library has."""
     name, antialias = preprocess.interpolation, preprocess.antialias
-    if type(antialias) is not bool:
-        raise UsageError(f"antialias is {antialias!r}; it must be true or false.")
     if antialias and name not in ANTIALIASED:
         raise UsageError(
             f"The interpolation {name} has no antialias.",
@@ -293,6 +323,22 @@ def _check_resampling(preprocess: Preprocess) -> None:
         raise UsageError(
             f"The interpolation {name} is Pillow's, which goes with antialias.",
             cure=f"State --antialias (antialias = true), or one of {', '.join(PLAIN)}.",
+        )
+
+
+def _check_letterbox(preprocess: Preprocess) -> None:
+    """Refuse a letterbox that says two things, and what says something about none."""
+    if preprocess.letterbox and preprocess.crop is not None:
+        raise UsageError(
+            "A letterbox pads what a crop would cut off; both are stated.",
+            cure="Leave out --crop (crop), or state --no-letterbox (letterbox = false).",
+        )
+    plain = Preprocess()
+    stated = (preprocess.pad_value, preprocess.pad_place, preprocess.enlarge)
+    if not preprocess.letterbox and stated != (plain.pad_value, plain.pad_place, plain.enlarge):
+        raise UsageError(
+            "pad_value, pad_place and enlarge say how a letterbox is made, and none is stated.",
+            cure="State --letterbox (letterbox = true), or leave them out.",
         )
 
 
@@ -444,6 +490,21 @@ def _pixels(value: Any, name: str) -> int:
             f"{_MOST_PIXELS}."
         )
     return int(value)
+
+
+def _levels(value: Any) -> tuple[int, ...]:
+    """One grey level, or one for each channel."""
+    levels = value if isinstance(value, list | tuple) else [value]
+    fits = all(
+        isinstance(one, Integral) and not isinstance(one, bool) and 0 <= one <= 255
+        for one in levels
+    )
+    if not fits or not 1 <= len(levels) <= 4:
+        raise UsageError(
+            f"pad_value is {str(value)[:40]}; it must be a whole number from 0 to 255, or one for "
+            "each channel."
+        )
+    return tuple(map(int, levels))
 
 
 def _number(value: Any, name: str) -> float:

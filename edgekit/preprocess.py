@@ -2,8 +2,8 @@
 
 The one place where this arithmetic is written in Python: calibration, the reference, validation
 and the golden vectors of the generated app code all come through here. The order is fixed: resize
-→ centre crop → colour → ``* scale`` → ``- mean`` → ``/ std`` → layout. Resizing works on 8-bit
-values, as it does in an app.
+→ centre crop, or a letterbox's padding → colour → ``* scale`` → ``- mean`` → ``/ std`` → layout.
+Resizing works on 8-bit values, as it does in an app.
 """
 
 from __future__ import annotations
@@ -135,8 +135,14 @@ def preprocess_image(image: Array, contract: InputContract) -> Array:
         )
     image = image if image.ndim == 3 else image[:, :, np.newaxis]
     height, width, channels = (tensor.shape[axis] for axis in axes)
-    place = geometry((image.shape[0], image.shape[1]), preprocess)
-    pixels = _crop(_resize(image, preprocess, place), preprocess, place)
+    assert height is not None
+    assert width is not None
+    place = geometry((image.shape[0], image.shape[1]), preprocess, (height, width))
+    pixels = _resize(image, preprocess, place)
+    if preprocess.letterbox:
+        pixels = _pad(pixels, preprocess, place, (height, width))
+    else:
+        pixels = _crop(pixels, preprocess, place)
     if pixels.shape[:2] != (height, width):
         raise DataError(
             f"The picture is {pixels.shape[0]}x{pixels.shape[1]} after preprocessing, "
@@ -206,6 +212,33 @@ def _crop(image: Array, preprocess: Preprocess, place: Geometry) -> Array:
             cure=f"Resize it first, for example --resize {max(height, width)}",
         )
     return image[place.top : place.top + height, place.left : place.left + width]
+
+
+def _pad(image: Array, preprocess: Preprocess, place: Geometry, size: tuple[int, int]) -> Array:
+    """The picture within ``size``, and the padding around it."""
+    import numpy as np
+
+    tall, wide = image.shape[:2]
+    if tall > size[0] or wide > size[1]:
+        return image  # told by the caller, as every size that does not fit
+    padded = np.empty((*size, image.shape[2]), np.uint8)
+    padded[:] = _padding(preprocess, image.shape[2])
+    padded[-place.top : tall - place.top, -place.left : wide - place.left] = image
+    return padded
+
+
+def _padding(preprocess: Preprocess, channels: int) -> tuple[int, ...]:
+    """The value of the padding in the channels of a picture: gray, BGR or BGRA."""
+    values = preprocess.pad_value
+    if len(values) == 1:
+        return values
+    if len(values) != channels:
+        raise UsageError(
+            f"pad_value has {len(values)} values, the picture {channels} channels.",
+            cure=f"Give one value, or {channels}.",
+        )
+    turned = values[2::-1] if preprocess.color == "RGB" else values[:3]
+    return turned + values[3:]
 
 
 def _color(image: Array, preprocess: Preprocess, channels: int | None) -> Array:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 
 from edgekit.config import Config, read_labels
 from edgekit.contract import (
+    LETTERBOX,
     Contract,
     InputContract,
     OutputContract,
@@ -82,8 +83,8 @@ def resolve(
         _require_static(tensor)
         stated = config.inputs.get(user.name if user else spec.name, {}).get("preprocess", {})
         earlier = embedded_inputs.get(spec.name)
-        table = asdict(earlier.preprocess) if earlier and earlier.preprocess else {}
-        table |= {**stated, **(preprocess or {})}
+        own = asdict(earlier.preprocess) if earlier and earlier.preprocess else {}
+        table = _layered(own, stated, preprocess or {})
         if stated and _picture_axes(tensor) is None:
             raise UsageError(
                 f"Input {spec.name} of shape {_show(tensor.shape)} is no picture (1 × height × "
@@ -142,6 +143,19 @@ def _match_outputs(
         f"The model has no output named {', '.join(unknown)}.",
         cure=f"Its outputs are: {', '.join(names)}",
     )
+
+
+def _layered(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of all layers, later ones first; a crop and a letterbox take each other's place."""
+    table: dict[str, Any] = {}
+    for layer in layers:
+        if layer.get("letterbox"):
+            table.pop("crop", None)
+        elif layer.get("crop") or layer.get("letterbox") is False:
+            for name in LETTERBOX:
+                table.pop(name, None)
+        table |= layer
+    return table
 
 
 def _picture_axes(tensor: TensorSpec) -> tuple[int, int, int] | None:

@@ -16,11 +16,12 @@ from edgekit.cli.parameters import (
     SEED,
     SHARE,
     THREADS,
+    Levels,
     Number,
     Numbers,
     Size,
 )
-from edgekit.contract import Color, Interpolation, Preprocess, Task
+from edgekit.contract import Color, Interpolation, PadPlace, Preprocess, Task
 from edgekit.types import SCHEMES, Effort, IoDtype, Pass
 
 if TYPE_CHECKING:
@@ -69,6 +70,22 @@ _PREPROCESS = [
         "--antialias/--no-antialias",
         default=None,
         help="Resize as Pillow, torchvision and timm do, or as OpenCV [no].",
+    ),
+    _option(
+        "--letterbox/--no-letterbox",
+        default=None,
+        help="Keep the aspect ratio within --resize, and pad to the input's size [no].",
+    ),
+    _option("--pad-value", type=Levels(), help="Of a letterbox, 0…255, per channel [114]."),
+    _option(
+        "--pad-place",
+        type=click.Choice(get_args(PadPlace)),
+        help="Whether the picture lies in the centre, or the padding at the end [centre].",
+    ),
+    _option(
+        "--enlarge/--no-enlarge",
+        default=None,
+        help="Whether a letterbox makes small pictures larger [yes].",
     ),
 ]
 _RESULT = [

@@ -88,6 +88,26 @@ class Numbers(click.ParamType[tuple[float, ...]]):
         return tuple(self._one.convert(part, param, ctx) for part in parts)
 
 
+class Levels(click.ParamType[tuple[int, ...]]):
+    """Up to four grey levels, one for each channel: ``114`` or ``124,116,104``."""
+
+    name = "levels"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        """The levels.
+
+        Raises:
+            click.BadParameter: one is no whole number from 0 to 255, or there are too many.
+        """
+        parts = str(value).split(",")
+        fits = all(re.fullmatch(r"\d{1,3}", one, re.ASCII) and int(one) <= 255 for one in parts)
+        if not fits or len(parts) > 4:
+            self.fail(f"{shown(str(value))!r}: give 0 to 255, or one for each channel.", param, ctx)
+        return tuple(map(int, parts))
+
+
 class Size(click.ParamType["int | tuple[int, int]"]):
     """Pixels, or HEIGHTxWIDTH; with ``pair`` one number stands for both."""
 

@@ -139,6 +139,12 @@ def _picture(ports: tuple[Port, ...], entries: tuple[InputContract, ...]) -> Pic
             cure="Export the model with a batch of 1 and 1 or 3 channels.",
         )
     height, width, channels = (tensor.shape[axis] for axis in axes)
+    if preprocess.letterbox:
+        raise UsageError(
+            f"Input {tensor.name} is letterboxed, and no wrapper pads pictures yet.",
+            cure="Pad them in the app, as the contract says, and state what the wrapper then gets: "
+            f"--no-letterbox --resize {height}x{width}",
+        )
     resize = None
     if preprocess.resize is not None:
         shorter = preprocess.resize if isinstance(preprocess.resize, int) else None

@@ -135,7 +135,7 @@ def _other(
     preprocess: Preprocess,
     other: Callable[[Array, tuple[int, int]], Array],
 ) -> Array:
-    place = geometry(picture.shape[:2], preprocess)
+    place = geometry(picture.shape[:2], preprocess, (given.height, given.width))
     return other(picture, (place.height, place.width))[
         place.top : place.top + given.height, place.left : place.left + given.width
     ]

@@ -261,7 +261,7 @@ def _stages(
                 tensor=tensors[place],
                 outputs=outputs,
                 result=result,
-                located=located(result, picture.shape[:2], entry) if boxes else None,
+                located=located(result, picture.shape[:2], spec.input, entry) if boxes else None,
             )
         )
     return found

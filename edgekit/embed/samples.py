@@ -67,7 +67,9 @@ def read_pictures(folder: Path, most: int, *, entry: InputContract) -> list[tupl
     """
     samples = open_source(folder).samples
     assert entry.preprocess is not None
-    longest = max(_LEAST_LONG_SIDE, 2 * max(input_size(entry.tensor) or (0,)))
+    size = input_size(entry.tensor)
+    assert size is not None
+    longest = max(_LEAST_LONG_SIDE, 2 * max(size))
     step = max(1, len(samples) // most)
     found = []
     for sample in samples[::step][:most]:
@@ -78,7 +80,7 @@ def read_pictures(folder: Path, most: int, *, entry: InputContract) -> list[tupl
                 cure="Give a folder of pictures with --samples: wrappers start from pixels.",
             )
         picture = _as_rgb(content.pixels, longest)
-        found.append(_resizable(sample.id, picture, entry.preprocess))
+        found.append(_resizable(sample.id, picture, entry.preprocess, size))
     if not found:
         raise DataError(f"There is no picture in {folder}.", cure="Give another --samples folder.")
     return found
@@ -94,11 +96,13 @@ def _colour(picture: Array) -> float:
     return float(abs(picture[..., 0].astype(float) - picture[..., 2]).mean())
 
 
-def _resizable(name: str, picture: Array, preprocess: Preprocess) -> tuple[str, Array]:
+def _resizable(
+    name: str, picture: Array, preprocess: Preprocess, model: tuple[int, int]
+) -> tuple[str, Array]:
     import cv2
 
     height, width = picture.shape[:2]
-    after = geometry((height, width), preprocess)
+    after = geometry((height, width), preprocess, model)
     if preprocess.resize is None or (after.height, after.width) != (height, width):
         return name, picture
     size = (width * 3 // 2, height * 3 // 2)

@@ -57,7 +57,7 @@ class Stages:
 
 
 def resized(picture: Array, given: PictureInput, entry: InputContract) -> Array:
-    """Resize and crop alone.
+    """Resize, and crop or padding, alone.
 
     Raises:
         DataError: the picture cannot become what the model takes.
@@ -75,7 +75,7 @@ def resized(picture: Array, given: PictureInput, entry: InputContract) -> Array:
 def tensor_of(pixels: Array, given: PictureInput, entry: InputContract) -> Array:
     """Colour, normalisation and quantization of pixels (H, W, 3) that have their size already."""
     assert entry.preprocess is not None
-    plain = replace(entry.preprocess, resize=None, crop=None)
+    plain = replace(entry.preprocess, resize=None, crop=None, letterbox=False)
     tensor = replace(entry.tensor, shape=given.tensor.shape)
     tensor = replace(tensor, layout="NCHW" if given.channels_first else "NHWC")
     real = preprocess_image(pixels[..., ::-1], InputContract(tensor=tensor, preprocess=plain))
@@ -177,13 +177,15 @@ def _boxes(spec: Embedding, contract: Contract, outputs: Sequence[Array], task: 
     return rows.astype(np.float32)
 
 
-def located(result: Array, picture: tuple[int, int], entry: InputContract) -> Array:
+def located(
+    result: Array, picture: tuple[int, int], given: PictureInput, entry: InputContract
+) -> Array:
     """Rows of boxes in pixels of the picture, cut at its borders."""
     import numpy as np
 
     assert entry.preprocess is not None
     height, width = picture
-    place = geometry(picture, entry.preprocess)
+    place = geometry(picture, entry.preprocess, (given.height, given.width))
     moved = result.astype(np.float64)
     ends = np.array([width, height, width, height])
     sizes = np.array([place.width, place.height, place.width, place.height])

@@ -8,7 +8,7 @@ from typing import Any
 
 from edgekit.arguments import check_arguments
 from edgekit.config import Config, load_config, read_labels
-from edgekit.contract import Task, preprocess_from_table
+from edgekit.contract import Task, check_preprocess
 from edgekit.errors import DataError, UsageError
 from edgekit.files import kind_of, shown
 from edgekit.pipeline import budget
@@ -166,7 +166,7 @@ def plan(request: ConversionRequest) -> Plan:
         if kind_of(path) not in ("file", "folder"):
             raise DataError(f"There is no file or folder {shown(path)}.", cure="Check the path.")
     parse_method(request.ranges)
-    preprocess_from_table(request.preprocess)
+    check_preprocess(request.preprocess)
     targets = tuple(map(load_target, dict.fromkeys((*config.targets, *request.targets))))
     samples = request.samples or config.samples or DEFAULT_SAMPLES
     return Plan(

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from edgekit.contract import preprocess_from_table
+from edgekit.contract import check_preprocess
 from edgekit.errors import EdgekitError, UsageError
 from edgekit.objects import Origin
 from edgekit.pipeline.plan import Plan
@@ -134,7 +134,7 @@ def _value(name: str, value: Any) -> Any:
         case "inputs":
             return tuple(map(_spec, value))
         case "preprocess":
-            preprocess_from_table(value)  # raises where it makes no sense
+            check_preprocess(value)  # raises where it makes no sense
             return {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
         case "limits":
             folders = tuple(map(Path, value.get("allow_write", ())))

@@ -44,7 +44,7 @@ def _canonical(entry: InputContract, *, picture: bool) -> dict[str, Any]:
         return {"shape": sorted(one or 1 for one in shape)}
     table = asdict(entry.preprocess) if entry.preprocess else {}
     channels = (size[2] if axes else None) or 1
-    for key in ("mean", "std"):
+    for key in ("mean", "std", "pad_value"):
         values = tuple(table.get(key, ()))
         table[key] = values * channels if len(values) == 1 else values
     return {"size": size, **table}

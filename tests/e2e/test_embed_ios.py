@@ -29,11 +29,12 @@ SWIFT = """
     clamping compactMap contains contentsOf count default down dropFirst element enumerated exp
     filter first flatMap hasPrefix in indices insert isEmpty isFinite isWhitespace key map max min
     offset prefix reduce remove repeating rounded self separator sorted split start testable
-    toNearestOrEven up value whereSeparator withExtendedLifetime withUnsafeBytes
+    toNearestOrAwayFromZero toNearestOrEven up value whereSeparator withExtendedLifetime
+    withUnsafeBytes
 """
 FOUNDATION = """
-    Bundle Data Foundation SWIFT_PACKAGE appendingPathComponent encoding forResource main module
-    ofType url withExtension
+    Bundle Data Foundation SWIFT_PACKAGE appendingPathComponent cos encoding forResource main module
+    ofType pi sin url withExtension
 """
 GRAPHICS = """
     CGColorSpace CGContext CGImage CGImageAlphaInfo CGRect CoreGraphics bitmapInfo bitsPerComponent

@@ -222,12 +222,11 @@ def test_an_empty_configuration_says_nothing(tmp_path):
         ("[inputs.image]\npreprocess = { crop = [1, 'x'] }", "pixels"),
         ("[inputs.image]\npreprocess = { color = 'rgb' }", "RGB"),
         ("[inputs.image]\npreprocess = { interpolation = 'cubic' }", "bilinear"),
-        ("[inputs.image]\npreprocess = { interpolation = 'lanczos' }", "antialias"),
-        (
-            "[inputs.image]\npreprocess = { interpolation = 'area', antialias = true }",
-            "has no antialias",
-        ),
         ("[inputs.image]\npreprocess = { antialias = 1 }", "true or false"),
+        ("[inputs.image]\npreprocess = { letterbox = 'yes' }", "true or false"),
+        ("[inputs.image]\npreprocess = { letterbox = true, pad_value = 256 }", "from 0 to 255"),
+        ("[inputs.image]\npreprocess = { letterbox = true, pad_value = [] }", "from 0 to 255"),
+        ("[inputs.image]\npreprocess = { letterbox = true, pad_place = 'top' }", "centre"),
         ("[inputs.image]\npreprocess = { std = [1, 0, 1] }", "no std may be 0"),
         ("[inputs.image]\npreprocess = { mean = [] }", "at least one"),
         ("[inputs.image]\npreprocess = { mean = [1, 2, 3], std = [1, 2] }", "3 values"),
@@ -409,6 +408,66 @@ def test_a_flag_wins_over_the_configuration_but_keeps_what_it_does_not_state():
 
 
 # ------------------------------------------------------------------------- resolve: pictures
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ({"interpolation": "lanczos"}, "goes with antialias"),
+        ({"interpolation": "area", "antialias": True}, "has no antialias"),
+        ({"letterbox": True, "crop": 8}, "both are stated"),
+        ({"pad_value": 0}, "none is stated"),
+        ({"enlarge": False}, "none is stated"),
+    ],
+)
+def test_keys_that_contradict_each_other(table, words):
+    with pytest.raises(UsageError, match=words) as caught:
+        one(PICTURE, preprocess=table)
+    assert caught.value.cure
+
+
+def test_a_key_in_the_configuration_goes_with_one_in_a_flag():
+    config = Config(inputs={"image": {"preprocess": {"antialias": True}}})
+    seen = one(PICTURE, config=config, preprocess={"interpolation": "lanczos"}).preprocess
+    assert (seen.interpolation, seen.antialias) == ("lanczos", True)
+
+
+def embedded(**preprocess):
+    entry = InputContract(tensor=PICTURE, preprocess=Preprocess(scale=0.5, **preprocess))
+    return Contract(inputs=(entry,))
+
+
+def test_a_crop_and_a_letterbox_take_each_others_place():
+    cropped = embedded(resize=256, crop=(224, 224))
+    flags = {"letterbox": True, "resize": (224, 224), "pad_value": (0,)}
+    seen = one(PICTURE, embedded=cropped, preprocess=flags).preprocess
+    assert seen == Preprocess(scale=0.5, resize=(224, 224), letterbox=True, pad_value=(0,))
+    boxed = embedded(resize=(224, 224), letterbox=True, pad_value=(0,), enlarge=False)
+    for flags in ({"letterbox": False}, {"crop": 224, "resize": 256}):
+        seen = one(PICTURE, embedded=boxed, preprocess=flags).preprocess
+        assert not seen.letterbox
+        assert (seen.pad_value, seen.enlarge) == ((114,), True)
+    assert one(PICTURE, embedded=boxed, preprocess={"pad_value": (9,)}).preprocess == replace(
+        boxed.inputs[0].preprocess, pad_value=(9,)
+    )
+
+
+def test_a_letterbox_fits_into_the_input_where_no_size_is_stated():
+    seen = one(PICTURE, preprocess={"letterbox": True}).preprocess
+    assert (seen.resize, seen.letterbox) == ((224, 224), True)
+
+
+def test_a_letterbox_is_in_the_metadata_and_comes_back():
+    contract = embedded(
+        resize=224,
+        letterbox=True,
+        pad_value=(1, 2, 3),
+        pad_place="end",
+        enlarge=False,
+        interpolation="lanczos",
+        antialias=True,
+    )
+    assert Contract.from_json(contract.to_json()) == contract
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def options(command: click.Command) -> set[str]:
     found = {"--help", "-h"}
     for parameter in command.params:
         if isinstance(parameter, click.Option):
-            found.update(parameter.opts)
+            found.update(parameter.opts, parameter.secondary_opts)
     return found
 
 
@@ -111,9 +111,13 @@ def test_every_scheme_is_in_readme_and_reference() -> None:
         assert f"`{scheme}`" in read(REFERENCE)
 
 
+def flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
 def test_every_task_metric_and_preprocessing_key_is_in_the_reference() -> None:
     text = read(REFERENCE)
-    names = {*get_args(Task), *gates.METRICS, *(f"--{name}" for name in vars(Preprocess()))}
+    names = {*get_args(Task), *gates.METRICS, *(flag(name) for name in vars(Preprocess()))}
     assert not [name for name in names if f"`{name}`" not in text]
 
 

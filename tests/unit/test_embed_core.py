@@ -379,3 +379,13 @@ def test_each_target_writes_its_own_language(name):
     form = load_target(name).escapes
     assert form == {"cpp": "octal", "micro": "octal", "ios": "braces"}.get(name, "unicode")
     assert "\ud800" not in quoted("\ud800", form)
+
+
+def test_a_letterbox_is_refused_and_the_cure_cures(tmp_path, photos):
+    file = classifier(tmp_path)
+    boxed = {"resize": (SIZE, SIZE), "letterbox": True, "pad_value": (0,)}
+    with pytest.raises(UsageError, match="letterboxed") as caught:
+        embed(file, photos, preprocess=boxed)
+    assert f"--no-letterbox --resize {SIZE}x{SIZE}" in caught.value.cure
+    cured = {"resize": (SIZE, SIZE), "letterbox": False}
+    assert embed(file, photos, preprocess=cured).spec.input.resize.height == SIZE

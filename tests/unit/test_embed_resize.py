@@ -71,7 +71,7 @@ def test_size_and_crop_are_those_of_the_contract(height, width, crop):
         tensor=TensorSpec(name="image", shape=(1, crop, crop, 3), dtype="uint8", layout="NHWC"),
         preprocess=Preprocess(resize=20, crop=(crop, crop), color="BGR"),
     )
-    place = geometry((height, width), contract.preprocess)
+    place = geometry((height, width), contract.preprocess, (crop, crop))
     resized = resize(picture, (place.height, place.width), "bilinear")
     found = resized[place.top : place.top + crop, place.left : place.left + crop]
     assert np.array_equal(found, preprocess_image(picture, contract)[0])

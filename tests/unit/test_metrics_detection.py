@@ -406,6 +406,27 @@ def test_a_crop_moves_and_cuts_labels():
     assert found.boxes[0] == pytest.approx([0, 0, 100, 100])
 
 
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("place", ["centre", "end"])
+def test_a_letterbox_gives_the_average_precision_of_the_original_picture(seed, place):
+    """Detections in the model's pixels, against pycocotools on the pictures' own pixels."""
+    preprocess = Preprocess(resize=SIZE, letterbox=True, pad_place=place)
+    found, labels = random_set(np.random.default_rng(seed))
+    picture, factor = (400, 640), 400 / 640
+    top = 75 if place == "centre" else 0
+    by_model = [
+        [(np.array(box) * factor + [0, top, 0, top], score, kind) for box, score, kind in one]
+        for one in found
+    ]
+    moved = [boxes_to_input(label, picture, preprocess, SIZE) for label in labels]
+    values = run(by_model, by_model, moved).values
+    evaluation = cocoeval(found, labels)
+    assert values["map_50_95"] == pytest.approx(evaluation.stats[0], abs=1e-9)
+    assert values["map_50"] == pytest.approx(evaluation.stats[1], abs=1e-9)
+    stretched = [boxes_to_input(label, picture, Preprocess(resize=SIZE), SIZE) for label in labels]
+    assert run(by_model, by_model, stretched).values["map_50"] < evaluation.stats[1] / 2
+
+
 # ------------------------------------------------------------------------- the contract
 
 

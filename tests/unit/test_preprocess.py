@@ -235,3 +235,70 @@ def test_an_antialiased_resize_takes_in_what_a_plain_one_leaves_out():
     assert smooth[0, 2:-2, 2:-2].min() > 50
     assert smooth[0, 2:-2, 2:-2].max() < 80
     assert plain.min() == plain.max() == 0
+
+
+def ultralytics_letterbox(image, height, width, *, value, centre=True, scaleup=True):
+    """What YOLO models are trained with, in its own arithmetic."""
+    r = min(height / image.shape[0], width / image.shape[1])
+    r = r if scaleup else min(r, 1.0)
+    wide, tall = round(image.shape[1] * r), round(image.shape[0] * r)
+    dw, dh = width - wide, height - tall
+    if centre:
+        dw, dh = dw / 2, dh / 2
+    resized = cv2.resize(image, (wide, tall), interpolation=cv2.INTER_LINEAR)
+    top, bottom = round(dh - 0.1) if centre else 0, round(dh + 0.1)
+    left, right = round(dw - 0.1) if centre else 0, round(dw + 0.1)
+    border = cv2.BORDER_CONSTANT
+    return cv2.copyMakeBorder(resized, top, bottom, left, right, border, value=value)
+
+
+@given(
+    height=st.integers(8, 90),
+    width=st.integers(8, 90),
+    tall=st.integers(16, 50),
+    wide=st.integers(16, 50),
+    centre=st.booleans(),
+    enlarge=st.booleans(),
+)
+def test_a_letterbox_is_the_one_of_yolo(height, width, tall, wide, centre, enlarge):
+    image = noise(height, width)
+    value = (104, 116, 124)
+    ours = preprocess_image(
+        image,
+        contract(
+            (1, tall, wide, 3),
+            "NHWC",
+            resize=(tall, wide),
+            letterbox=True,
+            pad_value=value,
+            pad_place="centre" if centre else "end",
+            enlarge=enlarge,
+        ),
+    )
+    wanted = ultralytics_letterbox(
+        image, tall, wide, value=value[::-1], centre=centre, scaleup=enlarge
+    )
+    assert np.array_equal(ours[0], wanted[..., ::-1])
+
+
+def test_a_letterbox_to_a_longer_side_is_padded_to_the_inputs_size():
+    white = np.full((40, 20, 1), 255, np.uint8)
+    seen = contract((1, 1, 12, 16), resize=8, letterbox=True, pad_value=(7,), color="GRAY")
+    ours = preprocess_image(white, seen)[0, 0]
+    assert (ours[2:10, 6:10] == 255).all()
+    assert (ours == 7).sum() == 12 * 16 - 8 * 4
+
+
+def test_a_letterbox_larger_than_the_input_says_which_size_is_wanted():
+    seen = contract((1, 1, 12, 16), resize=20, letterbox=True, color="GRAY")
+    with pytest.raises(DataError) as caught:
+        preprocess_image(noise(40, 20, 1), seen)
+    assert "20x10 after preprocessing" in caught.value.cause
+    assert "12x16" in caught.value.cause.replace("12,16", "12x16")
+
+
+def test_padding_has_as_many_values_as_the_picture_channels():
+    with pytest.raises(UsageError, match="pad_value has 2 values"):
+        preprocess_image(
+            noise(8, 4), contract((1, 3, 8, 8), resize=8, letterbox=True, pad_value=(1, 2))
+        )

@@ -122,6 +122,15 @@ def test_boxes_and_masks_follow_the_picture(tmp_path):
     expected = cv2.resize(plane, (32, 16), interpolation=cv2.INTER_NEAREST)[:, 8:24]
     np.testing.assert_array_equal(found, expected)
     assert set(np.unique(found)) == {7, 255}
+    letterbox = nets.contract(preprocess=Preprocess(resize=16, letterbox=True))  # 8x16 of 16x16
+    moved = label_for_input(_labelled(boxes), picture, letterbox)
+    assert moved.boxes.tolist() == [[4, 4, 12, 12], [0, 4, 2, 6]]
+    found = label_for_input(_labelled(mask), picture, letterbox)
+    assert (found[:4] == 255).all()  # counts in no mask
+    assert (found[12:] == 255).all()
+    np.testing.assert_array_equal(
+        found[4:12], cv2.resize(plane, (16, 8), interpolation=cv2.INTER_NEAREST)
+    )
     assert label_for_input(_labelled(3), None, contract) == 3
     with pytest.raises(DataError, match="input is one"):
         label_for_input(_labelled(boxes), None, contract)

@@ -162,6 +162,8 @@ def _mask_to_input(mask: Array, entry: InputContract, size: tuple[int, int]) -> 
             mean=(0.0,),
             std=(1.0,),
             interpolation="nearest",
+            antialias=False,
+            pad_value=(255,),
         ),
     )
     result: Array = preprocess_image(mask.clip(0, 255).astype(np.uint8), plane)[0, :, :, 0]

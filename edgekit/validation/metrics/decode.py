@@ -63,7 +63,8 @@ def boxes_to_input(
 ) -> Boxes:
     """Labelled boxes in pixels of the model's input instead of the picture's.
 
-    They are scaled and cropped as the picture is; what the crop leaves out is gone.
+    They are scaled, cropped and moved as the picture is; what a crop leaves out is gone. Overlaps
+    of boxes are the same in both, so that a letterbox changes no average precision.
 
     Args:
         labels: boxes in pixels of the picture.
@@ -73,7 +74,7 @@ def boxes_to_input(
     """
     import numpy as np
 
-    place = geometry(picture, preprocess)
+    place = geometry(picture, preprocess, size)
     moved = labels.boxes * (_ends((place.height, place.width)) / _ends(picture))
     moved = moved - np.array([place.left, place.top, place.left, place.top])
     moved = moved.clip(0, _ends(size))
