@@ -284,8 +284,7 @@ def check_preprocess(table: Mapping[str, Any]) -> Preprocess:
         values["crop"] = _pair([crop, crop] if isinstance(crop, Integral) else crop, "crop")
     for name, value in values.items():
         if name in ("mean", "std"):
-            several = value if isinstance(value, list | tuple) else [value]
-            values[name] = tuple(_number(one, name) for one in several)
+            values[name] = tuple(_number(one, name) for one in _several(value))
         elif name in ("antialias", "letterbox", "enlarge") and type(value) is not bool:
             raise UsageError(f"{name} is {value!r}; it must be true or false.")
     if "pad_value" in values:
@@ -494,17 +493,19 @@ def _pixels(value: Any, name: str) -> int:
 
 def _levels(value: Any) -> tuple[int, ...]:
     """One grey level, or one for each channel."""
-    levels = value if isinstance(value, list | tuple) else [value]
-    fits = all(
-        isinstance(one, Integral) and not isinstance(one, bool) and 0 <= one <= 255
-        for one in levels
-    )
-    if not fits or not 1 <= len(levels) <= 4:
+    levels = [_number(one, "pad_value") for one in _several(value)]
+    whole = all(one.is_integer() and 0 <= one <= 255 for one in levels)
+    if not whole or not 1 <= len(levels) <= 4:
         raise UsageError(
             f"pad_value is {str(value)[:40]}; it must be a whole number from 0 to 255, or one for "
             "each channel."
         )
     return tuple(map(int, levels))
+
+
+def _several(value: Any) -> Sequence[Any]:
+    """One value for all channels, or one for each."""
+    return value if isinstance(value, list | tuple) else [value]
 
 
 def _number(value: Any, name: str) -> float:
