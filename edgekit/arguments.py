@@ -31,10 +31,10 @@ _Word = TypeVar("_Word", bound=str)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """``Did you mean 'classification'?``, or all that is known."""
+    """``Did you mean 'classification'?``, or all that is known: a whole sentence."""
     words = [str(one) for one in known]
     near = difflib.get_close_matches(word, words, n=1)
-    return f"Did you mean {near[0]!r}?" if near else f"One of: {', '.join(words)}"
+    return f"Did you mean {near[0]!r}?" if near else f"One of: {', '.join(words)}."
 
 
 def check_arguments(request: DataclassInstance) -> None:

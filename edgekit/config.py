@@ -43,6 +43,16 @@ class Config:
     devices: Mapping[str, str] = field(default_factory=dict)
 
 
+CONFIG_NAME = "edgekit.toml"
+
+
+def find_config() -> Path | None:
+    """The nearest ``edgekit.toml``: in this folder or above it."""
+    here = Path.cwd()
+    found = (folder / CONFIG_NAME for folder in (here, *here.parents))
+    return next((path for path in found if kind_of(path) == "file"), None)
+
+
 def load_config(path: Path) -> Config:
     """Read ``edgekit.toml``.
 

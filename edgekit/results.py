@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgekit.contract import Contract
+from edgekit.shown import Shown
 from edgekit.types import (
     Artifact,
     Effort,
@@ -140,8 +141,8 @@ class FileResult:
     error: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ConversionResult:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ConversionResult(Shown):
     """Everything about one run of ``edgekit convert``."""
 
     source: ModelSource
@@ -168,3 +169,7 @@ class ConversionResult:
     def states(self) -> tuple[VerdictState, ...]:
         """The verdict on each file."""
         return tuple(file.verdict.state for file in self.files)
+
+    def rows(self) -> dict[str, tuple[str, dict[str, float]]]:
+        """By scheme: the verdict and the figures."""
+        return {file.scheme: (file.verdict.state, file.metrics) for file in self.files}

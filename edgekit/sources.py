@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import os
 import re
@@ -9,8 +10,9 @@ import zipfile
 from pathlib import Path
 
 from edgekit.archives import ARCHIVE_ERRORS, is_archive
+from edgekit.arguments import nearest
 from edgekit.errors import ModelError, UsageError
-from edgekit.files import kind_of, shown
+from edgekit.files import kind_of, read_text, shown
 from edgekit.types import ModelSource, SourceKind
 
 _BY_SUFFIX: dict[str, SourceKind] = {
@@ -128,9 +130,35 @@ def _is_factory(location: str) -> bool:
 
 
 def _check_factory_file(location: str) -> None:
-    module = location.rpartition(":")[0]
-    if module.endswith(".py") and kind_of(Path(module)) != "file":
+    """The file is there, and so is the factory in it, as far as its text tells: nothing is run."""
+    module, _, attribute = location.rpartition(":")
+    if not module.endswith(".py"):
+        return
+    if kind_of(Path(module)) != "file":
         raise UsageError(f"There is no file {shown(module)}.", cure="Check the path.")
+    names = _names_in(Path(module))
+    if names and attribute not in names:
+        raise UsageError(f"{module} has no {attribute!r}.", cure=nearest(attribute, sorted(names)))
+
+
+def _names_in(path: Path) -> set[str]:
+    """What a Python file defines; nothing where only running it can tell."""
+    try:
+        tree = ast.parse(read_text(path, UsageError))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return set()  # told when it is imported
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                found.add(name)
+            case ast.ClassDef(name=name) | ast.Name(id=name, ctx=ast.Store()):
+                found.add(name)
+            case ast.Import(names=parts) | ast.ImportFrom(names=parts):
+                found |= {part.asname or part.name.partition(".")[0] for part in parts}
+            case ast.Call(func=ast.Name(id="globals" | "exec" | "setattr")):
+                return set()
+    return set() if "*" in found or "__getattr__" in found else found
 
 
 def _check_content(path: Path, kind: SourceKind) -> None:

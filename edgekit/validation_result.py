@@ -8,6 +8,7 @@ from typing import Any
 
 from edgekit.contract import Contract
 from edgekit.runners.protocol import Timing
+from edgekit.shown import Shown
 from edgekit.types import Interval, ParityReport, Scheme, Verdict, VerdictState
 from edgekit.validation.probe import Probe
 
@@ -151,8 +152,8 @@ class ValidationData:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class ValidationResult:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ValidationResult(Shown):
     """Everything about one run of ``edgekit validate``.
 
     ``command`` makes the same result again; ``complete`` is false where it was interrupted.
@@ -181,3 +182,8 @@ class ValidationResult:
     def states(self) -> tuple[VerdictState, ...]:
         """The verdict on each candidate."""
         return tuple(one.state(strict=self.strict) for one in self.candidates)
+
+    def rows(self) -> dict[str, tuple[str, dict[str, float]]]:
+        """By candidate: the verdict and the figures."""
+        pairs = zip(self.candidates, self.states, strict=True)
+        return {one.name: (state, one.metrics) for one, state in pairs}

@@ -46,6 +46,20 @@ class LazyGroup(click.Group):
         command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Name the nearest command where there is none of this name."""
+        if args and args[0] not in COMMANDS and args[0][:1] != "-" and not ctx.resilient_parsing:
+            from edgekit.arguments import nearest
+            from edgekit.errors import UsageError
+
+            raise UsageError(
+                f"There is no command {args[0]!r}.",
+                cure=f"{nearest(args[0], COMMANDS)} See: edgekit --help",
+            )
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list in the help text, from the table and not from imports."""
         with formatter.section("Commands"):
@@ -57,7 +71,7 @@ class LazyGroup(click.Group):
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Example: edgekit convert model.onnx --calibration photos/",
 )
-@click.version_option(__version__, prog_name="edgekit")
+@click.version_option(__version__, "-V", "--version", prog_name="edgekit")
 def group() -> None:
     """Turn trained models into .tflite files, and prove that they still do the model's job."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,8 @@ def carry_out(request: ConversionRequest, *, dry_run: bool, options: Mapping[str
         echo(json.dumps({**planned.describe(), **ends}, indent=2, ensure_ascii=False))
         return 0
     with display:
+        if request.config is None and planned.request.config is not None:
+            display.note(f"Settings from {planned.request.config}")
         result = run(planned, display)
     if as_json:
         echo(result.report.read_text(encoding="utf-8"), nl=False)
@@ -105,6 +108,28 @@ def _print(result: ConversionResult) -> None:
     for file in result.files:
         for line in _remarks(file):
             console.print(f"[yellow]{file.scheme}[/] {line}", soft_wrap=True)
+    console.print(f"Next     {_next(result)}", soft_wrap=True, markup=False)
+
+
+def _next(result: ConversionResult) -> str:
+    """What to type now: after a failure the way to its cause, else the way into an app."""
+    made = {one.scheme: one for one in result.files if not one.error}
+    last = list(made.values())[-1]
+    path = shlex.quote(str(last.artifact.path))
+    if result.probe.wrong:
+        return "state how the model is fed, as the first line says, and convert again"
+    if all(one.verdict.passed for one in made.values()):
+        if result.contract.task is None:
+            return f"edgekit inspect {path}"
+        return f"edgekit embed {path} --target cpp --output app/model"
+    failed = next((one for one in made.values() if one.verdict.state == "fail"), None)
+    if failed is None:
+        return "more real data with --calibration: a few hundred samples"
+    reference = made.get("fp32", failed)
+    if reference is failed:
+        return f"edgekit inspect {shlex.quote(str(failed.artifact.path))}"
+    files = (failed.artifact.path, "--reference", reference.artifact.path, "--data")
+    return shlex.join(["edgekit", "explain", *map(str, files), result.data.path])
 
 
 _COLUMNS = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import click
 
@@ -28,8 +29,9 @@ def command(as_json: bool) -> int:
         return SetupError.exit_code if missing else 0
     colors = {"ok": "green", "optional": "yellow", "missing": "red"}
     width = max(len(check.name) for check in checks)
+    plain = False if os.environ.get("NO_COLOR") else None  # https://no-color.org
     for check in checks:
-        click.secho(f"{check.state:9}", fg=colors[check.state], nl=False)
+        click.secho(f"{check.state:9}", fg=colors[check.state], nl=False, color=plain)
         echo(f"{check.name:{width}}  {check.found}")
         if check.cure:
             echo(f"{'':{9 + width}}  → {check.cure}")

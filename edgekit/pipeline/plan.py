@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from edgekit.arguments import check_arguments
-from edgekit.config import Config, load_config, read_labels
+from edgekit.config import Config, find_config, load_config, read_labels
 from edgekit.contract import Task, check_preprocess
 from edgekit.errors import DataError, UsageError
 from edgekit.files import kind_of, shown
@@ -126,6 +126,7 @@ class Plan:
                 scheme: [str(gate) for gate in self.gates_of(scheme, self.task)]
                 for scheme in self.schemes
             },
+            "config": str(self.request.config) if self.request.config else None,
             "report": str(self.report),
             "lock": str(self.lock),
         }
@@ -141,6 +142,8 @@ def plan(request: ConversionRequest) -> Plan:
         SetupError: a converter's manifest is broken.
     """
     check_arguments(request)
+    if request.model is None and request.config is None:
+        request = replace(request, config=find_config())
     config = load_config(request.config) if request.config else Config()
     source = recognise(
         _location(request, config),
@@ -148,6 +151,7 @@ def plan(request: ConversionRequest) -> Plan:
         trust_pickle=request.trust_pickle,
         signature=request.signature,
     )
+    _check_what_it_must_be_told(source, request, config)
     converters = discover()
     runner = LITERT if source.kind == "tflite" else source_converter(source.kind, converters)
     routes = () if source.kind == "tflite" else find_routes(source.kind, converters, request.route)
@@ -188,12 +192,27 @@ def plan(request: ConversionRequest) -> Plan:
     )
 
 
+def _check_what_it_must_be_told(
+    source: ModelSource, request: ConversionRequest, config: Config
+) -> None:
+    """Refuse here what the model's worker would refuse after it has loaded its framework."""
+    stated = request.inputs or any(table.get("shape") for table in config.inputs.values())
+    if source.kind in ("torch", "torch_pickle", "torchscript") and not stated:
+        raise UsageError(
+            "A PyTorch model does not tell the shape of its inputs.",
+            cure="Add for example --input image:1x3x224x224 (or [inputs.image] in edgekit.toml).",
+        )
+
+
 def _location(request: ConversionRequest, config: Config) -> str:
     if request.model:
         return request.model
     if config.source is None:
         raise UsageError(
-            "No model was named.", cure="edgekit convert MODEL, or source = … under [model]."
+            "No model was named, and there is no edgekit.toml with one here or above."
+            if request.config is None
+            else f"No model was named, and {request.config} has no source = … under [model].",
+            cure="edgekit convert MODEL --calibration FOLDER",
         )
     assert request.config is not None
     below = request.config.parent / config.source

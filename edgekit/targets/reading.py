@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from edgekit.arguments import nearest
 from edgekit.contract import only_known_keys
 from edgekit.errors import UsageError
 from edgekit.files import kind_of, read_toml, shown
@@ -49,7 +50,7 @@ def _shipped(name: str, *, asked_by: str) -> Path:
     if not _NAME.fullmatch(name) or kind_of(path) != "file":
         raise UsageError(
             f"{asked_by}: there is no target {name!r}.",
-            cure=f"Targets: {', '.join(names())}; or the path of a profile.toml.",
+            cure=f"{nearest(name, names())} Or give the path of a profile.toml.",
         )
     return path
 

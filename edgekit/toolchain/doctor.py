@@ -29,6 +29,19 @@ _CORE = (
 )
 
 
+EXTRAS = {
+    "torch": ("PyTorch models", ("torch", "onnx", "onnxscript", "safetensors", "matplotlib")),
+    "keras": (
+        "Keras models and SavedModels",
+        ("tensorflow-cpu", "keras", "tf2onnx", "onnx", "matplotlib"),
+    ),
+    "validate": ("COCO's own average precision for detectors", ("pycocotools",)),
+    "report": ("plots in the pages of validate", ("matplotlib",)),
+    "tensorboard": ("validate --tensorboard", ("tensorboard",)),
+}
+"""The extras of the distribution: what each is for, and its packages as in pyproject.toml."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Check:
     """One finding. ``optional`` is missing too, but only some conversions need it."""
@@ -44,6 +57,7 @@ def examine() -> list[Check]:
     return [
         _python(),
         *_packages(),
+        *map(_extra, EXTRAS),
         _uv(),
         *map(_converter, discover().values()),
         _disk(),
@@ -75,6 +89,20 @@ def _packages() -> list[Check]:
             )
         )
     return checks
+
+
+def _extra(name: str) -> Check:
+    """One of the distribution's extras: what it is for, and what of it is missing."""
+    title, packages = f"[{name}]", EXTRAS[name][1]
+    missing = [one for one in packages if one not in versions(packages)]
+    if not missing:
+        return Check(name=title, state="ok", found=EXTRAS[name][0])
+    return Check(
+        name=title,
+        state="optional",
+        found=f"{EXTRAS[name][0]}: lacks {', '.join(missing)}",
+        cure=f"pip install 'edgekit-tflite[{name}]'",
+    )
 
 
 def _uv() -> Check:

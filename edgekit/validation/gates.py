@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Literal, assert_never, cast
 
+from edgekit.arguments import nearest
 from edgekit.contract import Task
 from edgekit.errors import UsageError
 from edgekit.types import (
@@ -98,6 +99,13 @@ TASK_METRICS = {
 
 METRICS = FILE_METRICS | TASK_METRICS
 
+_SHARES = frozenset(
+    name
+    for name in METRICS
+    if name.endswith(("_agreement", "_accuracy", "_share")) or name in ("top1_drop", "drop")
+)
+"""Those from 0 to 1, which are often written as percent."""
+
 FLOAT_SQNR_DB = 60.0
 """A float conversion is right when every output has at least this; rounding alone leaves > 90."""
 PARITY_METRICS = frozenset(FILE_METRICS) - COST_METRICS
@@ -134,11 +142,18 @@ def parse(text: str, *, own: Collection[str] = ()) -> tuple[Scheme | None, Gate]
     if match["metric"] not in METRICS and match["metric"] not in own:
         raise UsageError(
             f"The gate {text!r} names no known metric.",
-            cure=f"Metrics: {', '.join((*METRICS, *own))}",
+            cure=nearest(match["metric"], (*METRICS, *own)),
         )
     if match["scheme"] and match["scheme"] not in SCHEMES:
         raise UsageError(
-            f"The gate {text!r} names no known scheme.", cure=f"Schemes: {', '.join(SCHEMES)}"
+            f"The gate {text!r} names no known scheme.", cure=nearest(match["scheme"], SCHEMES)
+        )
+    if match["metric"] in _SHARES and not match["percent"] and float(match["limit"]) > 1:
+        meant = text.replace(match["limit"], f"{match['limit']}%", 1)
+        raise UsageError(
+            f"The gate {text!r} asks for more than there is: {match['metric']} is a share, at "
+            "most 1.",
+            cure=f"Did you mean {meant!r}?",
         )
     limit = float(match["limit"]) / (100 if match["percent"] else 1)
     comparison = cast(Literal["<=", ">=", "<", ">"], match["cmp"])

@@ -113,3 +113,13 @@ def test_a_cure_is_shown_where_an_error_ends_a_cell():
     with pytest.raises(edgekit.EdgekitError) as caught:
         edgekit.convert("missing.onnx", calibration="photos/")
     assert caught.value.cure in "".join(caught.value.__notes__)
+
+
+def test_a_result_shows_itself():
+    from validation_results import detector
+
+    shown = detector()
+    assert repr(shown).startswith("<ValidationResult: ")
+    assert "<table>" in shown._repr_html_()
+    assert set(shown.to_dict()) > {"candidates", "reference", "data"}
+    assert list(shown.rows()) == [one.name for one in shown.candidates]
