@@ -245,6 +245,40 @@ def _wrong_form(
             why=f"stride {stride}, of which {accelerator.name} takes {rule.max_stride} at most",
             cure="",
         )
+    return _wrong_reduction(op, rule, accelerator)
+
+
+_INNER = 3
+"""Height, width and depth; a tensor of fewer dimensions has ones in front."""
+
+
+def _wrong_reduction(op: Operator, rule: Rule, accelerator: Accelerator) -> _Refused | None:
+    """What is asked of batch and axes; only an operator with such a rule is looked at."""
+    first = next((one for one in op.inputs if one), None)
+    if first is None:
+        return None
+    shape, name = first.shape, accelerator.name
+    if rule.max_batch is not None and prod(shape[:-_INNER]) > rule.max_batch:
+        return _Refused(why=f"a batch that {name} does not take there", cure="Use batch 1.")
+    if rule.max_reduced is None and not rule.lone_depth:
+        return None
+    axes = op.inputs[1] if len(op.inputs) > 1 else None
+    if axes is None or not axes.is_constant:
+        return _Refused(why=f"axes that are not constant, as {name} asks there", cure=_REPLACE)
+    reduced = {int(axis) % len(shape) for axis in axes.data().ravel()} if shape else set()
+    longest = max((shape[axis] for axis in reduced), default=0)
+    if rule.max_reduced is not None and longest > rule.max_reduced:
+        return _Refused(
+            why=f"an axis of {longest}, of which {name} takes {rule.max_reduced} at most there",
+            cure="Reduce in two steps in the model.",
+        )
+    inner = (1, 1, 1, *shape)[-_INNER:]
+    if rule.lone_depth and len(shape) - 1 in reduced and 1 not in inner:
+        return _Refused(
+            why=f"a reduction over the last axis, which {name} takes only where height, width or "
+            "depth is 1",
+            cure="Reduce over height and width of a tensor in NHWC.",
+        )
     return None
 
 

@@ -83,6 +83,11 @@ class Rule:
         activations: fused activation functions that it takes, ``None`` for all.
         max_stride: the largest stride.
         max_rank: the largest number of dimensions.
+        max_batch: the largest product of the dimensions before the last three, which are height,
+            width and depth.
+        max_reduced: of a reduction, the longest axis that it may go over.
+        lone_depth: of a reduction, whether it may go over the last axis only where height, width or
+            depth is 1.
         condition: what else must hold, in words. edgekit does not check it and says so.
     """
 
@@ -90,6 +95,9 @@ class Rule:
     activations: frozenset[str] | None = None
     max_stride: int | None = None
     max_rank: int | None = None
+    max_batch: int | None = None
+    max_reduced: int | None = None
+    lone_depth: bool = False
     condition: str = ""
 
 

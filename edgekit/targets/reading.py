@@ -169,6 +169,9 @@ _RULE: dict[str, _Check] = {
     "activations": _IS_TEXTS,
     "max_stride": _IS_COUNT,
     "max_rank": _IS_COUNT,
+    "max_batch": _IS_COUNT,
+    "max_reduced": _IS_COUNT,
+    "lone_depth": _IS_BOOL,
     "condition": _IS_TEXT,
 }
 _ACCELERATOR: dict[str, _Check] = {

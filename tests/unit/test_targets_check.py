@@ -265,6 +265,50 @@ def test_rules_of_one_operator(tmp_path: Path, rules: str, more: str, message: s
     assert any(message in one.message for one in report.findings), report.findings
 
 
+def mean(shape: tuple[int, ...], axes: tuple[int, ...]) -> Chain:
+    """One MEAN that keeps its dimensions."""
+    net = Chain(*shape, dtype="int8")
+    reduced = {axis % len(shape) for axis in axes}
+    kept = tuple(1 if place in reduced else size for place, size in enumerate(shape))
+    options = schema.ReducerOptionsT(keepDims=True)
+    net.add("MEAN", net.constant("axes", np.array(axes, np.int32)), shape=kept, options=options)
+    return net
+
+
+VELA_ON_MEAN = {
+    ((1, 8, 8, 16), (1, 2)): True,
+    ((1, 8, 8, 16), (-3, -2)): True,
+    ((1, 16, 8, 8), (2, 3)): False,
+    ((1, 16, 8, 8), (3,)): False,
+    ((1, 16, 8, 1), (2, 3)): True,
+    ((1, 1, 8, 8), (2, 3)): True,
+    ((1, 8, 8, 16), (3,)): False,
+    ((1, 8, 8, 16), (1, 2, 3)): False,
+    ((1, 16, 64), (2,)): True,
+    ((1, 16, 64), (1,)): True,
+    ((1, 64), (1,)): True,
+    ((4, 64), (1,)): True,
+    ((4, 16, 64), (1,)): True,
+    ((2, 8, 8, 16), (1, 2)): False,
+    ((4, 8, 8, 16), (0,)): False,
+    ((1, 2, 8, 8, 16), (2, 3)): False,
+    ((1, 64, 5000, 2), (2,)): False,
+    ((1, 5000, 4, 2), (1,)): False,
+    ((1, 4095, 2, 2), (1,)): True,
+    ((1, 4096, 2, 2), (1,)): True,
+    ((1, 8, 8, 5000), (1, 2)): True,
+}
+"""Whether ethos-u-vela 5.2.0 put a MEAN on the NPU, for Ethos-U55-128 and Ethos-U85-256 alike."""
+
+
+@pytest.mark.parametrize("target", ["ethos-u55", "ethos-u85"])
+@pytest.mark.parametrize(("case", "taken"), VELA_ON_MEAN.items())
+def test_a_mean_is_where_vela_puts_it(case, taken: bool, target: str) -> None:
+    placement = held_against(mean(*case).model, target).placement
+    assert placement is not None
+    assert placement.accelerated == taken
+
+
 def test_the_reasons_of_a_gate() -> None:
     reports = [held_against(int8_net().model, name) for name in ("litert-web", "edge-tpu")]
     text = reasons(reports)
