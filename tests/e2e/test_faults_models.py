@@ -109,7 +109,7 @@ def torch_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Factories and files of the tiny model, good and bad; no test changes them."""
     folder = tmp_path_factory.mktemp("torch")
     (folder / "net.py").write_text(TINY_TORCH + FACTORIES)
-    (folder / "imports.py").write_text("import a_package_that_is_not_there")
+    (folder / "imports.py").write_text("import a_package_that_is_not_there\n\ndef build(): pass\n")
     (folder / "stops.py").write_text("raise SystemExit(4)")
     subprocess.run(
         [sys.executable, "-B", "-W", "ignore", "-c", MAKE_TORCH_FILES],
