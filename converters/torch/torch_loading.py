@@ -66,10 +66,24 @@ def _from_factory(source: dict[str, Any]) -> Loaded:
         gave = "nothing" if factory is None else f"an object of type {type(factory).__name__}"
         raise WorkerError(
             f"{source['location']} returned {gave}, not a torch.nn.Module.",
-            cure="Does it lack a return? Name a function without arguments that returns the model.",
+            cure=_cure_for(factory),
             kind="model",
         )
     return factory, None
+
+
+def _cure_for(other: object) -> str:
+    """How to convert what is no PyTorch module."""
+    families = {kind.__module__.partition(".")[0] for kind in type(other).__mro__}
+    if families & {"keras", "tf_keras"}:
+        return "Save the Keras model, model.save('model.keras'), and name that file."
+    if "tensorflow" in families:
+        return "Save it, tf.saved_model.save(model, 'folder'), and name that folder."
+    if "onnx" in families:
+        return "Save it, onnx.save(model, 'model.onnx'), and name that file."
+    if other is None:
+        return "Does the function lack a return?"
+    return "Name a function without arguments that returns the model."
 
 
 def _import(name: str) -> ModuleType:
