@@ -8,6 +8,7 @@ Data flows through these words::
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias, get_args
@@ -351,6 +352,10 @@ class Verdict:
     def passed_strictly(self) -> bool:
         """Whether every gate was measured and passed."""
         return self.passed and all(result.state == "pass" for result in self.gates)
+
+
+Ranges: TypeAlias = Mapping[str, tuple[float, float]]
+"""The lowest and highest value of each float tensor, by name."""
 
 
 class Progress(Protocol):

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from edgekit.quantize.observe import Ranges
 from edgekit.tflite.model import Model, Operator
+from edgekit.types import Ranges
 
 if TYPE_CHECKING:
     import numpy as np

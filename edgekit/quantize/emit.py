@@ -30,13 +30,12 @@ from edgekit.quantize.integer_ops.operands import expand_constants, own_buffers,
 from edgekit.quantize.integer_ops.padding import pad_within_ranges
 from edgekit.quantize.integer_ops.rewrites import rewrite, tied
 from edgekit.quantize.layers import find_layers
-from edgekit.quantize.observe import Ranges
 from edgekit.quantize.ranges import stated
 from edgekit.quantize.stored import refuse_misnamed, store_halves
 from edgekit.quantize.versions import raise_versions
 from edgekit.tflite.graph import Operator
 from edgekit.tflite.model import Model, read, read_made, write
-from edgekit.types import CALIBRATED_SCHEMES, INT4_SCHEMES, INT8_SCHEMES, Scheme
+from edgekit.types import CALIBRATED_SCHEMES, INT4_SCHEMES, INT8_SCHEMES, Ranges, Scheme
 
 if TYPE_CHECKING:
     from typing import Any

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edgekit.quantize.observe import Histogram, Ranges
+from edgekit.quantize.observe import Histogram
+from edgekit.types import Ranges
 
 if TYPE_CHECKING:
     import numpy as np

@@ -18,11 +18,12 @@ from pathlib import Path
 from edgekit.quantize.emit import NO_EXCEPTIONS, Exceptions, emit
 from edgekit.quantize.integer_ops.emitted import IntegerResult
 from edgekit.quantize.mixed import Mixed, Part, find
-from edgekit.quantize.observe import Feed, Ranges
+from edgekit.quantize.observe import Feed
 from edgekit.quantize.prepare import Prepared
 from edgekit.quantize.slices import Slicer, drop_unused, slices_of
 from edgekit.tflite.flatbuffer import text
 from edgekit.tflite.model import Model, read, write
+from edgekit.types import Ranges
 
 __all__ = [
     "Mixed",

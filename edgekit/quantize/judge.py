@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.closeness import centred_db, channel_axis, is_vector_of_scores
 from edgekit.quantize.emit import NO_EXCEPTIONS, Exceptions, emit
-from edgekit.quantize.observe import Feed, Ranges, samples
+from edgekit.quantize.observe import Feed, samples
 from edgekit.quantize.twins import Watched
 from edgekit.tflite.model import read
-from edgekit.types import Scheme
+from edgekit.types import Ranges, Scheme
 
 if TYPE_CHECKING:
     import numpy as np

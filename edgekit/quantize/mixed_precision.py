@@ -18,10 +18,9 @@ from edgekit.errors import ConversionError
 from edgekit.quantize.emit import NO_EXCEPTIONS, Exceptions, emit
 from edgekit.quantize.judge import Judge
 from edgekit.quantize.layers import find_layers
-from edgekit.quantize.observe import Ranges
 from edgekit.quantize.sensitivity import LayerSensitivity, measure, most_damaging
 from edgekit.tflite.model import read, write
-from edgekit.types import Scheme
+from edgekit.types import Ranges, Scheme
 
 Precision: TypeAlias = Literal["float", "int16"]
 _PRECISIONS: tuple[Precision, ...] = ("float", "int16")

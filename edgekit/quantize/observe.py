@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import DataError
 from edgekit.quantize.integer_ops.masks import maybe_masked, unbounded
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     Array = np.ndarray[Any, np.dtype[Any]]
-
-Ranges: TypeAlias = Mapping[str, tuple[float, float]]
-"""The lowest and highest value of each float tensor, by name."""
 
 _MEMORY = 1 << 30
 """So many bytes of results are kept readable at once; a graph with more of them runs repeatedly."""

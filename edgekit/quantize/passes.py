@@ -19,10 +19,10 @@ from edgekit.quantize.emit import emit
 from edgekit.quantize.grids import INT8, Grid, steps
 from edgekit.quantize.layers import Layer, find_layers
 from edgekit.quantize.moments import Moments, collect, in_groups
-from edgekit.quantize.observe import Feed, Ranges, in_memory_groups, samples
+from edgekit.quantize.observe import Feed, in_memory_groups, samples
 from edgekit.quantize.twins import Watched, side_by_side
 from edgekit.tflite.model import Model, read, write
-from edgekit.types import Scheme
+from edgekit.types import Ranges, Scheme
 
 if TYPE_CHECKING:
     import numpy as np

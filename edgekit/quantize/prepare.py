@@ -16,10 +16,10 @@ from typing import get_args
 from edgekit.errors import ConversionError
 from edgekit.quantize import passes, ranges
 from edgekit.quantize.judge import Judge
-from edgekit.quantize.observe import Feed, Histogram, Ranges, choose_samples, count_samples, observe
+from edgekit.quantize.observe import Feed, Histogram, choose_samples, count_samples, observe
 from edgekit.quantize.passes import Bench
 from edgekit.tflite.model import read
-from edgekit.types import Effort, Pass
+from edgekit.types import Effort, Pass, Ranges
 
 _HELD_OUT = 0.25
 _MOST_TO_LEARN, _MOST_TO_JUDGE = 128, 32

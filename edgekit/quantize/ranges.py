@@ -17,8 +17,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from edgekit.errors import UsageError
-from edgekit.quantize.observe import Histogram, Ranges
+from edgekit.quantize.observe import Histogram
 from edgekit.tflite.model import Model
+from edgekit.types import Ranges
 
 if TYPE_CHECKING:
     import numpy as np

@@ -29,9 +29,9 @@ from edgekit.errors import ConversionError
 from edgekit.quantize.emit import Exceptions, emit
 from edgekit.quantize.integer_ops.norms import variance_chains
 from edgekit.quantize.judge import Judge, Judgement
-from edgekit.quantize.observe import Ranges
 from edgekit.tflite.dtypes import FLOAT_TYPES
 from edgekit.tflite.model import Operator, Subgraph, read
+from edgekit.types import Ranges
 
 Mode: TypeAlias = Literal["each", "prefix", "both"]
 

@@ -19,7 +19,8 @@ from edgekit.errors import ConversionError
 from edgekit.quantize import extremes
 from edgekit.quantize.advice import Advice
 from edgekit.quantize.judge import Judge
-from edgekit.quantize.observe import Histogram, Ranges
+from edgekit.quantize.observe import Histogram
+from edgekit.types import Ranges
 
 _GAIN_DB = _LOSS_DB = 0.5
 """What the last doubling of samples must add or cost to be worth a warning. Less is chance: from 24

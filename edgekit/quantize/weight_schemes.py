@@ -20,10 +20,10 @@ from edgekit.quantize.grids import grid_of, steps
 from edgekit.quantize.judge import Judge
 from edgekit.quantize.layers import Layer, find_layers
 from edgekit.quantize.moments import Moments, collect, in_groups
-from edgekit.quantize.observe import Feed, Ranges
+from edgekit.quantize.observe import Feed
 from edgekit.quantize.passes import Bench
 from edgekit.tflite.model import Model, read, write
-from edgekit.types import Effort, Scheme
+from edgekit.types import Effort, Ranges, Scheme
 
 _NOISE_DB = 0.02
 """Less than this is no gain."""

@@ -9,7 +9,7 @@ operator reads and writes is changed through the methods here only, which keep t
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from edgekit.errors import ModelError
 from edgekit.tflite import dtypes
@@ -21,7 +21,21 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from edgekit.tflite.model import Model
+
+class GraphOwner(Protocol):
+    """What a graph asks of the file that it is part of: `edgekit.tflite.model.Model`."""
+
+    raw: Any
+    uses: dict[int, Uses]
+
+    def buffer_users(self, index: int) -> int:
+        """How many tensors and metadata entries use a buffer."""
+
+    def add_buffer(self, data: bytes) -> int:
+        """Add a buffer; its number."""
+
+    def operator_code(self, name: str, version: int = 1) -> int:
+        """The number of an operator's code, which is added where it is missing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,7 +245,7 @@ class Operator:
 class Subgraph:
     """A graph of the file. Tensors and operators are numbered from 0."""
 
-    model: Model = field(repr=False)
+    model: GraphOwner = field(repr=False)
     index: int
     raw: Any = field(repr=False)
 

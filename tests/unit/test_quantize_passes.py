@@ -12,11 +12,12 @@ from tflite_builder import invoke
 
 from edgekit.quantize.emit import emit
 from edgekit.quantize.layers import find_layers
-from edgekit.quantize.observe import Ranges, observe
+from edgekit.quantize.observe import observe
 from edgekit.quantize.passes import Bench, correct_bias, correct_drift, round_weights
 from edgekit.quantize.ranges import choose
 from edgekit.quantize.twins import Watched
 from edgekit.tflite.model import Tensor, read
+from edgekit.types import Ranges
 
 _SHAPE = (8, 8, 3)
 _CHANNEL_AXIS = {"DEPTHWISE_CONV_2D": 3}

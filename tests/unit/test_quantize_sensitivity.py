@@ -14,8 +14,9 @@ from edgekit.errors import ConversionError
 from edgekit.quantize import ranges
 from edgekit.quantize.emit import Exceptions, emit
 from edgekit.quantize.judge import Judge, Judgement
-from edgekit.quantize.observe import Ranges, observe
+from edgekit.quantize.observe import observe
 from edgekit.quantize.sensitivity import LayerSensitivity, find_layers, measure, most_damaging
+from edgekit.types import Ranges
 
 SAMPLES = 6
 

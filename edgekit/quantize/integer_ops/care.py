@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from edgekit.quantize.integer_ops.kernels import grid_of_range
 from edgekit.quantize.integer_ops.norms import variances
 from edgekit.quantize.integer_ops.rewrites import Change
-from edgekit.quantize.observe import Ranges
 from edgekit.tflite.graph import Operator, Tensor
 from edgekit.tflite.model import Model
+from edgekit.types import Ranges
 
 _CROSSES_ZERO = "its divisor passes zero, at which the int8 kernel stops the whole file"
 _NO_RANGE = "its divisor has no known range, and the int8 kernel stops where it is zero"

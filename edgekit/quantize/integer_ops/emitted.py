@@ -32,10 +32,10 @@ from edgekit.quantize.integer_ops.kernels import (
     version_of,
 )
 from edgekit.quantize.integer_ops.rewrites import Change, holds
-from edgekit.quantize.observe import Ranges
 from edgekit.tflite.graph import Operator, Tensor
 from edgekit.tflite.model import Model
 from edgekit.tflite.summary import computes_in_float
+from edgekit.types import Ranges
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,7 @@ from edgekit.tflite.model import Model
 if TYPE_CHECKING:
     import numpy as np
 
-    from edgekit.quantize.observe import Ranges
+    from edgekit.types import Ranges
 
     Array = np.ndarray[Any, np.dtype[Any]]
 

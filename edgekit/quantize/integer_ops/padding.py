@@ -12,7 +12,7 @@ from edgekit.tflite.graph import Operator
 from edgekit.tflite.model import Model
 
 if TYPE_CHECKING:
-    from edgekit.quantize.observe import Ranges
+    from edgekit.types import Ranges
 
 
 def maybe_padded(model: Model) -> list[Operator]:

@@ -21,9 +21,9 @@ from edgekit.quantize.integer_ops.dense import to_fully_connected
 from edgekit.quantize.integer_ops.graphs import activation_of, sweep
 from edgekit.quantize.integer_ops.kernels import KERNELS, range_of_grid, symmetric
 from edgekit.quantize.integer_ops.norms import to_reciprocal_root, to_squares
-from edgekit.quantize.observe import Ranges
 from edgekit.tflite.graph import Operator, Tensor
 from edgekit.tflite.model import Model, read, write
+from edgekit.types import Ranges
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
