@@ -24,7 +24,7 @@ from models.zoo import ZOO, Photos, Trained, in_order, trained
 from rich.console import Console
 from rich.table import Table
 
-from edgekit.quantize.observe import Feed
+from edgekit.quantize.observe import SampleFeed
 from edgekit.tflite.model import read
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -149,7 +149,7 @@ def measure(net: Trained, names: Sequence[str]) -> tuple[dict[str, Row], float]:
         return rows, float(net.member.task.score(wanted, net.evaluation).mean())
 
 
-def _runs(made: Made, feeds: Sequence[Feed]) -> list[Array]:
+def _runs(made: Made, feeds: Sequence[SampleFeed]) -> list[Array]:
     """The outputs of a file; none where the runtime stops in it, which is said."""
     try:
         return outputs(made.path, feeds)
@@ -158,7 +158,7 @@ def _runs(made: Made, feeds: Sequence[Feed]) -> list[Array]:
         return []
 
 
-def feed_of(model: Path, values: Array, path: Path) -> Feed:
+def feed_of(model: Path, values: Array, path: Path) -> SampleFeed:
     """Inputs (N, channels, …) for a file that may have the channels last."""
     np.save(path, values)
     shape = (1, *values.shape[1:])
@@ -167,7 +167,7 @@ def feed_of(model: Path, values: Array, path: Path) -> Feed:
     (asked,) = (tensor.shape for tensor in read(model).main.inputs)
     for permutation in (axes, last):
         if tuple(shape[axis] for axis in permutation) == tuple(asked):
-            return Feed(stack=path, shape=shape, permutation=permutation)
+            return SampleFeed(stack=path, shape=shape, permutation=permutation)
     raise SystemExit(f"{model} reads {asked}, which {shape} does not fit")
 
 

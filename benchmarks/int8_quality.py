@@ -29,7 +29,7 @@ from rich.table import Table
 
 from edgekit.calibration.load import load
 from edgekit.calibration.samples import Dataset, SampleSet
-from edgekit.quantize.observe import Feed, samples
+from edgekit.quantize.observe import SampleFeed, samples
 from edgekit.tflite.metadata import read_contract
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -162,7 +162,7 @@ def _nncf_python() -> Path | None:
     return python
 
 
-def _channels_first(feeds: Sequence[Feed], path: Path) -> Path:
+def _channels_first(feeds: Sequence[SampleFeed], path: Path) -> Path:
     """The samples of the one input as ONNX models read them, in a `.npy`."""
     stack = np.stack([values[0][0] for values in samples(feeds)])
     np.save(path, np.ascontiguousarray(np.moveaxis(stack, -1, 1)))
@@ -208,11 +208,11 @@ def _load(model: Path, options: argparse.Namespace, folder: Path) -> Dataset:
     )
 
 
-def _feeds(model: Path, data: SampleSet) -> list[Feed]:
+def _feeds(model: Path, data: SampleSet) -> list[SampleFeed]:
     contract = read_contract(model)
     assert contract is not None
     return [
-        Feed(
+        SampleFeed(
             stack=data.files[entry.tensor.name],
             shape=tuple(size or 1 for size in entry.tensor.shape),
             permutation=tuple(range(len(entry.tensor.shape))),

@@ -19,7 +19,7 @@ from typing import Any, TypeAlias, get_args
 import numpy as np
 
 from edgekit.quantize.engine import quantize
-from edgekit.quantize.observe import Feed, samples
+from edgekit.quantize.observe import SampleFeed, samples
 from edgekit.types import Effort
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
@@ -44,7 +44,7 @@ class Made:
     passes: list[dict[str, Any]] = field(default_factory=list)
 
 
-def make(row: str, title: str, model: Path, feeds: Sequence[Feed], folder: Path) -> Made:
+def make(row: str, title: str, model: Path, feeds: Sequence[SampleFeed], folder: Path) -> Made:
     """Make one file in a process of its own.
 
     Args:
@@ -74,7 +74,7 @@ def make(row: str, title: str, model: Path, feeds: Sequence[Feed], folder: Path)
     return Made(title=title, path=output, seconds=seconds, **told)
 
 
-def outputs(path: Path, feeds: Sequence[Feed]) -> list[Array]:
+def outputs(path: Path, feeds: Sequence[SampleFeed]) -> list[Array]:
     """The real values of each output, (samples, …) without the batch axis."""
 
     def rows() -> Iterator[list[Array]]:
@@ -143,7 +143,7 @@ def _stored(value: Array, detail: dict[str, Any]) -> Array:
 
 def _in_process(row: str, request: dict[str, Any]) -> None:
     """Make one file; this runs in a process of its own."""
-    feeds = [Feed(**{**told, "stack": Path(told["stack"])}) for told in request["feeds"]]
+    feeds = [SampleFeed(**{**told, "stack": Path(told["stack"])}) for told in request["feeds"]]
     model, output, work = (Path(request[key]) for key in ("model", "output", "work"))
     passes: list[dict[str, Any]] = []
     if row == STOCK:
@@ -164,7 +164,7 @@ def _effort(row: str) -> Effort:
     raise SystemExit(f"no row {row}")
 
 
-def _by_litert_quantizer(model: Path, output: Path, feeds: Sequence[Feed]) -> None:
+def _by_litert_quantizer(model: Path, output: Path, feeds: Sequence[SampleFeed]) -> None:
     from ai_edge_litert.interpreter import Interpreter
     from litert_quantizer import quantizer, recipe
 
@@ -177,7 +177,7 @@ def _by_litert_quantizer(model: Path, output: Path, feeds: Sequence[Feed]) -> No
 
 
 def _by_edgekit(
-    model: Path, output: Path, feeds: Sequence[Feed], work: Path, effort: Effort
+    model: Path, output: Path, feeds: Sequence[SampleFeed], work: Path, effort: Effort
 ) -> list[dict[str, Any]]:
     outcome = quantize(
         model,
@@ -192,7 +192,7 @@ def _by_edgekit(
     return [vars(result) for result in outcome.passes]
 
 
-def _by_tensorflow(model: Path, output: Path, feeds: Sequence[Feed]) -> None:
+def _by_tensorflow(model: Path, output: Path, feeds: Sequence[SampleFeed]) -> None:
     import tensorflow as tf
 
     if model.suffix == ".keras":

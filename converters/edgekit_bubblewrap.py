@@ -21,7 +21,7 @@ _FRESH = ("--unshare-pid", "--unshare-ipc", "--proc", "/proc", "--dev", "/dev", 
 _SECONDS = 10
 
 
-def start_again(bounds: containment.Bounds, program: Path) -> None:
+def start_again(bounds: containment.Confinement, program: Path) -> None:
     """Replace this process by the same command under Bubblewrap; return where that cannot be.
 
     To be called before anything is taken from standard input.
@@ -60,7 +60,7 @@ def _works(bwrap: str) -> bool:
     return tried.returncode == 0
 
 
-def _mounts(bounds: containment.Bounds, program: Path) -> Iterator[str]:
+def _mounts(bounds: containment.Confinement, program: Path) -> Iterator[str]:
     """What there is besides the fresh /proc and /dev; the root itself is empty and read-only."""
     if bounds.read is None:
         read = [f"/{name}" for name in os.listdir("/") if name not in ("proc", "dev")]  # noqa: PTH208

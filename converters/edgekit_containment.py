@@ -64,7 +64,7 @@ _HOMES = ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "TORCH_HOME", "H
 """Where libraries look before they look into the home folder."""
 
 
-class Bounds(NamedTuple):
+class Confinement(NamedTuple):
     """What a worker may touch.
 
     Attributes:
@@ -85,7 +85,7 @@ class Bounds(NamedTuple):
     scratch: str = ""
 
     @classmethod
-    def take(cls) -> Bounds:
+    def take(cls) -> Confinement:
         """Those that edgekit put into ``EDGEKIT_BOUNDS``, which is taken away."""
         told = json.loads(os.environ.pop("EDGEKIT_BOUNDS", "{}"))
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in told.items()})
@@ -107,7 +107,7 @@ class Refused(PermissionError):
 Refused.__name__ = PermissionError.__name__
 
 
-def contain(bounds: Bounds, program: Path) -> None:
+def contain(bounds: Confinement, program: Path) -> None:
     """Hold this process and its children to ``bounds``.
 
     To be called while there is one thread: the kernel binds the calling thread and what it starts.
@@ -159,7 +159,7 @@ _CURE = (
 # --------------------------------------------------------------------------- temporary files
 
 
-def _settle(bounds: Bounds) -> None:
+def _settle(bounds: Confinement) -> None:
     """Point temporary files and caches to where they may be written."""
     sys.dont_write_bytecode = True
     if not bounds.scratch:
@@ -185,7 +185,7 @@ def landlock_abi() -> int:
     return max(int(found), 0)
 
 
-def _restrict_files(bounds: Bounds, program: Path, abi: int) -> None:
+def _restrict_files(bounds: Confinement, program: Path, abi: int) -> None:
     every = sum(rights for since, rights in _RIGHTS.items() if since <= abi)
     handled = every
     if bounds.read is None:
@@ -303,7 +303,7 @@ _LOAD, _JUMP_EQUAL, _JUMP_FROM, _JUMP_SET, _GIVE = 0x20, 0x15, 0x35, 0x45, 0x06
 _ALLOWED, _FAILING = 0x7FFF0000, 0x00050000
 
 
-def _install_filter(bounds: Bounds) -> None:
+def _install_filter(bounds: Confinement) -> None:
     machine = os.uname().machine
     if machine not in _NUMBERS:
         return
@@ -317,7 +317,7 @@ def _install_filter(bounds: Bounds) -> None:
     _libc().prctl(set_seccomp, mode_filter, ctypes.c_void_p(ctypes.addressof(header)), 0, 0)
 
 
-def _filter(bounds: Bounds, architecture: int, numbers: dict[str, tuple[int, ...]]) -> Rows:
+def _filter(bounds: Confinement, architecture: int, numbers: dict[str, tuple[int, ...]]) -> Rows:
     """The rows of the filter: operation, where to if it holds and if not, value."""
     refused = _FAILING | errno.EACCES
     rows = [
@@ -399,7 +399,7 @@ _NETWORK_CURE = "Do that once outside edgekit, or allow it with --allow-network.
 class _Hook:
     """An audit hook (``sys.addaudithook``) that knows what is allowed."""
 
-    def __init__(self, bounds: Bounds) -> None:
+    def __init__(self, bounds: Confinement) -> None:
         self._bounds = bounds
         self._roots = [os.path.realpath(path) for path in bounds.write]
 

@@ -41,7 +41,7 @@ from types import ModuleType
 from typing import Any, TextIO
 
 from edgekit_bubblewrap import start_again
-from edgekit_containment import Bounds, Refused, contain, landlock_abi, refusal
+from edgekit_containment import Confinement, Refused, contain, landlock_abi, refusal
 
 
 class WorkerError(Exception):
@@ -169,7 +169,7 @@ def in_time(seconds: float) -> Iterator[None]:
 
 def main(worker: Path) -> None:
     """Serve the verbs of ``worker`` until standard input ends."""
-    bounds = Bounds.take()
+    bounds = Confinement.take()
     if not landlock_abi():
         start_again(bounds, worker)
     events = _take_events_pipe()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
-from loaded_model import SIGNATURE, Model, Spec
+from loaded_model import SIGNATURE, LoadedModel, Spec
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from edgekit_worker import WorkerError
@@ -29,7 +29,7 @@ _TFLITE_TYPES = {
 }
 
 
-def trace(model: Model, shapes: tuple[tuple[int, ...], ...]) -> Any:
+def trace(model: LoadedModel, shapes: tuple[tuple[int, ...], ...]) -> Any:
     """The model as a TensorFlow function of static shapes, one shape for each input in order.
 
     Raises:
@@ -63,7 +63,7 @@ def freeze(function: Any) -> Any:
 
 
 def to_onnx(
-    frozen: Any, model: Model, output: Path
+    frozen: Any, model: LoadedModel, output: Path
 ) -> tuple[list[Spec], list[Spec], dict[str, Any]]:
     """Write ``output`` with the model's own names; gives its inputs, outputs and the options."""
     import onnx
@@ -134,7 +134,7 @@ def _onnx_spec(value: Any, specs: tuple[Spec, ...]) -> Spec:
 
 
 def to_tflite(
-    frozen: Any, model: Model, output: Path
+    frozen: Any, model: LoadedModel, output: Path
 ) -> tuple[list[Spec], list[Spec], dict[str, Any]]:
     """Write ``output`` with the model's own names; gives its inputs, outputs and the options.
 
@@ -168,7 +168,7 @@ def _why_no_tflite(message: str) -> str:
     return f"TensorFlow's converter failed: {errors[0][:300] if errors else 'no message'}"
 
 
-def _name_tensors(file: Any, model: Model) -> None:
+def _name_tensors(file: Any, model: LoadedModel) -> None:
     """Give the file the model's names, and a signature of them as the usual export has."""
     from tensorflow.lite.python import schema_py_generated as schema
 

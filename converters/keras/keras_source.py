@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import keras
 from hdf5_check import check_weights
-from loaded_model import EXPORT_CURE, TRUST_CURE, Model, make_specs, unique
+from loaded_model import EXPORT_CURE, TRUST_CURE, LoadedModel, make_specs, unique
 
 from edgekit_worker import WorkerError
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def load_keras(path: Path, weights: str | None, *, trusted: bool) -> Model:
+def load_keras(path: Path, weights: str | None, *, trusted: bool) -> LoadedModel:
     """The model in ``path``, with other ``weights`` where they are given.
 
     Raises:
@@ -82,7 +82,7 @@ def _is_lambda_code(entry: dict[str, Any]) -> bool:
     return entry.get("class_name") == "__lambda__" or entry.get("function_type") == "lambda"
 
 
-def _describe_keras(path: Path, model: Any) -> Model:
+def _describe_keras(path: Path, model: Any) -> LoadedModel:
     """Names, shapes and layouts of a Keras model; the order is that of ``model.inputs``."""
     if not isinstance(model, keras.Sequential) and not hasattr(model, "output_names"):
         cause = f"{path} is a subclassed model: it does not tell its inputs and outputs."
@@ -106,7 +106,7 @@ def _describe_keras(path: Path, model: Any) -> Model:
     names = _output_names(model, sequential=sequential)
     layout = _keras_layout(model)
     given = unique([tensor.name for tensor in inputs])
-    return Model(
+    return LoadedModel(
         inputs=make_specs(path, given, inputs, layout),
         outputs=make_specs(
             path, unique(names, taken=given), outputs, layout, float32=bool(options)

@@ -34,7 +34,7 @@ class Spec:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Model:
+class LoadedModel:
     """A loaded model as a function.
 
     Attributes:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 from google.protobuf.message import DecodeError
-from loaded_model import SIGNATURE, TRUST_CURE, Model, make_specs, unique
+from loaded_model import SIGNATURE, TRUST_CURE, LoadedModel, make_specs, unique
 from tensorflow.core.protobuf import saved_model_pb2
 
 from edgekit_worker import WorkerError
@@ -28,7 +28,7 @@ _FOREIGN_OPS = {
 }  # fmt: skip
 
 
-def load_saved_model(path: Path, name: str | None, *, trusted: bool) -> Model:
+def load_saved_model(path: Path, name: str | None, *, trusted: bool) -> LoadedModel:
     """The function of that signature; else ``serving_default``, or the only one there is.
 
     Raises:
@@ -58,7 +58,7 @@ def load_saved_model(path: Path, name: str | None, *, trusted: bool) -> Model:
         node.attr["data_format"].s == b"NCHW" for node in nodes if "data_format" in node.attr
     )
     layout = "NCHW" if channels_first else "NHWC"
-    return Model(
+    return LoadedModel(
         inputs=make_specs(path, given, [inputs[name] for name in given], layout),
         outputs=make_specs(
             path, unique(names, taken=given), [outputs[name] for name in names], layout

@@ -26,14 +26,14 @@ import tensorflow as tf
 from keras_export import freeze, to_onnx, to_tflite, trace
 from keras_intermediates import layers_of
 from keras_source import load_keras
-from loaded_model import Model, Spec
+from loaded_model import LoadedModel, Spec
 from saved_model_source import load_saved_model
 
 from edgekit_worker import Stacks, WorkerError, timed_runs
 
 Progress = Callable[..., None]
 
-_loaded: dict[str, Model] = {}  # at most one, under "model"
+_loaded: dict[str, LoadedModel] = {}  # at most one, under "model"
 _load_ms = {"load_ms": 0.0}
 _trace = lru_cache(maxsize=2)(trace)
 _freeze = lru_cache(maxsize=2)(freeze)
@@ -58,7 +58,7 @@ def describe(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     }
 
 
-def _facts(model: Model) -> dict[str, Any]:
+def _facts(model: LoadedModel) -> dict[str, Any]:
     """The kinds of a Keras model's layers; of a SavedModel the size alone."""
     layers = getattr(model.owner, "layers", ())
     variables = getattr(model.owner, "variables", ())
@@ -174,7 +174,7 @@ def convert(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     }
 
 
-def _load(source: dict[str, Any]) -> Model:
+def _load(source: dict[str, Any]) -> LoadedModel:
     path, trusted = Path(source["location"]), bool(source["trust_pickle"])
     if not path.exists():
         raise WorkerError(f"There is no file or folder {path}.", kind="model")
@@ -186,13 +186,13 @@ def _load(source: dict[str, Any]) -> Model:
     return load_saved_model(path, source.get("signature"), trusted=trusted)
 
 
-def _model() -> Model:
+def _model() -> LoadedModel:
     if "model" not in _loaded:
         raise WorkerError("No model is loaded: describe comes first.", kind="usage")
     return _loaded["model"]
 
 
-def _shapes(model: Model, specs: dict[str, dict[str, Any]]) -> tuple[tuple[int, ...], ...]:
+def _shapes(model: LoadedModel, specs: dict[str, dict[str, Any]]) -> tuple[tuple[int, ...], ...]:
     """The requested shape of each of the model's inputs, in the model's order."""
     names = [spec.name for spec in model.inputs]
     if set(names) != set(specs):
@@ -201,7 +201,7 @@ def _shapes(model: Model, specs: dict[str, dict[str, Any]]) -> tuple[tuple[int, 
     return tuple(tuple(specs[name]["shape"]) for name in names)
 
 
-def _sample_count(files: list[np.ndarray], model: Model) -> int:
+def _sample_count(files: list[np.ndarray], model: LoadedModel) -> int:
     counts = {spec.name: len(file) for spec, file in zip(model.inputs, files, strict=True)}
     if len(set(counts.values())) != 1:
         raise WorkerError(f"The inputs have different numbers of samples: {counts}", kind="data")
@@ -209,7 +209,7 @@ def _sample_count(files: list[np.ndarray], model: Model) -> int:
 
 
 def _feeds(
-    files: list[np.ndarray], shapes: tuple[tuple[int, ...], ...], model: Model, index: int
+    files: list[np.ndarray], shapes: tuple[tuple[int, ...], ...], model: LoadedModel, index: int
 ) -> list[Any]:
     return [
         tf.constant(file[index].reshape(shape), spec.dtype)

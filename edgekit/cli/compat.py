@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from edgekit.compat.clients import Client
-    from edgekit.compat.run import Compatibility, Row
+    from edgekit.compat.run import ClientRow, Compatibility
     from edgekit.types import VerdictState
 
 _MARKS = {None: "–", True: "yes", False: "no"}
@@ -218,7 +218,7 @@ def _table(result: Compatibility) -> Table:
     return table
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: ClientRow) -> tuple[str, ...]:
     worst, same = row.worst, row.same_decisions
     return (
         row.client,

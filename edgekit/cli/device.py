@@ -13,7 +13,7 @@ from edgekit.cli.parameters import PATH, SECONDS
 from edgekit.cli.terminal import echo, make_console
 
 if TYPE_CHECKING:
-    from edgekit.devices.check import Finding
+    from edgekit.devices.check import CheckResult
 
 
 @click.group(name="device", epilog="Example: edgekit device check ssh://pi@raspberrypi.local")
@@ -106,7 +106,7 @@ def list_devices(config: Path | None, *, as_json: bool) -> None:
     make_console().print(table)
 
 
-def _print(findings: list[Finding]) -> None:
+def _print(findings: list[CheckResult]) -> None:
     from rich.table import Table
     from rich.text import Text
 

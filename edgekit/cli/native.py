@@ -13,7 +13,7 @@ from edgekit.cli.terminal import echo, make_console
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from edgekit.devices.benchmark_model import NativeTiming, Placement
+    from edgekit.devices.benchmark_model import DelegateShare, NativeTiming
 
 
 def benchmark(files: Sequence[Path], address: str, options: dict[str, Any]) -> int:
@@ -113,7 +113,7 @@ def _placement(timing: NativeTiming) -> list[str]:
     return words or ["no delegate: all ran in the runtime's own kernels"]
 
 
-def _taken(one: Placement) -> str:
+def _taken(one: DelegateShare) -> str:
     if one.nodes is None:
         return f"{one.delegate}: {'all operators' if one.whole else 'a part of the operators'}"
     parts = f"{one.partitions} partition{'s' if one.partitions != 1 else ''}"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from edgekit.compat.clients import Client
-from edgekit.compat.samples import Samples, tensors_of
+from edgekit.compat.samples import ClientSamples, tensors_of
 from edgekit.devices.session import DeviceLimits
 from edgekit.devices.target import open_device
 from edgekit.devices.tensors import DeviceTensor
@@ -44,7 +44,7 @@ _NO_TIMING = {"runs": 0, "warmup": 0, "seconds": 0.0}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class ClientAnswer:
     """What a client said.
 
     Attributes:
@@ -70,12 +70,12 @@ def ask(
     client: Client,
     file: Path,
     summary: Summary,
-    samples: Samples,
+    samples: ClientSamples,
     *,
     folder: Path,
     seconds: float | None,
     progress: Progress,
-) -> Answer:
+) -> ClientAnswer:
     """Open the file in a client and run the samples.
 
     Args:
@@ -109,7 +109,7 @@ def ask(
 
 def _ask_worker(
     worker: Converter, workshop: Workshop, request: dict[str, Any], tensors: Sequence[DeviceTensor]
-) -> Answer:
+) -> ClientAnswer:
     name = Path(request["artifact"]).name
     opened = False
     with workshop:
@@ -121,17 +121,17 @@ def _ask_worker(
             result, _ = workshop.call(worker, "run", request, title=title)
             outputs = _outputs(result["outputs"], tensors)
         except SetupError as error:
-            return Answer(stage="missing", reason=error.cause, cure=error.cure, lasting=False)
+            return ClientAnswer(stage="missing", reason=error.cause, cure=error.cure, lasting=False)
         except UsageError as error:
-            return Answer(stage="other kind", reason=error.cause, cure=error.cure)
+            return ClientAnswer(stage="other kind", reason=error.cause, cure=error.cure)
         except ConversionError as error:
-            return Answer(
+            return ClientAnswer(
                 stage="stopped" if opened else "refused",
                 reason=_first_line(error.cause),
                 versions=workshop.versions_of(worker),
                 lasting=not isinstance(error, StepTimeout),
             )
-    return Answer(
+    return ClientAnswer(
         stage="ran",
         outputs=outputs,
         ms=tuple(map(float, result["ms"])),
@@ -143,11 +143,11 @@ def _ask_device(
     client: Client,
     file: Path,
     summary: Summary,
-    samples: Samples,
+    samples: ClientSamples,
     *,
     seconds: float | None,
     progress: Progress,
-) -> Answer:
+) -> ClientAnswer:
     import numpy as np
 
     opened = False
@@ -169,11 +169,11 @@ def _ask_device(
         outputs = _shaped(stacks, tensors_of(summary.outputs))
     except (SetupError, DeviceError) as error:
         stage: Stage = "stopped" if opened else "missing"
-        return Answer(stage=stage, reason=error.cause, cure=error.cure, lasting=False)
+        return ClientAnswer(stage=stage, reason=error.cause, cure=error.cure, lasting=False)
     except (ConversionError, DataError) as error:
         stage = "stopped" if opened else "refused"
-        return Answer(stage=stage, reason=_first_line(error.cause), versions=versions)
-    return Answer(stage="ran", outputs=outputs, ms=tuple(ms), versions=versions)
+        return ClientAnswer(stage=stage, reason=_first_line(error.cause), versions=versions)
+    return ClientAnswer(stage="ran", outputs=outputs, ms=tuple(ms), versions=versions)
 
 
 def _with_paths(

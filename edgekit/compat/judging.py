@@ -23,7 +23,7 @@ _NOTICED = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Difference:
+class ClientDifference:
     """One output against LiteRT's, over all samples.
 
     Attributes:
@@ -46,7 +46,7 @@ class Difference:
 
 def differences(
     tensors: Sequence[DeviceTensor], wanted: Sequence[Array], got: Sequence[Array]
-) -> tuple[Difference, ...]:
+) -> tuple[ClientDifference, ...]:
     """Each output of a client.
 
     Args:
@@ -63,7 +63,7 @@ def vary(stacks: Sequence[Array]) -> bool:
     return any(bool((stack != stack[:1]).any()) for stack in stacks)
 
 
-def _difference(tensor: DeviceTensor, wanted: Array, got: Array) -> Difference:
+def _difference(tensor: DeviceTensor, wanted: Array, got: Array) -> ClientDifference:
     import numpy as np
 
     quantized = tensor.is_quantized
@@ -83,7 +83,7 @@ def _difference(tensor: DeviceTensor, wanted: Array, got: Array) -> Difference:
     apart[np.isnan(apart)] = np.inf
     scaled = apart / unit if unit else np.where(apart > 0, np.inf, 0.0)
     scores = is_vector_of_scores(wanted.shape[1:])
-    return Difference(
+    return ClientDifference(
         output=tensor.name,
         step=step,
         quantized=quantized,

@@ -12,10 +12,10 @@ from pathlib import Path
 from statistics import median
 from typing import Literal, TypeAlias
 
-from edgekit.compat.asking import Answer, ask
+from edgekit.compat.asking import ClientAnswer, ask
 from edgekit.compat.clients import BASELINE, Client
-from edgekit.compat.judging import Difference, differences, vary
-from edgekit.compat.samples import Samples, stored_samples, tensors_of
+from edgekit.compat.judging import ClientDifference, differences, vary
+from edgekit.compat.samples import ClientSamples, stored_samples, tensors_of
 from edgekit.errors import SetupError
 from edgekit.files import temporary_folder
 from edgekit.tflite.summary import Summary, summarize
@@ -36,7 +36,7 @@ State: TypeAlias = Literal[
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class ClientRow:
     """One client and one file.
 
     Attributes:
@@ -57,13 +57,13 @@ class Row:
     runs: bool | None
     reason: str = ""
     cure: str = ""
-    outputs: tuple[Difference, ...] = ()
+    outputs: tuple[ClientDifference, ...] = ()
     p50_ms: float | None = None
     versions: dict[str, str] = field(default_factory=dict)
     cached: bool = False
 
     @property
-    def worst(self) -> Difference | None:
+    def worst(self) -> ClientDifference | None:
         """The output with the largest difference."""
         return max(self.outputs, key=lambda one: one.largest, default=None)
 
@@ -97,7 +97,7 @@ class Compatibility:
     samples_digest: str
     most_steps: float
     varies: bool
-    rows: tuple[Row, ...]
+    rows: tuple[ClientRow, ...]
 
     def verdict(self, required: Sequence[str] = ()) -> tuple[VerdictState, str]:
         """Whether the file holds, and why not.
@@ -159,7 +159,7 @@ def compatibility(
     given = stored_samples(file, summary, data=data, samples=samples, seed=seed)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     with temporary_folder("compat") as folder:
-        asked = _Asking(file, summary, given, folder, seconds, progress)
+        asked = _AskingClients(file, summary, given, folder, seconds, progress)
         rows, wanted = [], None
         for client in clients:
             place = _place(digest, given, client, clients[0], most_steps)
@@ -188,17 +188,17 @@ def compatibility(
 
 
 @dataclass(frozen=True)
-class _Asking:
+class _AskingClients:
     """What every client is asked."""
 
     file: Path
     summary: Summary
-    samples: Samples
+    samples: ClientSamples
     folder: Path
     seconds: float | None
     progress: Progress
 
-    def answer(self, client: Client) -> Answer:
+    def answer(self, client: Client) -> ClientAnswer:
         folder = self.folder / client.name
         folder.mkdir()
         return ask(
@@ -213,10 +213,14 @@ class _Asking:
 
 
 def _row(
-    client: Client, answer: Answer, wanted: Answer | None, summary: Summary, most_steps: float
-) -> Row:
+    client: Client,
+    answer: ClientAnswer,
+    wanted: ClientAnswer | None,
+    summary: Summary,
+    most_steps: float,
+) -> ClientRow:
     tried = answer.stage not in ("missing", "other kind")
-    row = Row(
+    row = ClientRow(
         client=client.name,
         state="ran",
         opens=answer.stage in ("stopped", "ran") if tried else None,
@@ -251,7 +255,7 @@ def _row(
 
 
 def _place(
-    file: str, samples: Samples, client: Client, baseline: Client, most_steps: float
+    file: str, samples: ClientSamples, client: Client, baseline: Client, most_steps: float
 ) -> Path:
     """Where an answer is kept: named after all that it depends on."""
     try:
@@ -264,17 +268,17 @@ def _place(
     return home.home() / "compat" / f"{hashlib.sha256(words.encode()).hexdigest()[:32]}.json"
 
 
-def _read(place: Path) -> Row | None:
+def _read(place: Path) -> ClientRow | None:
     """An answer of an earlier run; a damaged one is as if there was none."""
     try:
         table = json.loads(place.read_text(encoding="utf-8"))
-        outputs = tuple(Difference(**entry) for entry in table.pop("outputs"))
-        return Row(**table, outputs=outputs)
+        outputs = tuple(ClientDifference(**entry) for entry in table.pop("outputs"))
+        return ClientRow(**table, outputs=outputs)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def _keep(place: Path, row: Row) -> None:
+def _keep(place: Path, row: ClientRow) -> None:
     """Best effort: it saves time, and is no record."""
     with contextlib.suppress(OSError):
         place.parent.mkdir(parents=True, exist_ok=True)

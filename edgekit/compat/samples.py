@@ -24,7 +24,7 @@ _STORED = frozenset((*_FLOATS, *_WHOLE))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Samples:
+class ClientSamples:
     """Stacks (N, *shape) of each input in its stored type, and what they are called.
 
     ``digest`` is over types, shapes and bytes (sha256, hexadecimal).
@@ -37,7 +37,7 @@ class Samples:
 
 def stored_samples(
     file: Path, summary: Summary, *, data: Path | None, samples: int, seed: int
-) -> Samples:
+) -> ClientSamples:
     """Real samples, preprocessed by the file's contract and quantized by its own scales.
 
     Args:
@@ -69,7 +69,7 @@ def stored_samples(
         tensor.store(stack).reshape(len(ids), *tensor.shape)
         for tensor, stack in zip(inputs, reals, strict=True)
     ]
-    return Samples(stacks=tuple(stacks), ids=tuple(ids), digest=_digest(stacks))
+    return ClientSamples(stacks=tuple(stacks), ids=tuple(ids), digest=_digest(stacks))
 
 
 def tensors_of(ports: Sequence[Port]) -> tuple[DeviceTensor, ...]:

@@ -112,7 +112,7 @@ def read_voc(path: Path) -> list[tuple[str, tuple[float, float, float, float], b
     Raises:
         DataError: it is no such XML, or has a document type or entities, which are not expanded.
     """
-    reader = _Reader()
+    reader = _VocReader()
     parser = expat.ParserCreate()
     parser.StartElementHandler = reader.start
     parser.EndElementHandler = reader.end
@@ -129,7 +129,7 @@ def read_voc(path: Path) -> list[tuple[str, tuple[float, float, float, float], b
 
 
 @dataclass
-class _Reader:
+class _VocReader:
     """Collects the texts of each ``annotation/object``, by their path within it."""
 
     objects: list[dict[str, str]] = field(default_factory=list)

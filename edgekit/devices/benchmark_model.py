@@ -30,7 +30,7 @@ _MIB = 1.048576
 
 
 @dataclass(frozen=True, kw_only=True)
-class Placement:
+class DelegateShare:
     """What a delegate took: so many of the graph's nodes, which then has so many parts.
 
     The counts are ``None`` where the tool only says whether it took all of them (``whole``).
@@ -71,7 +71,7 @@ class NativeTiming:
     load_ms: float
     memory_mb: float | None
     peak_memory_mb: float | None
-    placement: tuple[Placement, ...]
+    placement: tuple[DelegateShare, ...]
     refused: bool
 
 
@@ -106,9 +106,9 @@ def parse_benchmark(text: str) -> NativeTiming | None:
     )
 
 
-def _placement(text: str) -> tuple[Placement, ...]:
+def _placement(text: str) -> tuple[DelegateShare, ...]:
     found = tuple(
-        Placement(
+        DelegateShare(
             delegate=name,
             whole=nodes == all_nodes,
             nodes=int(nodes),
@@ -120,7 +120,8 @@ def _placement(text: str) -> tuple[Placement, ...]:
     if found:
         return found
     return tuple(
-        Placement(delegate=name, whole=how == "completely") for name, how in _APPLIED.findall(text)
+        DelegateShare(delegate=name, whole=how == "completely")
+        for name, how in _APPLIED.findall(text)
     )
 
 

@@ -19,7 +19,7 @@ _LITTLE = 100_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class CheckResult:
     """One line: its name, the value for programs, the value in words, what to do if it is bad."""
 
     name: str
@@ -28,7 +28,7 @@ class Finding:
     cure: str = ""
 
 
-def examine(address: str, *, python: str | None = None, timeout: float = 30) -> list[Finding]:
+def examine(address: str, *, python: str | None = None, timeout: float = 30) -> list[CheckResult]:
     """Connect, ask, and leave. The device is not held, so one that is in use can be asked too.
 
     Raises:
@@ -47,48 +47,52 @@ def examine(address: str, *, python: str | None = None, timeout: float = 30) -> 
         return list(_findings(session.facts, link.words))
 
 
-def _findings(facts: DeviceFacts, words: str) -> Iterator[Finding]:
-    yield Finding(name="reachable", value=True, words=words)
-    yield Finding(name="architecture", value=facts.machine, words=facts.machine)
-    yield Finding(name="device", value=facts.name or None, words=facts.name or "not told")
-    yield Finding(name="system", value=facts.system, words=facts.system)
-    yield Finding(name="cores", value=facts.cores, words=str(facts.cores or "not told"))
-    yield Finding(name="memory_bytes", value=facts.memory_bytes, words=_size(facts.memory_bytes))
+def _findings(facts: DeviceFacts, words: str) -> Iterator[CheckResult]:
+    yield CheckResult(name="reachable", value=True, words=words)
+    yield CheckResult(name="architecture", value=facts.machine, words=facts.machine)
+    yield CheckResult(name="device", value=facts.name or None, words=facts.name or "not told")
+    yield CheckResult(name="system", value=facts.system, words=facts.system)
+    yield CheckResult(name="cores", value=facts.cores, words=str(facts.cores or "not told"))
+    yield CheckResult(
+        name="memory_bytes", value=facts.memory_bytes, words=_size(facts.memory_bytes)
+    )
     little = facts.free_bytes is not None and facts.free_bytes < _LITTLE
-    yield Finding(
+    yield CheckResult(
         name="free_bytes",
         value=facts.free_bytes,
         words=_size(facts.free_bytes),
         cure="Free some space in the home folder there." if little else "",
     )
     if facts.browser:
-        yield Finding(name="browser", value=facts.browser, words=facts.browser)
+        yield CheckResult(name="browser", value=facts.browser, words=facts.browser)
         yield _runtime(facts, words)
     elif facts.python == "unknown":
-        yield Finding(name="python", value=None, words="none", cure=PYTHON_CURE)
+        yield CheckResult(name="python", value=None, words="none", cure=PYTHON_CURE)
     else:
         python = f"{facts.python} ({facts.executable})"
-        yield Finding(name="python", value=facts.python, words=python)
+        yield CheckResult(name="python", value=facts.python, words=python)
         yield _runtime(facts, words)
         yield _numpy(facts)
-    yield Finding(name="clock_mhz", value=facts.clock.mhz, words=_clock(facts.clock))
+    yield CheckResult(name="clock_mhz", value=facts.clock.mhz, words=_clock(facts.clock))
     heat = facts.clock.celsius
-    yield Finding(
+    yield CheckResult(
         name="celsius", value=heat, words="not told" if heat is None else f"{heat:.0f} °C"
     )
 
 
-def _runtime(facts: DeviceFacts, words: str) -> Finding:
+def _runtime(facts: DeviceFacts, words: str) -> CheckResult:
     if facts.runtime is None:
         cure = runtime_cure(words)
-        return Finding(name="runtime", value=None, words="none for this Python", cure=cure)
+        return CheckResult(name="runtime", value=None, words="none for this Python", cure=cure)
     told = f"{facts.runtime} {facts.runtime_version}"
-    return Finding(name="runtime", value=told, words=told)
+    return CheckResult(name="runtime", value=told, words=told)
 
 
-def _numpy(facts: DeviceFacts) -> Finding:
+def _numpy(facts: DeviceFacts) -> CheckResult:
     cure = "" if facts.numpy or facts.runtime is None else "Install numpy for that Python."
-    return Finding(name="numpy", value=facts.numpy, words="yes" if facts.numpy else "no", cure=cure)
+    return CheckResult(
+        name="numpy", value=facts.numpy, words="yes" if facts.numpy else "no", cure=cure
+    )
 
 
 def _size(count: int | None) -> str:

@@ -75,7 +75,7 @@ class Request(NamedTuple):
     limit: int = _SMALL
 
 
-class Answer(NamedTuple):
+class DeviceReply(NamedTuple):
     """What the agent answered."""
 
     header: Header
@@ -127,7 +127,7 @@ class Session:
         """Whether a person had to do something for it, and would have to for another one."""
         return self._link.tells
 
-    def call(self, header: Header, payload: bytes = b"", *, limit: int = _SMALL) -> Answer:
+    def call(self, header: Header, payload: bytes = b"", *, limit: int = _SMALL) -> DeviceReply:
         """One request and its answer.
 
         Raises:
@@ -137,7 +137,7 @@ class Session:
         (answer,) = self.stream([Request(header, payload, limit)])
         return answer
 
-    def stream(self, requests: Iterable[Request]) -> Iterator[Answer]:
+    def stream(self, requests: Iterable[Request]) -> Iterator[DeviceReply]:
         """Answers in the order of the requests; some requests travel ahead of them.
 
         Raises:
@@ -240,7 +240,7 @@ class Session:
             raise DeviceLost(f"The connection to {self._link.words} is closed.")
         self._pipe.write(encode(request.header, len(request.payload)), request.payload)
 
-    def _answer(self, limit: int) -> Answer:
+    def _answer(self, limit: int) -> DeviceReply:
         """The next answer, good or bad."""
         done, step_ends = -1, time.monotonic() + self._limits.step
         try:
@@ -269,14 +269,14 @@ class Session:
         except BadFrame as error:
             self._nonsense(str(error))
 
-    def _frame(self, limit: int, deadline: float | None) -> Answer:
+    def _frame(self, limit: int, deadline: float | None) -> DeviceReply:
         sizes = LENGTHS.unpack(self._pipe.read(LENGTHS.size, deadline=deadline))
         if sizes[0] > MAX_HEADER or sizes[1] > limit:
             raise BadFrame(f"a frame of {sizes[0]} + {sizes[1]} bytes, {limit} were asked for")
         header = decode_header(self._pipe.read(sizes[0], deadline=deadline))
-        return Answer(header, self._pipe.read(sizes[1], deadline=deadline))
+        return DeviceReply(header, self._pipe.read(sizes[1], deadline=deadline))
 
-    def _accepted(self, answer: Answer) -> Answer:
+    def _accepted(self, answer: DeviceReply) -> DeviceReply:
         header = answer.header
         if header.get("ok") is True:
             return answer

@@ -13,13 +13,13 @@ from collections.abc import Callable, Collection, Hashable, Sequence
 from difflib import SequenceMatcher
 from typing import TypeAlias
 
-from edgekit.diff.layers import Layer
+from edgekit.diff.layers import LayerPair
 
-Key: TypeAlias = Callable[[Layer], Hashable]
+Key: TypeAlias = Callable[[LayerPair], Hashable]
 """What two layers must have in common; ``None`` pairs with nothing."""
 
 
-def align(before: Sequence[Layer], after: Sequence[Layer]) -> dict[int, int]:
+def align(before: Sequence[LayerPair], after: Sequence[LayerPair]) -> dict[int, int]:
     """Pairs of places, from the list before to the one after."""
     found = _Alignment(before, after)
     found.unique(lambda one: (one.kind, one.names, one.content) if one.content else None)
@@ -34,24 +34,24 @@ def align(before: Sequence[Layer], after: Sequence[Layer]) -> dict[int, int]:
     return found.pairs
 
 
-def _by_name(layer: Layer) -> Hashable:
+def _by_name(layer: LayerPair) -> Hashable:
     return (layer.kind, layer.names) if layer.name else None
 
 
-def _by_content(layer: Layer) -> Hashable:
+def _by_content(layer: LayerPair) -> Hashable:
     return (layer.kind, layer.content) if layer.content else None
 
 
-def _by_shape(layer: Layer) -> Hashable:
+def _by_shape(layer: LayerPair) -> Hashable:
     return layer.kind, layer.shapes
 
 
-def _by_kind(layer: Layer) -> Hashable:
+def _by_kind(layer: LayerPair) -> Hashable:
     return layer.kind
 
 
 class _Alignment:
-    def __init__(self, before: Sequence[Layer], after: Sequence[Layer]) -> None:
+    def __init__(self, before: Sequence[LayerPair], after: Sequence[LayerPair]) -> None:
         self._before, self._after = before, after
         self.pairs: dict[int, int] = {}
 
@@ -82,7 +82,7 @@ class _Alignment:
 
     def _left(
         self,
-        layers: Sequence[Layer],
+        layers: Sequence[LayerPair],
         paired: Collection[int],
         key: Key,
         anchors: Sequence[int],
@@ -95,7 +95,9 @@ class _Alignment:
         ]
 
 
-def _single(layers: Sequence[Layer], key: Key, taken: Collection[int] = ()) -> dict[Hashable, int]:
+def _single(
+    layers: Sequence[LayerPair], key: Key, taken: Collection[int] = ()
+) -> dict[Hashable, int]:
     """Places by key, of the untaken layers whose key is theirs alone."""
     used = set(taken)
     keys = {p: key(layer) for p, layer in enumerate(layers) if p not in used}

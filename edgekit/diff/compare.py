@@ -21,7 +21,7 @@ from edgekit.diff.findings import (
     TensorChange,
     WeightChange,
 )
-from edgekit.diff.layers import Layer, layers_of
+from edgekit.diff.layers import LayerPair, layers_of
 from edgekit.diff.values import bit_equal, compare_constants, is_plain, plain_text, shape_text
 from edgekit.tflite.graph import Subgraph, Tensor
 from edgekit.tflite.metadata import CONTRACT_ENTRY
@@ -86,7 +86,7 @@ def _compare_graphs(
     found.operators += [_single("added", number, one) for p, one in enumerate(new) if p not in back]
 
 
-def _single(kind: Any, number: int, layer: Layer) -> OperatorChange:
+def _single(kind: Any, number: int, layer: LayerPair) -> OperatorChange:
     return OperatorChange(
         kind=kind, operator=layer.kind, name=layer.name, subgraph=number, index=layer.index
     )
@@ -103,8 +103,8 @@ class _Wires:
 def _wires(
     before: Subgraph | None,
     after: Subgraph | None,
-    old: Sequence[Layer],
-    new: Sequence[Layer],
+    old: Sequence[LayerPair],
+    new: Sequence[LayerPair],
     pairs: Mapping[int, int],
 ) -> _Wires:
     mine: dict[int, int] = {}
@@ -120,7 +120,9 @@ def _wires(
     return _Wires(mine, theirs)
 
 
-def _compare_layers(number: int, old: Layer, new: Layer, wires: _Wires, found: _Found) -> None:
+def _compare_layers(
+    number: int, old: LayerPair, new: LayerPair, wires: _Wires, found: _Found
+) -> None:
     changes = list(_changes(_facts(old), _facts(new)))
     for place, (before, after) in enumerate(zip_longest(old.inputs, new.inputs)):
         changes += _compare_inputs(place, before, after, new, wires, found)
@@ -144,7 +146,7 @@ def _compare_inputs(
     place: int,
     before: Tensor | None,
     after: Tensor | None,
-    layer: Layer,
+    layer: LayerPair,
     wires: _Wires,
     found: _Found,
 ) -> Iterator[Change]:
@@ -171,7 +173,7 @@ def _input_text(tensor: Tensor | None) -> str:
     return f"constant {tensor.name}" if tensor.is_constant else tensor.name
 
 
-def _facts(layer: Layer) -> dict[str, str]:
+def _facts(layer: LayerPair) -> dict[str, str]:
     """Type, version and options of an operator."""
     operator = layer.operator
     options = {} if operator.options is None else vars(operator.options)

@@ -19,7 +19,7 @@ _FEWEST_TELLING_BYTES = 16
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerPair:
     """One operator with its inputs: constants, or what is computed before it."""
 
     operator: Operator
@@ -68,7 +68,7 @@ class Layer:
                 yield place, tensor
 
 
-def layers_of(graph: Subgraph) -> list[Layer]:
+def layers_of(graph: Subgraph) -> list[LayerPair]:
     """The layers in the order of execution."""
     behind = {
         operator.outputs[0].index: source
@@ -76,7 +76,7 @@ def layers_of(graph: Subgraph) -> list[Layer]:
         if (source := _stored_source(operator)) is not None
     }
     return [
-        Layer(
+        LayerPair(
             operator,
             tuple(
                 None if tensor is None else behind.get(tensor.index, tensor)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from edgekit.diff.findings import WeightChange
-from edgekit.diff.layers import Layer, stored
+from edgekit.diff.layers import LayerPair, stored
 from edgekit.errors import ModelError
 from edgekit.tflite.dtypes import FLOAT_TYPES
 from edgekit.tflite.graph import Tensor
@@ -59,7 +59,7 @@ def real_values(tensor: Tensor) -> Array | None:
     return whole if whole.shape == numbers.shape else None
 
 
-def compare_constants(layer: Layer, before: Tensor, after: Tensor) -> WeightChange:
+def compare_constants(layer: LayerPair, before: Tensor, after: Tensor) -> WeightChange:
     """What changed in a constant that is not bit-equal; ``layer`` reads it in the later file."""
     import numpy as np
 

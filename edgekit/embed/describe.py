@@ -16,7 +16,7 @@ from edgekit.embed.spec import (
     Output,
     Part,
     PictureInput,
-    Quantization,
+    PortQuantization,
     Resize,
 )
 from edgekit.errors import UsageError
@@ -94,7 +94,7 @@ def _tensor(port: Port, place: int, name: str) -> FileTensor:
     if port.scale is None:
         quantization = None
     else:
-        quantization = Quantization(scale=port.scale, zero_point=port.zero_point or 0)
+        quantization = PortQuantization(scale=port.scale, zero_point=port.zero_point or 0)
     return FileTensor(
         name=one_line(name),
         place=place,

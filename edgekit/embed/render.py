@@ -48,7 +48,7 @@ _COMMENTS = ("//", "/*", "*", "#pragma")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Target:
+class AppTarget:
     """A target's manifest.
 
     Attributes:
@@ -85,7 +85,7 @@ def target_names() -> tuple[str, ...]:
     return tuple(sorted(path.parent.name for path in TARGETS.glob("*/target.toml")))
 
 
-def load_target(name: str) -> Target:
+def load_target(name: str) -> AppTarget:
     """A target by its name.
 
     Raises:
@@ -99,10 +99,10 @@ def load_target(name: str) -> Target:
     data = tomllib.loads((TARGETS / name / "target.toml").read_text(encoding="utf-8"))
     only = {template: tuple(tasks) for template, tasks in data.pop("only", {}).items()}
     wrapper, types = (tuple(data.pop(key, ())) for key in ("wrapper", "types"))
-    return Target(name=name, only=only, wrapper=wrapper, types=types, **data)
+    return AppTarget(name=name, only=only, wrapper=wrapper, types=types, **data)
 
 
-def require_types(target: Target, spec: Embedding) -> None:
+def require_types(target: AppTarget, spec: Embedding) -> None:
     """Refuse a file whose inputs or outputs the target's runtime does not take.
 
     Raises:
@@ -117,7 +117,7 @@ def require_types(target: Target, spec: Embedding) -> None:
         )
 
 
-def render(target: Target, spec: Embedding, model: Path, **values: Any) -> dict[str, str]:
+def render(target: AppTarget, spec: Embedding, model: Path, **values: Any) -> dict[str, str]:
     """The module's text files by their paths in it.
 
     Args:
@@ -139,7 +139,7 @@ def render(target: Target, spec: Embedding, model: Path, **values: Any) -> dict[
     return files
 
 
-def wrapper_lines(target: Target, spec: Embedding, files: Mapping[str, str]) -> int:
+def wrapper_lines(target: AppTarget, spec: Embedding, files: Mapping[str, str]) -> int:
     """How many lines of code the wrapper has.
 
     Blank lines, lines that are a comment, tests, golden vectors and build files do not count.
@@ -150,7 +150,7 @@ def wrapper_lines(target: Target, spec: Embedding, files: Mapping[str, str]) -> 
     return sum(bool(line) and not line.startswith(_COMMENTS) for line in lines)
 
 
-def _environment(target: Target) -> jinja2.Environment:
+def _environment(target: AppTarget) -> jinja2.Environment:
     import jinja2
 
     environment = jinja2.Environment(

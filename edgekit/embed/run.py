@@ -15,7 +15,7 @@ from edgekit.embed.golden import golden_files
 from edgekit.embed.module import require_free, write_module
 from edgekit.embed.names import one_line
 from edgekit.embed.raw_pixels import fold_file, require_equal
-from edgekit.embed.render import Target, load_target, render, require_types, wrapper_lines
+from edgekit.embed.render import AppTarget, load_target, render, require_types, wrapper_lines
 from edgekit.embed.resize_cost import ResizeCost, resize_costs
 from edgekit.embed.samples import choose, find_folder, read_pictures
 from edgekit.embed.spec import Delegate, Embedding
@@ -154,7 +154,7 @@ def _folded(request: EmbedRequest, original: _Subject, folder: Path) -> _Subject
 
 def _write(
     request: EmbedRequest,
-    target: Target,
+    target: AppTarget,
     original: _Subject,
     subject: _Subject,
     progress: Progress,

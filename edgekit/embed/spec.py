@@ -37,7 +37,7 @@ class Names:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Quantization:
+class PortQuantization:
     """``real = scale · (stored − zero_point)``."""
 
     scale: float
@@ -62,7 +62,7 @@ class FileTensor:
     place: int
     shape: tuple[int, ...]
     dtype: str
-    quantization: Quantization | None
+    quantization: PortQuantization | None
     step: float = 0.0
 
     @property

@@ -17,7 +17,7 @@ from edgekit.embed.spec import (
     Embedding,
     Output,
     PictureInput,
-    Quantization,
+    PortQuantization,
     Segmentation,
 )
 from edgekit.geometry import geometry
@@ -82,7 +82,7 @@ def tensor_of(pixels: Array, given: PictureInput, entry: InputContract) -> Array
     return quantize(real, given.tensor.quantization, given.tensor.dtype)
 
 
-def quantize(values: Array, quantization: Quantization | None, dtype: str) -> Array:
+def quantize(values: Array, quantization: PortQuantization | None, dtype: str) -> Array:
     """``round(r / scale) + zero_point`` in float32, a half to the even number, saturated."""
     import numpy as np
 
@@ -93,7 +93,7 @@ def quantize(values: Array, quantization: Quantization | None, dtype: str) -> Ar
     return stored.clip(limits.min, limits.max).astype(dtype)
 
 
-def dequantize(stored: Array, quantization: Quantization | None) -> Array:
+def dequantize(stored: Array, quantization: PortQuantization | None) -> Array:
     """``scale · (stored − zero_point)`` in float32."""
     import numpy as np
 

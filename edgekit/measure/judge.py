@@ -23,7 +23,7 @@ from edgekit.types import (
 )
 from edgekit.validation import gates
 from edgekit.validation.evidence import FLOATING, Evidence, decide, distinct
-from edgekit.validation.metrics import Metric, Score, Settings, Summary
+from edgekit.validation.metrics import Metric, MetricSummary, Score, Settings
 from edgekit.validation.parity import summarize, summarize_part
 from edgekit.validation_result import Figure, TensorDrift, WorstSample
 
@@ -99,7 +99,7 @@ def judge_rows(
         synthetic: the inputs are random.
     """
     mine = rows.candidates[number]
-    summary = Summary(scores=())
+    summary = MetricSummary(scores=())
     if compared.metric is not None:
         summary = compared.metric.summarize(under(mine, "metric"), compared.settings)
     found = summary.values

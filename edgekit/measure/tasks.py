@@ -13,13 +13,13 @@ from edgekit.errors import UsageError
 from edgekit.measure.heads import recognise_head
 from edgekit.types import TensorSpec
 from edgekit.validation.metrics import (
-    Classification,
-    Detection,
-    Embedding,
+    ClassificationMetric,
+    DetectionMetric,
+    EmbeddingMetric,
     ImageQuality,
     Metric,
     Regression,
-    Segmentation,
+    SegmentationMetric,
     load_metric,
 )
 from edgekit.validation.metrics.boxes import Boxes
@@ -54,19 +54,19 @@ def make_metric(
         return load_metric(own)
     match contract.task:
         case None:
-            return Classification() if _are_scores(contract) else None
+            return ClassificationMetric() if _are_scores(contract) else None
         case "classification":
-            return Classification()
+            return ClassificationMetric()
         case "regression":
             return Regression()
         case "embedding":
-            return Embedding(samples=samples)
+            return EmbeddingMetric(samples=samples)
         case "image-to-image":
             layout = _picture_layout(contract.outputs[0])
             return ImageQuality(data_range=255.0 if span > 1.5 else 1.0, layout=layout)
         case "segmentation":
             layout_, classes = _planes(contract.outputs[0])
-            return Segmentation(classes=classes, layout=layout_)
+            return SegmentationMetric(classes=classes, layout=layout_)
         case "detection":
             return _detection(contract)
         case task:
@@ -166,7 +166,7 @@ def _detection(contract: Contract) -> Metric:
             "A detector needs to say how its outputs become boxes.",
             cure=_lines_to_paste(contract, size),
         )
-    return Detection(
+    return DetectionMetric(
         names=tuple(entry.tensor.name for entry in contract.outputs),
         main=main.tensor.name,
         decoder=main.decoder,

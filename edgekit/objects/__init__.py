@@ -7,6 +7,6 @@ a framework: an object of one is only there where its owner has imported it.
 """
 
 from edgekit.objects.handover import Given, given
-from edgekit.objects.origin import Origin
+from edgekit.objects.origin import ObjectOrigin
 
-__all__ = ["Given", "Origin", "given"]
+__all__ = ["Given", "ObjectOrigin", "given"]

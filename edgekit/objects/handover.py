@@ -13,7 +13,7 @@ from edgekit.arguments import is_path, location
 from edgekit.errors import UsageError
 from edgekit.files import temporary_folder
 from edgekit.objects.loaders import items_of
-from edgekit.objects.origin import Exported, Origin, name_of, same_random_numbers, type_name
+from edgekit.objects.origin import Exported, ObjectOrigin, name_of, same_random_numbers, type_name
 from edgekit.objects.samples import write
 from edgekit.types import TensorSpec
 
@@ -30,7 +30,7 @@ class Given:
 
     model: str
     data: dict[str, Path | None]
-    origin: Origin | None
+    origin: ObjectOrigin | None
 
 
 @contextmanager
@@ -72,7 +72,7 @@ def given(
     with temporary_folder("objects") as folder, ExitStack() as stack:
         stack.enter_context(same_random_numbers())
         if is_path(model):
-            found = Exported(path=Path(), inputs=tuple(inputs), origin=Origin())
+            found = Exported(path=Path(), inputs=tuple(inputs), origin=ObjectOrigin())
             named = location(model, what)
         else:
             if example is None and not inputs:
@@ -101,7 +101,7 @@ def given(
         yield _paths(named, {**data, **{role: one.path for role, one in written.items()}}, origin)
 
 
-def _paths(model: str, data: Mapping[str, object], origin: Origin | None) -> Given:
+def _paths(model: str, data: Mapping[str, object], origin: ObjectOrigin | None) -> Given:
     return Given(
         model=model,
         data={
@@ -177,7 +177,7 @@ def _onnx(model: Any, folder: Path) -> Exported:
         for one in model.graph.input
         if one.name not in constants
     )
-    return Exported(path=path, inputs=specs, origin=Origin(what="an onnx.ModelProto"))
+    return Exported(path=path, inputs=specs, origin=ObjectOrigin(what="an onnx.ModelProto"))
 
 
 def _clean(model: Any) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import ModelError
-from edgekit.objects.origin import Exported, Origin, first_line, name_of
+from edgekit.objects.origin import Exported, ObjectOrigin, first_line, name_of
 from edgekit.types import TensorSpec
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def export(model: Any, folder: Path) -> Exported:
     return Exported(
         path=path,
         inputs=tuple(map(_spec, _inputs(model))),
-        origin=Origin(what=f"{model.name} (keras.Model)", ask=_asking(model)),
+        origin=ObjectOrigin(what=f"{model.name} (keras.Model)", ask=_asking(model)),
     )
 
 

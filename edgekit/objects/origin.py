@@ -22,7 +22,7 @@ EXACT_DB = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Origin:
+class ObjectOrigin:
     """The object that a model's file was written from.
 
     Attributes:
@@ -47,7 +47,7 @@ class Exported:
 
     path: Path
     inputs: tuple[TensorSpec, ...]
-    origin: Origin
+    origin: ObjectOrigin
 
 
 def name_of(thing: object) -> str:

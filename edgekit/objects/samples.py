@@ -28,7 +28,7 @@ _MARGIN = 1 << 26
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sample:
+class ObjectSample:
     """One sample: an array for each input, and its label.
 
     Attributes:
@@ -108,7 +108,7 @@ def write(
     return Written(path=path, count=count, notes=(*notes, *maker.notes))
 
 
-def _some(samples: Iterator[Sample], limit: int) -> Iterator[Sample]:
+def _some(samples: Iterator[ObjectSample], limit: int) -> Iterator[ObjectSample]:
     for number, sample in enumerate(samples, 1):
         yield sample
         if number >= limit:
@@ -117,7 +117,7 @@ def _some(samples: Iterator[Sample], limit: int) -> Iterator[Sample]:
 
 def _samples(
     items: Items, inputs: Sequence[TensorSpec], pictures: bool, what: str
-) -> Iterator[Sample]:
+) -> Iterator[ObjectSample]:
     for number, item in enumerate(items.values):
         where = f"Item {number} of {what}"
         values, label = _parts(item, inputs, where)
@@ -131,7 +131,9 @@ def _samples(
             raw = next(iter(one.values()))
             is_picture = single and raw.dtype == "uint8" and _has_picture_shape(raw)
             named = next(iter(arrays.values()))[1] == "picture"
-            yield Sample(inputs=one, label=its_label, picture=is_picture and (named or pictures))
+            yield ObjectSample(
+                inputs=one, label=its_label, picture=is_picture and (named or pictures)
+            )
 
 
 def _has_picture_shape(array: Array) -> bool:
@@ -294,7 +296,7 @@ class _Stacks:
     _like: dict[str, tuple[tuple[int, ...], Any]] = field(default_factory=dict)
     _labels: list[Array | str | None] = field(default_factory=list)
 
-    def add(self, sample: Sample) -> None:
+    def add(self, sample: ObjectSample) -> None:
         import numpy as np
 
         for name, value in sample.inputs.items():
@@ -372,7 +374,7 @@ class _Gallery:
     _count: int = 0
     _unused: int = 0
 
-    def add(self, sample: Sample) -> None:
+    def add(self, sample: ObjectSample) -> None:
         import cv2
 
         (pixels,) = sample.inputs.values()

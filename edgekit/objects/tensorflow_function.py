@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import ModelError, UsageError
-from edgekit.objects.origin import Exported, Origin, first_line, name_of
+from edgekit.objects.origin import Exported, ObjectOrigin, first_line, name_of
 from edgekit.types import TensorSpec
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def export(model: Any, example: object, inputs: Sequence[TensorSpec], folder: Pa
     )
     # What was traced before is in the file as it is; a Python function may answer otherwise.
     ask = None if hasattr(function, "structured_input_signature") else _asking(function, specs)
-    origin = Origin(what=f"{path.name} (TensorFlow)", ask=ask)
+    origin = ObjectOrigin(what=f"{path.name} (TensorFlow)", ask=ask)
     return Exported(path=path, inputs=specs, origin=origin)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import ModelError, UsageError
-from edgekit.objects.origin import EXACT_DB, Exported, Origin, first_line, name_of
+from edgekit.objects.origin import EXACT_DB, Exported, ObjectOrigin, first_line, name_of
 from edgekit.types import TensorSpec
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def export(model: Any, example: object, inputs: Sequence[TensorSpec], folder: Pa
     if plain is not module:
         kinds = {value.dtype for value in module.state_dict().values() if _is_half(value)}
         least = _HALF_DB if kinds else _ACCELERATOR_DB
-    origin = Origin(what=words, ask=ask, least_db=least, notes=(*notes, *more))
+    origin = ObjectOrigin(what=words, ask=ask, least_db=least, notes=(*notes, *more))
     return Exported(path=path, inputs=specs, origin=origin)
 
 
@@ -100,7 +100,7 @@ def _program(program: Any, folder: Path) -> Exported:
         if node.name in names
         for value in (node.meta["val"],)
     )
-    return Exported(path=path, inputs=specs, origin=Origin(what="an ExportedProgram"))
+    return Exported(path=path, inputs=specs, origin=ObjectOrigin(what="an ExportedProgram"))
 
 
 def _unwrapped(model: Any) -> Any:

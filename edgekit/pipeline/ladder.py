@@ -26,7 +26,7 @@ _KEPT = (1, 2, 4, 8, 16)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Batch:
+class RungFiles:
     """The files of a setting, compared, timed and judged."""
 
     files: tuple[FileResult, ...]
@@ -35,13 +35,13 @@ class Batch:
 
 
 def climb(
-    make: Callable[[Setting], Batch],
+    make: Callable[[Setting], RungFiles],
     rank: Callable[[Setting], Sequence[KeptLayer]],
     *,
     ranges: str,
     stated: tuple[KeptLayer, ...] = (),
     note: Callable[[str], None],
-) -> tuple[Batch, tuple[Rung, ...]]:
+) -> tuple[RungFiles, tuple[Rung, ...]]:
     """Climb until every file passes its verdict, or to the end.
 
     Args:
@@ -58,7 +58,7 @@ def climb(
         UsageError: the budget is about something that cannot be measured here.
     """
     rungs: list[Rung] = []
-    tried: list[Batch] = []
+    tried: list[RungFiles] = []
     for number, setting in enumerate(_settings(rank, ranges, stated), 1):
         started = time.monotonic()
         batch = make(setting)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.errors import ConversionError
-from edgekit.objects import Origin
+from edgekit.objects import ObjectOrigin
 from edgekit.pipeline.plan import Plan
 from edgekit.pipeline.reference import Reference
 from edgekit.pipeline.replay_request import NOT_IN_TABLE, as_command
@@ -84,7 +84,7 @@ def _make_lock(
     tools = {step.tool: step.versions for step in result.steps if step.versions}
     if code.versions:
         tools["model"] = code.versions
-    origin = plan.request.origin or Origin()
+    origin = plan.request.origin or ObjectOrigin()
     named = dict(origin.data) | ({"model": origin.what} if origin.what else {})
     if plan.parity is None and "calibration" in named:
         named["parity"] = named["calibration"]

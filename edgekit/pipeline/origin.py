@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.closeness import EQUAL_DB, centred_db, channel_axis
 from edgekit.errors import ModelError
-from edgekit.objects import Origin
+from edgekit.objects import ObjectOrigin
 from edgekit.types import TensorSpec
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ SAMPLES = 64
 
 
 def check_origin(
-    origin: Origin,
+    origin: ObjectOrigin,
     specs: Sequence[TensorSpec],
     inputs: Sequence[Array],
     outputs: Sequence[Array],
@@ -82,7 +82,7 @@ def check_origin(
     return f"Exported from {origin.what}: its own answers to {len(own)} samples are {equal}."
 
 
-def _differs(origin: Origin, how: str) -> ModelError:
+def _differs(origin: ObjectOrigin, how: str) -> ModelError:
     return ModelError(
         f"What was exported from {origin.what} does not compute what it does here: {how}.",
         cure="forward probably decides by values, by the shape of a batch, by random numbers, or "

@@ -25,7 +25,7 @@ from edgekit.measure.tasks import make_metric
 from edgekit.pipeline import candidates
 from edgekit.pipeline.file_contract import file_contract
 from edgekit.pipeline.floats import FloatFile
-from edgekit.pipeline.ladder import Batch, as_tables, climb
+from edgekit.pipeline.ladder import RungFiles, as_tables, climb
 from edgekit.pipeline.plan import PREPARED_NAME, Plan
 from edgekit.pipeline.reference import Reference
 from edgekit.pipeline.request import Setting
@@ -137,7 +137,7 @@ class _Making:
     _batches: int = 0
     _told: set[str] = field(default_factory=set)
 
-    def make(self, schemes: Sequence[Scheme], setting: Setting) -> Batch:
+    def make(self, schemes: Sequence[Scheme], setting: Setting) -> RungFiles:
         """Quantize by a setting, compare, time and judge."""
         folder = self.work / f"files-{self._batches}"
         folder.mkdir()
@@ -167,7 +167,7 @@ class _Making:
         }
         results |= {scheme: self._failed(scheme, why) for scheme, why in errors.items()}
         prepared = folder / PREPARED_NAME
-        return Batch(
+        return RungFiles(
             files=tuple(results[scheme] for scheme in schemes),
             advice=advice,
             prepared=prepared if prepared.exists() else None,

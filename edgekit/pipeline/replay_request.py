@@ -11,7 +11,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from edgekit.contract import check_preprocess
 from edgekit.errors import EdgekitError, UsageError
-from edgekit.objects import Origin
+from edgekit.objects import ObjectOrigin
 from edgekit.pipeline.plan import Plan
 from edgekit.pipeline.request import ConversionRequest, Setting
 from edgekit.provenance.lock import Lock
@@ -38,7 +38,7 @@ def as_command(plan: Plan) -> str:
     What was an object in Python stands there by its name.
     """
     request, given = plan.request, ConversionRequest()
-    origin = request.origin or Origin()
+    origin = request.origin or ObjectOrigin()
     words = ["edgekit", "convert", origin.what or plan.source.location]
     for field in fields(request):
         value = getattr(request, field.name)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.contract import Color, Task
-from edgekit.objects import Origin
+from edgekit.objects import ObjectOrigin
 from edgekit.results import KeptLayer
 from edgekit.toolchain.workshop import Limits
 from edgekit.types import Effort, IoDtype, Pass, Scheme, TensorSpec
@@ -102,4 +102,4 @@ class ConversionRequest:
     threads: int = 1
     limits: Limits = field(default_factory=Limits)
     settled: Setting | None = None
-    origin: Origin | None = None
+    origin: ObjectOrigin | None = None

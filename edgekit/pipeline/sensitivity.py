@@ -51,7 +51,7 @@ def _measured(request: ConversionRequest, mode: Mode, progress: Progress) -> Sen
     planned = plan(replace(request, schemes=("int8",)))
     # Random inputs must not steer anything: their statistics are nobody's.
     effort = "none" if request.synthetic else request.effort
-    notes = _Notes(progress)
+    notes = _KeptNotes(progress)
     started = time.monotonic()
     with (
         temporary_folder("sensitivity") as folder,
@@ -97,7 +97,7 @@ def _measured(request: ConversionRequest, mode: Mode, progress: Progress) -> Sen
     )
 
 
-class _Notes:
+class _KeptNotes:
     """Passes progress on and keeps the notes for the report."""
 
     def __init__(self, inner: Progress) -> None:

@@ -23,8 +23,8 @@ from edgekit.errors import ConversionError, DataError
 from edgekit.quantize import extremes, ranges
 from edgekit.quantize.judge import Judge
 from edgekit.quantize.observe import (
-    Feed,
     Histogram,
+    SampleFeed,
     choose_samples,
     count_samples,
     observe,
@@ -42,7 +42,7 @@ _MOST_TO_COMPARE = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class Advice:
+class CalibrationAdvice:
     """A finding about the calibration data.
 
     Attributes:
@@ -64,9 +64,9 @@ class Advice:
 class Screened:
     """The samples to go on with, what was observed on them, and what was found."""
 
-    feeds: Sequence[Feed]
+    feeds: Sequence[SampleFeed]
     histograms: dict[str, Histogram]
-    advice: tuple[Advice, ...] = ()
+    advice: tuple[CalibrationAdvice, ...] = ()
 
     @property
     def degenerate(self) -> bool:
@@ -77,10 +77,10 @@ class Screened:
 
 def screen(
     model: Path,
-    feeds: Sequence[Feed],
+    feeds: Sequence[SampleFeed],
     *,
     work: Path,
-    held_out: Callable[[Sequence[Feed]], Sequence[Feed]] | None,
+    held_out: Callable[[Sequence[SampleFeed]], Sequence[SampleFeed]] | None,
     progress: Callable[[float, str], None],
 ) -> Screened:
     """Observe the calibration samples, name the odd ones, and leave them out where that helps.
@@ -141,7 +141,7 @@ def _outlier_advice(
     gone: float | None = None,
     *,
     better: bool = False,
-) -> Advice:
+) -> CalibrationAdvice:
     worst = max(outlier.factor for outlier in outliers)
     tensors = max(outlier.tensors for outlier in outliers)
     does = "stands" if len(outliers) == 1 else "stand"
@@ -167,7 +167,7 @@ def _outlier_advice(
     }
     if kept is not None and gone is not None:
         data |= {"db_with": round(kept, 2), "db_without": round(gone, 2)}
-    return Advice(
+    return CalibrationAdvice(
         code="calibration-outlier",
         message=message,
         warning=True,
@@ -176,20 +176,22 @@ def _outlier_advice(
     )
 
 
-def without(feeds: Sequence[Feed], places: Sequence[int]) -> list[Feed]:
+def without(feeds: Sequence[SampleFeed], places: Sequence[int]) -> list[SampleFeed]:
     """The same feeds without some samples."""
     left = set(range(count_samples(feeds))) - set(places)
     return choose_samples(feeds, sorted(left))
 
 
-def _degenerate(feeds: Sequence[Feed], histograms: Mapping[str, Histogram]) -> tuple[Advice, ...]:
+def _degenerate(
+    feeds: Sequence[SampleFeed], histograms: Mapping[str, Histogram]
+) -> tuple[CalibrationAdvice, ...]:
     """Samples that say nothing."""
     count = count_samples(feeds)
     found = []
     constant = tuple(i for i, values in enumerate(samples(feeds)) if all(map(_constant, values)))
     if 2 * len(constant) >= count:
         found.append(
-            Advice(
+            CalibrationAdvice(
                 code="calibration-constant",
                 message=f"{len(constant)} of {count} calibration samples are of one single colour "
                 "({samples}): their ranges are not those of real inputs, and the int8 file will be "
@@ -201,7 +203,7 @@ def _degenerate(feeds: Sequence[Feed], histograms: Mapping[str, Histogram]) -> t
         )
     if count > 1 and len(extremes.different(extremes.stacked(histograms))[0]) == 1:
         found.append(
-            Advice(
+            CalibrationAdvice(
                 code="calibration-identical",
                 message=f"All {count} calibration samples are the same: ranges come from a single "
                 "one. Calibrate with inputs that differ as those of the app will.",
@@ -226,8 +228,8 @@ def _constant(value: Array) -> bool:
 
 
 def unlike(
-    model: Path, histograms: Mapping[str, Histogram], parity: Sequence[Feed], *, work: Path
-) -> tuple[Advice, ...]:
+    model: Path, histograms: Mapping[str, Histogram], parity: Sequence[SampleFeed], *, work: Path
+) -> tuple[CalibrationAdvice, ...]:
     """A warning if the samples to compare on look different from those to calibrate with.
 
     Args:
@@ -253,7 +255,7 @@ def unlike(
             "times that of calibration"
         )
     return (
-        Advice(
+        CalibrationAdvice(
             code="calibration-unlike-parity",
             message=f"The samples to compare on do not look like those of calibration: {said}. "
             "Take both from what the app will see, with the same preprocessing.",

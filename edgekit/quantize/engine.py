@@ -11,11 +11,11 @@ from tempfile import mkdtemp
 
 from edgekit.errors import ConversionError, UsageError
 from edgekit.quantize import heads, mixed_precision, ranges
-from edgekit.quantize.advice import Advice, Screened, screen, unlike
+from edgekit.quantize.advice import CalibrationAdvice, Screened, screen, unlike
 from edgekit.quantize.emit import NO_EXCEPTIONS, Exceptions, emit, refuse_bad_source
 from edgekit.quantize.integer_ops.emitted import Left
 from edgekit.quantize.integer_ops.rewrites import before_passes
-from edgekit.quantize.observe import Feed, count_samples, observe
+from edgekit.quantize.observe import SampleFeed, count_samples, observe
 from edgekit.quantize.prepare import PassResult, Prepared, held_out, prepare, split_feeds
 from edgekit.quantize.settling import settling
 from edgekit.quantize.weight_schemes import WeightResult, prepare_weights
@@ -34,9 +34,9 @@ class Outcome:
 
     failures: dict[Scheme, str] = field(default_factory=dict)
     passes: tuple[PassResult, ...] = ()
-    advice: tuple[Advice, ...] = ()
+    advice: tuple[CalibrationAdvice, ...] = ()
     weights: tuple[WeightResult, ...] = ()
-    mixed: tuple[heads.Mixed, ...] = ()
+    mixed: tuple[heads.MixedTensor, ...] = ()
     cut: tuple[Scheme, ...] = ()
     """Schemes whose files have the parts of mixed outputs as their outputs."""
     left: dict[Scheme, tuple[Left, ...]] = field(default_factory=dict)
@@ -49,12 +49,12 @@ def quantize(
     model: Path,
     outputs: Mapping[Scheme, Path],
     *,
-    feeds: Sequence[Feed],
+    feeds: Sequence[SampleFeed],
     work: Path,
     effort: Effort = "balanced",
     method: str = "auto",
     keep_prepared: Path | None = None,
-    parity: Sequence[Feed] = (),
+    parity: Sequence[SampleFeed] = (),
     without: Collection[Pass] = (),
     progress: Callable[[float, str], None],
 ) -> Outcome:
@@ -83,10 +83,10 @@ class Engine:
     def __init__(
         self,
         model: Path,
-        feeds: Sequence[Feed],
+        feeds: Sequence[SampleFeed],
         *,
         work: Path,
-        parity: Sequence[Feed] = (),
+        parity: Sequence[SampleFeed] = (),
         without: Collection[Pass] = (),
     ) -> None:
         refuse_bad_source(read(model))
@@ -213,7 +213,7 @@ class Engine:
 
     def _advise(
         self, cut: heads.Split, screened: Screened, prepared: Prepared, effort: Effort
-    ) -> tuple[Advice, ...]:
+    ) -> tuple[CalibrationAdvice, ...]:
         """Everything that is to be said about the calibration samples."""
         advice = [*screened.advice]
         if not screened.degenerate:
@@ -268,7 +268,7 @@ def _keep(
 def _prepare_weights(
     model: Path,
     outputs: Mapping[Scheme, Path],
-    feeds: Sequence[Feed],
+    feeds: Sequence[SampleFeed],
     work: Path,
     effort: Effort,
     progress: Callable[[float, str], None],

@@ -31,7 +31,7 @@ _STRENGTH_LIMITS = 1e-2, 1e2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stream:
+class ChannelStream:
     """Tensors whose channels can be scaled together, with the layers that make and use them."""
 
     tensors: tuple[Tensor, ...]
@@ -39,7 +39,7 @@ class Stream:
     users: tuple[Layer, ...]
 
 
-def find_streams(model: Model) -> list[Stream]:
+def find_streams(model: Model) -> list[ChannelStream]:
     """All streams of the main graph, in the order of their first tensors."""
     layers = {layer.index: layer for layer in find_layers(model)}
     graph = model.main
@@ -61,7 +61,9 @@ def find_streams(model: Model) -> list[Stream]:
     return streams
 
 
-def equalize(streams: list[Stream], magnitudes: Mapping[str, Array], strength: float = 1.0) -> int:
+def equalize(
+    streams: list[ChannelStream], magnitudes: Mapping[str, Array], strength: float = 1.0
+) -> int:
     """Scale the channels of every stream in place.
 
     Args:
@@ -98,7 +100,7 @@ def _grow(
     layers: Mapping[int, Layer],
     borders: set[int],
     seen: set[int],
-) -> Stream | None:
+) -> ChannelStream | None:
     """Follow joining operators from a tensor; ``None`` where one stands in the way."""
     channels = start.shape[-1] if start.shape else 0
     members: dict[int, Tensor] = {}
@@ -130,7 +132,7 @@ def _grow(
                 waiting += _flowing(user) if user.name in _JOINING else []
     if not possible or not users or not makers:
         return None
-    return Stream(
+    return ChannelStream(
         tensors=tuple(members.values()), makers=tuple(makers.values()), users=tuple(users.values())
     )
 

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from edgekit.quantize.emit import NO_EXCEPTIONS, Exceptions, emit
 from edgekit.quantize.integer_ops.emitted import IntegerResult
-from edgekit.quantize.mixed import Mixed, Part, find
-from edgekit.quantize.observe import Feed
+from edgekit.quantize.mixed import MixedTensor, find
+from edgekit.quantize.observe import SampleFeed
 from edgekit.quantize.prepare import Prepared
 from edgekit.quantize.slices import Slicer, drop_unused, slices_of
 from edgekit.tflite.flatbuffer import text
@@ -26,8 +26,7 @@ from edgekit.tflite.model import Model, read, write
 from edgekit.types import Ranges
 
 __all__ = [
-    "Mixed",
-    "Part",
+    "MixedTensor",
     "Split",
     "cut",
     "emit_joined",
@@ -62,16 +61,16 @@ class Split:
     """
 
     model: Path
-    mixed: tuple[Mixed, ...] = ()
+    mixed: tuple[MixedTensor, ...] = ()
     joins: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
-    def outputs(self) -> tuple[Mixed, ...]:
+    def outputs(self) -> tuple[MixedTensor, ...]:
         """The outputs that were cut."""
         return tuple(one for one in self.mixed if one.tensor in self.joins)
 
 
-def cut(model: Path, feeds: Sequence[Feed], *, work: Path, mend: bool) -> Split:
+def cut(model: Path, feeds: Sequence[SampleFeed], *, work: Path, mend: bool) -> Split:
     """Find what mixes ranges and, if it shall be mended, cut it.
 
     Args:
@@ -86,7 +85,7 @@ def cut(model: Path, feeds: Sequence[Feed], *, work: Path, mend: bool) -> Split:
     return Split(model=model, mixed=mixed)
 
 
-def split(model: Path, mixed: Sequence[Mixed], output: Path) -> Split:
+def split(model: Path, mixed: Sequence[MixedTensor], output: Path) -> Split:
     """Cut what was found; what cannot be cut exactly is left alone, and ``did`` says so."""
     loaded = read(model)
     slicer = Slicer(loaded)
@@ -193,7 +192,7 @@ def tail(model: Path, cut: Split) -> frozenset[str]:
     return frozenset(found)
 
 
-def _cut_output(model: Model, slicer: Slicer, mixed: Mixed) -> tuple[str, ...]:
+def _cut_output(model: Model, slicer: Slicer, mixed: MixedTensor) -> tuple[str, ...]:
     """The names of the parts that are outputs now; empty where the output stays whole."""
     graph = model.main
     whole = next(tensor for tensor in graph.outputs if tensor.name == mixed.tensor)
@@ -219,7 +218,7 @@ def _cut_output(model: Model, slicer: Slicer, mixed: Mixed) -> tuple[str, ...]:
     return tuple(tensor.name for tensor in parts)
 
 
-def _move_slices(model: Model, slicer: Slicer, mixed: Mixed) -> int:
+def _move_slices(model: Model, slicer: Slicer, mixed: MixedTensor) -> int:
     """Let the readers of each slice of a mixed tensor read a slice of its parts instead."""
     edges = {part.start for part in mixed.parts} | {p.start + p.size for p in mixed.parts}
     moved = 0

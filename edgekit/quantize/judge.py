@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.closeness import centred_db, channel_axis, is_vector_of_scores
 from edgekit.quantize.emit import NO_EXCEPTIONS, Exceptions, emit
-from edgekit.quantize.observe import Feed, samples
+from edgekit.quantize.observe import SampleFeed, samples
 from edgekit.quantize.twins import Watched
 from edgekit.tflite.model import read
 from edgekit.types import Ranges, Scheme
@@ -53,7 +53,7 @@ class Judge:
         work: a folder for intermediate files.
     """
 
-    def __init__(self, model: Path, feeds: Sequence[Feed], *, work: Path) -> None:
+    def __init__(self, model: Path, feeds: Sequence[SampleFeed], *, work: Path) -> None:
         self._feeds, self._work = feeds, work
         self._names = [tensor.name for tensor in read(model).main.outputs]
         self._wanted = self._outputs(model)

@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.quantize.observe import Feed, choose_samples, count_samples, samples
+from edgekit.quantize.observe import SampleFeed, choose_samples, count_samples, samples
 from edgekit.quantize.slices import boundaries, slices_of
 from edgekit.quantize.twins import Watched
 from edgekit.tflite.model import Model, Tensor, read
@@ -30,7 +30,7 @@ _LOOK_AT = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class TensorPart:
     """Some neighbouring entries of a mixed tensor.
 
     Attributes:
@@ -49,7 +49,7 @@ class Part:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mixed:
+class MixedTensor:
     """A tensor whose parts need scales of their own.
 
     Attributes:
@@ -63,11 +63,11 @@ class Mixed:
     tensor: str
     output: int | None
     axis: int
-    parts: tuple[Part, ...]
+    parts: tuple[TensorPart, ...]
     did: str = "nothing: found only"
 
 
-def find(model: Path, feeds: Sequence[Feed], *, work: Path) -> tuple[Mixed, ...]:
+def find(model: Path, feeds: Sequence[SampleFeed], *, work: Path) -> tuple[MixedTensor, ...]:
     """The tensors that mix ranges, measured on the first samples; outputs come first.
 
     Nothing is run where no CONCATENATION leads to an output or to a slice.
@@ -87,11 +87,11 @@ def find(model: Path, feeds: Sequence[Feed], *, work: Path) -> tuple[Mixed, ...]
     if not runs:
         return ()
     values = {name: np.stack([run[name] for run in runs]) for name in names}
-    found: dict[tuple[str, int | None], Mixed] = {}
+    found: dict[tuple[str, int | None], MixedTensor] = {}
     for output, tensor, axis, cuts in wanted:
         least = _LOST_BITS if output is not None else _LOST_BITS_INSIDE
         parts = _parts(values[tensor.name], axis, cuts, least)
-        mixed = Mixed(tensor=tensor.name, output=output, axis=axis, parts=parts)
+        mixed = MixedTensor(tensor=tensor.name, output=output, axis=axis, parts=parts)
         key = (tensor.name, output)
         if len(parts) > 1 and (key not in found or _loss(mixed) > _loss(found[key])):
             found[key] = mixed
@@ -119,7 +119,7 @@ def _is_finite(values: dict[str, Array]) -> bool:
     return all(np.isfinite(value).all() for value in values.values())
 
 
-def _parts(values: Array, axis: int, cuts: Sequence[int], least: float) -> tuple[Part, ...]:
+def _parts(values: Array, axis: int, cuts: Sequence[int], least: float) -> tuple[TensorPart, ...]:
     """Cut stacked values (samples, …) where neighbours differ by so many bits, else merge them."""
     import numpy as np
 
@@ -134,7 +134,7 @@ def _parts(values: Array, axis: int, cuts: Sequence[int], least: float) -> tuple
             merged.append((start, end))
     whole = _grid(rows)
     return tuple(
-        Part(
+        TensorPart(
             start=start,
             size=end - start,
             low=float(rows[start:end].min()),
@@ -164,5 +164,5 @@ def _sqnr_db(values: Array, step: float, low: float) -> float:
     return round(float(10 * np.log10((np.sum(values**2) + 1e-30) / (noise + 1e-30))), 2)
 
 
-def _loss(mixed: Mixed) -> float:
+def _loss(mixed: MixedTensor) -> float:
     return max(part.own_db - part.shared_db for part in mixed.parts)

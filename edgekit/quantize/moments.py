@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.quantize.layers import Layer, patches, position_count
-from edgekit.quantize.observe import Feed, count_samples, samples
+from edgekit.quantize.observe import SampleFeed, count_samples, samples
 from edgekit.quantize.twins import Watched
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def in_groups(layers: Sequence[Layer]) -> Iterator[list[Layer]]:
 def collect(
     quantized: Path,
     layers: Sequence[Layer],
-    feeds: Sequence[Feed],
+    feeds: Sequence[SampleFeed],
     *,
     work: Path,
     second: bool,

@@ -35,7 +35,7 @@ _VALUES_PER_SAMPLE = 8192
 
 
 @dataclass(frozen=True, kw_only=True)
-class Feed:
+class SampleFeed:
     """Samples for one input.
 
     Attributes:
@@ -85,12 +85,12 @@ class Histogram:
         return np.asarray(self.low + step * (np.arange(bins) + 0.5))
 
 
-def count_samples(feeds: Sequence[Feed]) -> int:
+def count_samples(feeds: Sequence[SampleFeed]) -> int:
     """How many samples the feeds hold."""
     return len(feeds[0].indices())
 
 
-def choose_samples(feeds: Sequence[Feed], places: Sequence[int]) -> list[Feed]:
+def choose_samples(feeds: Sequence[SampleFeed], places: Sequence[int]) -> list[SampleFeed]:
     """The same feeds with some of their samples only, by their places from 0."""
     chosen = []
     for feed in feeds:
@@ -99,7 +99,7 @@ def choose_samples(feeds: Sequence[Feed], places: Sequence[int]) -> list[Feed]:
     return chosen
 
 
-def samples(feeds: Sequence[Feed]) -> Iterator[list[Array]]:
+def samples(feeds: Sequence[SampleFeed]) -> Iterator[list[Array]]:
     """The inputs of one sample after the other, in the model's order, axes and shape."""
     import numpy as np
 
@@ -115,7 +115,7 @@ def samples(feeds: Sequence[Feed]) -> Iterator[list[Array]]:
 
 def observe(
     model: Path,
-    feeds: Sequence[Feed],
+    feeds: Sequence[SampleFeed],
     *,
     work: Path,
     threads: int = 2,
@@ -161,7 +161,7 @@ def _part(
 def _observe_group(
     model: Path,
     names: Sequence[str] | None,
-    feeds: Sequence[Feed],
+    feeds: Sequence[SampleFeed],
     work: Path,
     threads: int,
     bins: int,

@@ -19,7 +19,7 @@ from edgekit.quantize.emit import emit
 from edgekit.quantize.grids import INT8, Grid, steps
 from edgekit.quantize.layers import Layer, find_layers
 from edgekit.quantize.moments import Moments, collect, in_groups
-from edgekit.quantize.observe import Feed, in_memory_groups, samples
+from edgekit.quantize.observe import SampleFeed, in_memory_groups, samples
 from edgekit.quantize.twins import Watched, side_by_side
 from edgekit.tflite.model import Model, read, write
 from edgekit.types import Ranges, Scheme
@@ -45,7 +45,7 @@ class Bench:
         damping: of rounding, see `edgekit.quantize.rounding.damped`.
     """
 
-    feeds: Sequence[Feed]
+    feeds: Sequence[SampleFeed]
     work: Path
     seed: int = 0
     damping: float = rounding.DAMPING

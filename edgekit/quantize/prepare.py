@@ -16,7 +16,7 @@ from typing import get_args
 from edgekit.errors import ConversionError
 from edgekit.quantize import passes, ranges
 from edgekit.quantize.judge import Judge
-from edgekit.quantize.observe import Feed, Histogram, choose_samples, count_samples, observe
+from edgekit.quantize.observe import Histogram, SampleFeed, choose_samples, count_samples, observe
 from edgekit.quantize.passes import Bench
 from edgekit.tflite.model import read
 from edgekit.types import Effort, Pass, Ranges
@@ -82,7 +82,7 @@ class Prepared:
 def prepare(
     model: Path,
     *,
-    feeds: Sequence[Feed],
+    feeds: Sequence[SampleFeed],
     work: Path,
     effort: Effort,
     method: str = "auto",
@@ -124,7 +124,7 @@ def prepare(
         plain.passes.append(_result("as it comes", f"gave up: {error}", None, True, 0.0))
         return plain
     plain.passes.append(_result("as it comes", f"ranges {_name(chosen)}", plain.int8_db, True, 0.0))
-    run = _Run(judge, Bench(feeds=learn, work=work), chosen, percentile, plain)
+    run = _Preparation(judge, Bench(feeds=learn, work=work), chosen, percentile, plain)
     wanted = _PASSES[effort] - set(without)
     if "equalization" in wanted:
         progress(0.35, "equalizing channels")
@@ -168,7 +168,7 @@ def _never_worse(best: Prepared, plain: Prepared) -> Prepared:
     return replace(plain, passes=[*best.passes, gone])
 
 
-class _Run:
+class _Preparation:
     """The best model so far, and the passes that try to better it."""
 
     def __init__(
@@ -182,7 +182,7 @@ class _Run:
         self._learned = count_samples(bench.feeds)
         self._compared = min(_MOST_TO_COMPARE, self._learned)
 
-    def equalize(self, feeds: Sequence[Feed], progress: Callable[[float, str], None]) -> None:
+    def equalize(self, feeds: Sequence[SampleFeed], progress: Callable[[float, str], None]) -> None:
         """Equalize; kept where the float model stays what it was, whatever int8 says yet.
 
         Equalized weights only pay off once they are rounded with care, so the judgement is left to
@@ -342,8 +342,8 @@ class _Run:
 
 
 def split_feeds(
-    feeds: Sequence[Feed], effort: Effort = "balanced"
-) -> tuple[list[Feed], list[Feed]]:
+    feeds: Sequence[SampleFeed], effort: Effort = "balanced"
+) -> tuple[list[SampleFeed], list[SampleFeed]]:
     """The samples to learn from and the held-out ones, both bounded so that time is."""
     count = count_samples(feeds)
     most = _MOST_TO_LEARN_THOROUGHLY if effort == "thorough" else _MOST_TO_LEARN

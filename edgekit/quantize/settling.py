@@ -17,7 +17,7 @@ from typing import Any
 
 from edgekit.errors import ConversionError
 from edgekit.quantize import extremes
-from edgekit.quantize.advice import Advice
+from edgekit.quantize.advice import CalibrationAdvice
 from edgekit.quantize.judge import Judge
 from edgekit.quantize.observe import Histogram
 from edgekit.types import Ranges
@@ -37,7 +37,7 @@ def settling(
     judge: Judge | None,
     learned: int,
     held: Sequence[int],
-) -> Advice:
+) -> CalibrationAdvice:
     """Whether more samples would have helped.
 
     With a judge the SQNR on held-out samples is measured with the ranges of a quarter, a half and
@@ -54,7 +54,7 @@ def settling(
     array = extremes.stacked(histograms)
     count = len(extremes.different(array)[0])
     if count < extremes.FEWEST:
-        return Advice(
+        return CalibrationAdvice(
             code="calibration-few",
             message=f"{count} different calibration samples are too few to tell whether their "
             "ranges are those of the app's inputs. Give 100.",
@@ -92,18 +92,18 @@ def _curve(
     }
 
 
-def _settled_by_growth(grown: Mapping[int, float], data: dict[str, Any]) -> Advice:
+def _settled_by_growth(grown: Mapping[int, float], data: dict[str, Any]) -> CalibrationAdvice:
     half, whole = sorted(grown)[-2:]
     wider = 1 / grown[half] - 1
     said = f"the last doubling, from {half} to {whole}, widened them by {wider:.0%}"
     if wider > _GROWTH:
-        return Advice(
+        return CalibrationAdvice(
             code="calibration-not-settled",
             message=f"Ranges had not settled: {said}. Give more than {whole} samples.",
             warning=True,
             data=data,
         )
-    return Advice(
+    return CalibrationAdvice(
         code="calibration-settled",
         message=f"Ranges had settled with {whole} samples: {said}.",
         warning=False,
@@ -113,7 +113,7 @@ def _settled_by_growth(grown: Mapping[int, float], data: dict[str, Any]) -> Advi
 
 def _settled_by_curve(
     curve: Mapping[int, float], data: dict[str, Any], given: int, *, more: bool
-) -> Advice:
+) -> CalibrationAdvice:
     """``more`` tells whether there were more samples than the passes learn from."""
     data = {**data, "db": {count: round(value, 2) for count, value in curve.items()}}
     counts = sorted(curve)
@@ -121,7 +121,7 @@ def _settled_by_curve(
     gains = [curve[more] - curve[fewer] for fewer, more in itertools.pairwise(counts)]
     measured = f"{half} give {curve[half]:.1f} dB, {whole} give {curve[whole]:.1f} dB"
     if gains[-1] < -_LOSS_DB:
-        return Advice(
+        return CalibrationAdvice(
             code="calibration-fewer-better",
             message=f"Fewer samples measure better: {measured}. Some widen the ranges for the "
             "others; look for odd ones, or try --ranges mse.",
@@ -135,13 +135,13 @@ def _settled_by_curve(
             if steady and len(gains) > 1
             else f"the last doubling added {gains[-1]:.1f} dB"
         )
-        return Advice(
+        return CalibrationAdvice(
             code="calibration-not-settled",
             message=f"Ranges had not settled: {measured}; {said}. Give more than {given}.",
             warning=True,
             data=data,
         )
-    return Advice(
+    return CalibrationAdvice(
         code="calibration-settled",
         message=f"{whole} samples were enough ({measured} on the held-out ones)."
         if more

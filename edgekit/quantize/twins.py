@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import ModelError
-from edgekit.quantize.observe import Feed, keep_readable, samples
+from edgekit.quantize.observe import SampleFeed, keep_readable, samples
 from edgekit.tflite.model import read, write
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def _copy(value: Array) -> Array:
 
 
 def side_by_side(
-    floating: Watched, quantized: Watched, feeds: Sequence[Feed]
+    floating: Watched, quantized: Watched, feeds: Sequence[SampleFeed]
 ) -> Iterator[tuple[dict[str, Array], dict[str, Array]]]:
     """The tensors of both graphs, sample after sample; the two run at the same time."""
     with ThreadPoolExecutor(1) as pool:

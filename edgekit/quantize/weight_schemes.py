@@ -20,7 +20,7 @@ from edgekit.quantize.grids import grid_of, steps
 from edgekit.quantize.judge import Judge
 from edgekit.quantize.layers import Layer, find_layers
 from edgekit.quantize.moments import Moments, collect, in_groups
-from edgekit.quantize.observe import Feed
+from edgekit.quantize.observe import SampleFeed
 from edgekit.quantize.passes import Bench
 from edgekit.tflite.model import Model, read, write
 from edgekit.types import Effort, Ranges, Scheme
@@ -62,8 +62,8 @@ def prepare_weights(
     model: Path,
     schemes: Sequence[Scheme],
     *,
-    learn: Sequence[Feed],
-    judged: Sequence[Feed],
+    learn: Sequence[SampleFeed],
+    judged: Sequence[SampleFeed],
     work: Path,
     effort: Effort,
     progress: Callable[[float, str], None],

@@ -13,7 +13,7 @@ from edgekit.quantize.engine import Engine
 from edgekit.quantize.integer_ops.rewrites import before_passes
 from edgekit.quantize.judge import Judge
 from edgekit.quantize.mixed_precision import excepting
-from edgekit.quantize.observe import Feed
+from edgekit.quantize.observe import SampleFeed
 from edgekit.quantize.prepare import prepare
 from edgekit.quantize.sensitivity import measure
 from edgekit_worker import WorkerError
@@ -127,9 +127,9 @@ def sensitivity(request: dict[str, Any], progress: Callable[[float, str], None])
     return {"whole": asdict(whole), "layers": [asdict(layer) for layer in layers]}
 
 
-def _feeds(tables: list[dict[str, Any]]) -> list[Feed]:
+def _feeds(tables: list[dict[str, Any]]) -> list[SampleFeed]:
     return [
-        Feed(
+        SampleFeed(
             stack=Path(table["path"]),
             shape=tuple(table["shape"]),
             permutation=tuple(table["permutation"]),

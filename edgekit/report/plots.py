@@ -61,7 +61,7 @@ _PLATE = {"facecolor": GROUND, "edgecolor": "none", "pad": 0.6}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Point:
+class PlotPoint:
     """A candidate in `tradeoff`, or a figure in `forest`.
 
     Attributes:
@@ -111,7 +111,7 @@ def require() -> None:
 
 
 def tradeoff(
-    points: Sequence[Point],
+    points: Sequence[PlotPoint],
     *,
     y_label: str,
     percent: bool,
@@ -157,7 +157,7 @@ def tradeoff(
 
 
 def forest(
-    points: Sequence[Point],
+    points: Sequence[PlotPoint],
     *,
     x_label: str,
     percent: bool,
@@ -341,7 +341,7 @@ def _numbers(axes: Axes, which: str, *, percent: bool = False) -> None:
     axis.set_minor_locator(NullLocator())
 
 
-def _labels_beside(figure: Figure, axes: Axes, points: Sequence[Point]) -> None:
+def _labels_beside(figure: Figure, axes: Axes, points: Sequence[PlotPoint]) -> None:
     """Names beside their points, moved up or down until none covers another."""
     axes.get_xlim(), axes.get_ylim()  # settles the axes, on which the distances depend
     left, right = axes.get_window_extent().intervalx
@@ -361,7 +361,7 @@ def _labels_beside(figure: Figure, axes: Axes, points: Sequence[Point]) -> None:
         )  # fmt: skip
 
 
-def _free(axes: Axes, points: Sequence[Point]) -> float:
+def _free(axes: Axes, points: Sequence[PlotPoint]) -> float:
     """Where along the axis, 0 to 1, there is most room between points and their names."""
     to_axes = axes.transData + axes.transAxes.inverted()
     taken = []

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from edgekit.report import plots, words
-from edgekit.report.plots import Point, Series
+from edgekit.report.plots import PlotPoint, Series
 from edgekit.types import Gate
 from edgekit.validation_result import CandidateResult, Figure, LayerSqnr, ValidationResult
 
@@ -102,7 +102,7 @@ def _tradeoff(result: ValidationResult, placed: Sequence[Placed]) -> Plot | None
     )
 
 
-def _against_time(place: int, one: CandidateResult, metric: str) -> Point | None:
+def _against_time(place: int, one: CandidateResult, metric: str) -> PlotPoint | None:
     assert one.timing is not None
     latency = one.timing.latency
     if not latency.samples_ms:
@@ -115,7 +115,7 @@ def _against_time(place: int, one: CandidateResult, metric: str) -> Point | None
         return None
     fast, slow = latency.percentile(50), latency.percentile(90)
     interval = each.interval if each else None
-    return Point(
+    return PlotPoint(
         name=one.name,
         place=place,
         x=fast,
@@ -140,7 +140,7 @@ def _drop(placed: Sequence[Placed]) -> Plot | None:
     if name is None:
         return None
     points = [
-        Point(
+        PlotPoint(
             name=one.name,
             place=place,
             y=each.value,

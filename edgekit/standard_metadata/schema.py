@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
-from edgekit.standard_metadata.tables import Number, Numbers, Table
+from edgekit.standard_metadata.tables import Table, TableNumber, TableNumbers
 
 IDENTIFIER = b"M001"
 ENTRY = "TFLITE_METADATA"
@@ -56,7 +56,7 @@ def tensor(
 
 def labels_file(name: str, description: str, of: LabelsOf) -> Table:
     """``AssociatedFile`` with one label a line."""
-    return Table({0: name, 1: description, 2: Number(kind="int8", value=_LABELS[of])})
+    return Table({0: name, 1: description, 2: TableNumber(kind="int8", value=_LABELS[of])})
 
 
 def feature() -> Table:
@@ -66,8 +66,10 @@ def feature() -> Table:
 
 def image(color: ColorSpace, height: int, width: int) -> Table:
     """``Content`` of a picture, with its size."""
-    size = Table({0: Number(kind="uint32", value=width), 1: Number(kind="uint32", value=height)})
-    return _content(_IMAGE, Table({0: Number(kind="int8", value=_COLORS[color]), 1: size}))
+    size = Table(
+        {0: TableNumber(kind="uint32", value=width), 1: TableNumber(kind="uint32", value=height)}
+    )
+    return _content(_IMAGE, Table({0: TableNumber(kind="int8", value=_COLORS[color]), 1: size}))
 
 
 def boxes(order: Sequence[int], *, normalized: bool) -> Table:
@@ -79,9 +81,9 @@ def boxes(order: Sequence[int], *, normalized: bool) -> Table:
     """
     properties = Table(
         {
-            0: Numbers(kind="uint32", values=order),
-            1: Number(kind="int8", value=_BOUNDARIES),
-            2: Number(kind="int8", value=_RATIO if normalized else _PIXEL),
+            0: TableNumbers(kind="uint32", values=order),
+            1: TableNumber(kind="int8", value=_BOUNDARIES),
+            2: TableNumber(kind="int8", value=_RATIO if normalized else _PIXEL),
         }
     )
     return _content(_BOXES, properties, range_=(2, 2))
@@ -90,20 +92,23 @@ def boxes(order: Sequence[int], *, normalized: bool) -> Table:
 def normalization(mean: Sequence[float], std: Sequence[float]) -> Table:
     """``ProcessUnit``: ``(pixel - mean) / std``; one value, or one for each channel."""
     options = Table(
-        {0: Numbers(kind="float32", values=mean), 1: Numbers(kind="float32", values=std)}
+        {0: TableNumbers(kind="float32", values=mean), 1: TableNumbers(kind="float32", values=std)}
     )
     return _unit(_NORMALIZATION, options)
 
 
 def threshold(score: float) -> Table:
     """``ProcessUnit``: what scores less is left out."""
-    return _unit(_THRESHOLD, Table({0: Number(kind="float32", value=score)}))
+    return _unit(_THRESHOLD, Table({0: TableNumber(kind="float32", value=score)}))
 
 
 def stats(low: float, high: float) -> Table:
     """``Stats``: the least and the largest value."""
     return Table(
-        {0: Numbers(kind="float32", values=[high]), 1: Numbers(kind="float32", values=[low])}
+        {
+            0: TableNumbers(kind="float32", values=[high]),
+            1: TableNumbers(kind="float32", values=[low]),
+        }
     )
 
 
@@ -120,9 +125,9 @@ def custom(name: str, data: bytes) -> Table:
 def _content(kind: int, properties: Table, range_: tuple[int, int] | None = None) -> Table:
     limits = None
     if range_ is not None:
-        limits = Table({n: Number(kind="int32", value=end) for n, end in enumerate(range_)})
-    return Table({0: Number(kind="uint8", value=kind), 1: properties, 2: limits})
+        limits = Table({n: TableNumber(kind="int32", value=end) for n, end in enumerate(range_)})
+    return Table({0: TableNumber(kind="uint8", value=kind), 1: properties, 2: limits})
 
 
 def _unit(kind: int, options: Table) -> Table:
-    return Table({0: Number(kind="uint8", value=kind), 1: options})
+    return Table({0: TableNumber(kind="uint8", value=kind), 1: options})

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 
 
 @dataclass(frozen=True, kw_only=True)
-class Number:
+class TableNumber:
     """A scalar field; ``default`` is the schema's, which is not stored."""
 
     kind: Literal["int8", "uint8", "bool", "int32", "uint32", "float32"]
@@ -21,7 +21,7 @@ class Number:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Numbers:
+class TableNumbers:
     """A vector of scalars."""
 
     kind: Literal["uint32", "float32"]
@@ -35,7 +35,9 @@ class Table:
     slots: Mapping[int, Value] = field(default_factory=dict)
 
 
-Value: TypeAlias = str | bytes | Table | Number | Numbers | Sequence[Table] | Sequence[str] | None
+Value: TypeAlias = (
+    str | bytes | Table | TableNumber | TableNumbers | Sequence[Table] | Sequence[str] | None
+)
 
 _ADD = {
     "int8": "PrependInt8Slot",
@@ -69,11 +71,11 @@ def _write(builder: Any, table: Table) -> int:
     offsets = {
         slot: _write_value(builder, value)
         for slot, value in table.slots.items()
-        if value is not None and not isinstance(value, Number)
+        if value is not None and not isinstance(value, TableNumber)
     }
     builder.StartObject(max(table.slots, default=-1) + 1)
     for slot, value in table.slots.items():
-        if isinstance(value, Number):
+        if isinstance(value, TableNumber):
             getattr(builder, _ADD[value.kind])(slot, value.value, value.default)
         elif offsets.get(slot):
             builder.PrependUOffsetTRelativeSlot(slot, offsets[slot], 0)
@@ -91,7 +93,7 @@ def _write_value(builder: Any, value: Any) -> int:
             return int(builder.CreateByteVector(value))
         case Table():
             return _write(builder, value)
-        case Numbers():
+        case TableNumbers():
             return _vector(builder, value.values, _PREPEND[value.kind])
         case _:
             offsets = [_write_value(builder, one) for one in value]

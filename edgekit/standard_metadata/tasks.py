@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.contract import Decoder
 from edgekit.standard_metadata.schema import custom
-from edgekit.standard_metadata.tables import Number, Table, to_bytes
+from edgekit.standard_metadata.tables import Table, TableNumber, to_bytes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,7 +22,7 @@ _ACTIVATIONS = {"none": 0, "sigmoid": 1, "softmax": 2}
 
 def segmenter(activation: str = "none") -> Table:
     """``ImageSegmenterOptions``: what turns the output into shares."""
-    options = Table({0: Number(kind="int8", value=_ACTIVATIONS[activation])})
+    options = Table({0: TableNumber(kind="int8", value=_ACTIVATIONS[activation])})
     return custom("SEGMENTER_METADATA", to_bytes(options, _IDENTIFIER))
 
 
@@ -38,16 +38,18 @@ def detector(decoder: Decoder, anchors: Array, classes: int) -> Table:
     x, y, w, h = (1 / variance for variance in decoder.variances)
     decoding = Table(
         {
-            0: Number(kind="int32", value=classes),
-            1: Number(kind="int32", value=len(anchors)),
-            2: Number(kind="int32", value=4),
-            5: Number(kind="int32", value=2),  # of a keypoint; asked for even where there is none
-            6: Number(kind="float32", value=x),
-            7: Number(kind="float32", value=y),
-            8: Number(kind="float32", value=w),
-            9: Number(kind="float32", value=h),
-            10: Number(kind="bool", value=True),
-            11: Number(kind="bool", value=decoder.activation == "sigmoid"),
+            0: TableNumber(kind="int32", value=classes),
+            1: TableNumber(kind="int32", value=len(anchors)),
+            2: TableNumber(kind="int32", value=4),
+            5: TableNumber(
+                kind="int32", value=2
+            ),  # of a keypoint; asked for even where there is none
+            6: TableNumber(kind="float32", value=x),
+            7: TableNumber(kind="float32", value=y),
+            8: TableNumber(kind="float32", value=w),
+            9: TableNumber(kind="float32", value=h),
+            10: TableNumber(kind="bool", value=True),
+            11: TableNumber(kind="bool", value=decoder.activation == "sigmoid"),
         }
     )
     options = Table({1: Table({0: fixed}), 2: decoding})
@@ -55,4 +57,4 @@ def detector(decoder: Decoder, anchors: Array, classes: int) -> Table:
 
 
 def _anchor(row: list[float]) -> Table:
-    return Table({slot: Number(kind="float32", value=value) for slot, value in enumerate(row)})
+    return Table({slot: TableNumber(kind="float32", value=value) for slot, value in enumerate(row)})

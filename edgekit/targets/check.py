@@ -9,7 +9,7 @@ from edgekit.targets.arena import Arena, estimate
 from edgekit.targets.finding import Finding
 from edgekit.targets.loading import check_loading, first_outputs
 from edgekit.targets.placement import Placement, check_split, place
-from edgekit.targets.profile import Limits, Profile, Runtime
+from edgekit.targets.profile import Profile, ProfileLimits, ProfileRuntime
 from edgekit.tflite.graph import Tensor
 from edgekit.tflite.model import Model
 from edgekit.tflite.summary import float_operators
@@ -55,7 +55,7 @@ def check(model: Model, profile: Profile, *, size_bytes: int) -> TargetReport:
         size_bytes: the size of the file.
     """
     loading = _loading(model, profile)
-    runtime = profile.runtime or Runtime(name="")
+    runtime = profile.runtime or ProfileRuntime(name="")
     arena = estimate(model, alignment=runtime.alignment, keeps_inputs=runtime.keeps_inputs)
     findings = [*loading, *_limits(model, profile.limits, size_bytes, arena)]
     placement = None
@@ -104,7 +104,7 @@ def _loads(loading: Sequence[Finding]) -> bool | None:
 
 
 def _limits(
-    model: Model, limits: Limits, size_bytes: int, arena: Arena | None
+    model: Model, limits: ProfileLimits, size_bytes: int, arena: Arena | None
 ) -> Iterator[Finding]:
     if limits.integer_only and (floats := float_operators(model)):
         kinds = ", ".join(sorted({op.name for op in floats}))

@@ -7,7 +7,7 @@ from functools import cache
 
 from edgekit.targets import versions
 from edgekit.targets.finding import Finding
-from edgekit.targets.profile import Refusal, Runtime
+from edgekit.targets.profile import ProfileRuntime, Refusal
 from edgekit.targets.reading import load, names
 from edgekit.tflite.graph import Operator, Tensor
 from edgekit.tflite.model import Model
@@ -15,7 +15,7 @@ from edgekit.tflite.model import Model
 _FLEX_PREFIX = "Flex"
 
 
-def check_loading(model: Model, runtime: Runtime) -> Iterator[Finding]:
+def check_loading(model: Model, runtime: ProfileRuntime) -> Iterator[Finding]:
     """Everything that keeps the runtime from loading the file, and what is not known about it.
 
     What its kernels do with the tensors they get is known only where the profile says so: a file
@@ -48,7 +48,7 @@ def first_outputs(operators: list[Operator]) -> tuple[str, ...]:
     return tuple(next((out.name for out in op.outputs), "") for op in operators)
 
 
-def _custom(operators: list[Operator], runtime: Runtime) -> Iterator[Finding]:
+def _custom(operators: list[Operator], runtime: ProfileRuntime) -> Iterator[Finding]:
     for name in sorted({op.name for op in operators}):
         those = first_outputs([op for op in operators if op.name == name])
         if name.startswith(_FLEX_PREFIX):
@@ -73,7 +73,9 @@ def _custom(operators: list[Operator], runtime: Runtime) -> Iterator[Finding]:
             )
 
 
-def _version(name: str, version: int, runtime: Runtime, those: list[Operator]) -> Iterator[Finding]:
+def _version(
+    name: str, version: int, runtime: ProfileRuntime, those: list[Operator]
+) -> Iterator[Finding]:
     """At most one finding about an operator in one version."""
     release = versions.first_release(name, version)
     if runtime.operators is not None:
@@ -131,7 +133,7 @@ def _measured() -> dict[str, dict[str, tuple[int, int]]]:
     }
 
 
-def _types(model: Model, runtime: Runtime) -> Iterator[Finding]:
+def _types(model: Model, runtime: ProfileRuntime) -> Iterator[Finding]:
     if runtime.types is None:
         return
     tensors = [tensor for graph in model.subgraphs for tensor in graph.tensors]
@@ -145,7 +147,9 @@ def _types(model: Model, runtime: Runtime) -> Iterator[Finding]:
         )
 
 
-def _refused(operators: list[Operator], refusal: Refusal, runtime: Runtime) -> Iterator[Finding]:
+def _refused(
+    operators: list[Operator], refusal: Refusal, runtime: ProfileRuntime
+) -> Iterator[Finding]:
     those = [op for op in operators if op.name == refusal.op and _meets(op, refusal)]
     if those:
         verb = "computes" if refusal.wrong else "refuses"

@@ -16,14 +16,14 @@ from edgekit.tflite.graph import Operator, Subgraph
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class Partition:
     """Operators, by their indices, that run one after the other on one side."""
 
     accelerated: bool
     operators: tuple[int, ...]
 
 
-def split(graph: Subgraph, taken: Collection[int]) -> tuple[Part, ...]:
+def split(graph: Subgraph, taken: Collection[int]) -> tuple[Partition, ...]:
     """The parts in the order in which they run.
 
     Args:
@@ -33,7 +33,7 @@ def split(graph: Subgraph, taken: Collection[int]) -> tuple[Part, ...]:
     waiting = graph.operators
     made = {i for op in waiting for i in op.raw.outputs or ()}
     missing: set[int] = set(made)  # tensors that no operator has computed yet
-    parts: list[Part] = []
+    parts: list[Partition] = []
     while waiting:
         side, mine, rest = False, list[int](), list[Operator]()
         for op in waiting:
@@ -47,6 +47,6 @@ def split(graph: Subgraph, taken: Collection[int]) -> tuple[Part, ...]:
                 rest.append(op)
         if not mine:
             break  # a circle, which no runtime can run either
-        parts.append(Part(accelerated=side, operators=tuple(mine)))
+        parts.append(Partition(accelerated=side, operators=tuple(mine)))
         waiting = rest
     return tuple(parts)

@@ -11,8 +11,8 @@ from typing import Any
 
 from edgekit.targets.finding import Finding, Severity
 from edgekit.targets.loading import first_outputs
-from edgekit.targets.partitions import Part, split
-from edgekit.targets.profile import Accelerator, Limits, Rule
+from edgekit.targets.partitions import Partition, split
+from edgekit.targets.profile import Accelerator, ProfileLimits, Rule
 from edgekit.tflite.dtypes import FLOAT_TYPES
 from edgekit.tflite.graph import Operator, Tensor
 from edgekit.tflite.model import Model
@@ -34,7 +34,7 @@ class Placement:
     operators: int
     accelerated: int
     unknown: int
-    parts: tuple[Part, ...] = field(repr=False)
+    parts: tuple[Partition, ...] = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,18 +65,18 @@ def place(model: Model, accelerator: Accelerator) -> tuple[Placement, list[Findi
     return placement, findings
 
 
-def _only_first(parts: tuple[Part, ...]) -> tuple[Part, ...]:
+def _only_first(parts: tuple[Partition, ...]) -> tuple[Partition, ...]:
     """The parts where only the first accelerated one stays so, and the CPU computes the rest."""
     first = next((i for i, part in enumerate(parts) if part.accelerated), None)
     if first is None:
         return parts
     rest = tuple(i for part in parts[first + 1 :] for i in part.operators)
-    behind = (Part(accelerated=False, operators=rest),) if rest else ()
+    behind = (Partition(accelerated=False, operators=rest),) if rest else ()
     return *parts[: first + 1], *behind
 
 
 def check_split(
-    placement: Placement, accelerator: Accelerator, limits: Limits
+    placement: Placement, accelerator: Accelerator, limits: ProfileLimits
 ) -> Iterator[Finding]:
     """Whether the file is accelerated as much and in as few parts as the limits ask."""
     count = sum(part.accelerated for part in placement.parts)

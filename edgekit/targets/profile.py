@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class ProfileSource:
     """Where facts of a profile come from: a document or a measurement, and what it says."""
 
     name: str
@@ -44,7 +44,7 @@ class Refusal:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Runtime:
+class ProfileRuntime:
     """What loads the file.
 
     Attributes:
@@ -132,7 +132,7 @@ class Accelerator:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class ProfileLimits:
     """What a file must keep; ``None`` is no limit.
 
     Attributes:
@@ -174,8 +174,8 @@ class Profile:
     name: str
     summary: str
     verified: bool
-    sources: tuple[Source, ...]
+    sources: tuple[ProfileSource, ...]
     notes: tuple[str, ...] = ()
-    runtime: Runtime | None = None
+    runtime: ProfileRuntime | None = None
     accelerator: Accelerator | None = None
-    limits: Limits = Limits()
+    limits: ProfileLimits = ProfileLimits()

@@ -12,7 +12,15 @@ from edgekit.arguments import nearest
 from edgekit.contract import only_known_keys
 from edgekit.errors import UsageError
 from edgekit.files import kind_of, read_toml, shown
-from edgekit.targets.profile import Accelerator, Limits, Profile, Refusal, Rule, Runtime, Source
+from edgekit.targets.profile import (
+    Accelerator,
+    Profile,
+    ProfileLimits,
+    ProfileRuntime,
+    ProfileSource,
+    Refusal,
+    Rule,
+)
 
 SHIPPED = Path(__file__).parent / "profiles"
 """The folder of the profiles that come with edgekit."""
@@ -233,7 +241,7 @@ def _checked(table: Any, checks: Mapping[str, _Check], where: str, *needed: str)
 def _from_table(table: dict[str, Any], path: Path) -> Profile:
     top = _checked(table, _TOP, str(path), "summary")
     sources = [
-        Source(**_checked(one, _SOURCE, f"[[sources]] of {path}", "name", "says"))
+        ProfileSource(**_checked(one, _SOURCE, f"[[sources]] of {path}", "name", "says"))
         for one in top["sources"]
     ]
     return Profile(
@@ -246,13 +254,13 @@ def _from_table(table: dict[str, Any], path: Path) -> Profile:
         accelerator=_accelerator(top["accelerator"], f"[accelerator] of {path}")
         if "accelerator" in top
         else None,
-        limits=Limits(
+        limits=ProfileLimits(
             **_known_types(_checked(top.get("limits", {}), _LIMITS, f"[limits] of {path}"), path)
         ),
     )
 
 
-def _runtime(table: Any, where: str) -> Runtime:
+def _runtime(table: Any, where: str) -> ProfileRuntime:
     checked = _known_types(_checked(table, _RUNTIME, where, "name"), where)
     refusals = [
         Refusal(**_known_types(_checked(one, _REFUSAL, f"refuses in {where}", "op"), where))
@@ -263,7 +271,7 @@ def _runtime(table: Any, where: str) -> Runtime:
             _operator(op, where): _versions(versions, f"{op} in {where}")
             for op, versions in checked["operators"].items()
         }
-    return Runtime(**checked, refuses=tuple(refusals))
+    return ProfileRuntime(**checked, refuses=tuple(refusals))
 
 
 def _accelerator(table: Any, where: str) -> Accelerator:

@@ -10,7 +10,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from tflite_builder import empty_model
 
-from edgekit.quantize.observe import Feed
+from edgekit.quantize.observe import SampleFeed
 from edgekit.tflite.model import Operator, Tensor, write
 
 _ACTIVATION = schema.ActivationFunctionType
@@ -176,11 +176,11 @@ def photos(count: int, *shape: int, seed: int = 1) -> np.ndarray:
     return (values / np.abs(values).max()).astype(np.float32)
 
 
-def feed(path: Path, stack: np.ndarray) -> list[Feed]:
+def feed(path: Path, stack: np.ndarray) -> list[SampleFeed]:
     """One feed with a batch axis of 1."""
     np.save(path, stack)
     shape = (1, *stack.shape[1:])
-    return [Feed(stack=path, shape=shape, permutation=tuple(range(len(shape))))]
+    return [SampleFeed(stack=path, shape=shape, permutation=tuple(range(len(shape))))]
 
 
 def quiet(fraction: float, message: str) -> None:

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from edgekit.cli.compat import command
 from edgekit.compat.clients import choose, discover, read_manifest
 from edgekit.compat.judging import differences, vary
-from edgekit.compat.run import Compatibility, Row, compatibility
+from edgekit.compat.run import ClientRow, Compatibility, compatibility
 from edgekit.devices.tensors import DeviceTensor
 from edgekit.errors import SetupError, UsageError
 from edgekit.types import SilentProgress
@@ -83,7 +83,7 @@ def net(tmp_path) -> Path:
     return path
 
 
-def asked(net: Path, *names: str) -> dict[str, Row]:
+def asked(net: Path, *names: str) -> dict[str, ClientRow]:
     found = compatibility(
         net,
         choose(["litert", *names], discover()),
@@ -160,8 +160,8 @@ def test_names_that_are_none_and_missing_data(clients, net) -> None:
         assert error.cure == said
 
 
-def row(client: str, state: str) -> Row:
-    return Row(client=client, state=state, opens=None, runs=None)  # type: ignore[arg-type]
+def row(client: str, state: str) -> ClientRow:
+    return ClientRow(client=client, state=state, opens=None, runs=None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgekit.devices.benchmark_model import Placement, parse_benchmark
+from edgekit.devices.benchmark_model import DelegateShare, parse_benchmark
 
 RECENT = """\
 INFO: STARTING!
@@ -48,7 +48,7 @@ def test_a_recent_tool():
     assert (timing.load_ms, timing.first_ms) == (5.579, 1357.602)
     assert (timing.memory_mb, timing.peak_memory_mb) == (104.9, 131.1)  # MiB there, MB here
     assert timing.placement == (
-        Placement(
+        DelegateShare(
             delegate="TfLiteXNNPackDelegate", whole=False, nodes=60, all_nodes=64, partitions=3
         ),
     )
@@ -61,7 +61,7 @@ def test_an_old_tool():
     assert timing.mean_ms == pytest.approx(3.75687)
     assert (timing.runs, timing.p50_ms, timing.p95_ms) == (260, None, None)
     assert (timing.memory_mb, timing.peak_memory_mb) == (16.8, None)
-    assert timing.placement == (Placement(delegate="NNAPI", whole=True),)
+    assert timing.placement == (DelegateShare(delegate="NNAPI", whole=True),)
 
 
 def test_a_single_run():

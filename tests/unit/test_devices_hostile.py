@@ -22,7 +22,7 @@ from edgekit.devices.check import _findings
 from edgekit.devices.facts import DeviceFacts
 from edgekit.devices.pipe import Chatter, Silent, captured
 from edgekit.devices.runner import DeviceRunner
-from edgekit.devices.session import Answer, Request
+from edgekit.devices.session import DeviceReply, Request
 from edgekit.errors import ConversionError, DeviceError, EdgekitError
 
 HUGE = 10**400
@@ -47,29 +47,29 @@ class Hostile:
         self.facts = DeviceFacts.parse({})
         self.data: list[bytes] = []
 
-    def call(self, header: dict[str, Any], _: bytes = b"", *, limit: int = 0) -> Answer:
+    def call(self, header: dict[str, Any], _: bytes = b"", *, limit: int = 0) -> DeviceReply:
         answers = {
             "describe": {"inputs": [TENSOR], "outputs": [TENSOR]},
             "benchmark": {"samples_ms": [1.0], "load_ms": 1.0, "first_ms": 1.0, "peak_bytes": 9},
         }
         return self._answer(header["verb"], answers.get(header["verb"], {}))
 
-    def stream(self, requests: Iterable[Request]) -> Iterator[Answer]:
+    def stream(self, requests: Iterable[Request]) -> Iterator[DeviceReply]:
         for request in requests:
             if request.header["verb"] != "run":
-                yield Answer({}, b"")
+                yield DeviceReply({}, b"")
                 continue
             samples = request.header["arrays"][0]["shape"][0]
             header, data = pack_arrays([np.zeros((samples, 1, 4), np.int8)], compress=False)
             yield self._answer("run", {**header, "seconds": 0.1}, data)
 
-    def _answer(self, verb: str, header: dict[str, Any], data: bytes = b"") -> Answer:
+    def _answer(self, verb: str, header: dict[str, Any], data: bytes = b"") -> DeviceReply:
         whole = {**header, **self.replaced.get(verb, {})}
         try:
             told = decode_header(json.dumps(whole).encode())  # as it comes over the line
         except BadFrame as error:
             raise DeviceError(str(error)) from error
-        return Answer(told, self.data.pop(0) if self.data else data)
+        return DeviceReply(told, self.data.pop(0) if self.data else data)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from edgekit.provenance.lock import Lock, LockedFile
 from edgekit.provenance.text import to_text
 from edgekit.report.explain import model_explorer, to_html, to_json
 from edgekit.validation.explain import relations
-from edgekit.validation.explain.causes import Evidence, advice, diagnose
+from edgekit.validation.explain.causes import Symptoms, advice, diagnose
 from edgekit.validation.explain.matching import departure, match
 from edgekit.validation.explain.points import (
     Explanation,
@@ -27,7 +27,7 @@ from edgekit.validation.explain.points import (
     Trace,
 )
 from edgekit.validation.explain.scaled import _of_mixing
-from edgekit.validation.explain.split import SOURCES, Split
+from edgekit.validation.explain.split import SOURCES, ErrorSplit
 
 RNG = np.random.default_rng(0)
 
@@ -61,7 +61,7 @@ def test_the_parts_of_an_error_are_told_apart(tmp_path: Path) -> None:
     got = point(tmp_path, "y", np.array([[10, 127, 4, 3]], np.int8), 1.0)
     stepped = np.array([10.0, 150.0, 4.0, 3.4])
     weighted = np.array([10.0, 150.0, 7.0, 3.4])  # the third by other weights, and then a rest
-    split = Split()
+    split = ErrorSplit()
     split.add(np.array([9.0, 150.0, 4.0, 3.4]), stepped, weighted, got.values(0), point=got)
     assert split.inherited == pytest.approx(1.0)
     assert split.parts["weights"] == pytest.approx(9.0)
@@ -76,7 +76,7 @@ def test_the_parts_of_an_error_are_told_apart(tmp_path: Path) -> None:
 @given(arrays(np.float64, (3, 6), elements=st.floats(-9, 9)), st.floats(0.01, 1))
 def test_inherited_and_added_make_up_the_whole(values: np.ndarray, scale: float) -> None:
     reference, stepped, candidate = values
-    split = Split()
+    split = ErrorSplit()
     real = Point(name="y", operator="ADD", file=Path(), shape=(6,))
     split.add(reference, stepped, stepped, candidate, point=real)
     assert sum(split.parts[name] for name in SOURCES) == pytest.approx(split.added)
@@ -156,18 +156,18 @@ def test_a_stage_departs_at_the_first_tensor_below_the_limit(tmp_path: Path) -> 
     assert found.departs_db == pytest.approx(0.0)
 
 
-def evidence(tmp_path: Path, **changes: object) -> Evidence:
+def evidence(tmp_path: Path, **changes: object) -> Symptoms:
     """An int8 result that is 20 steps off, though weights and ranges are right."""
     value = RNG.integers(-60, 60, (2, 40)).astype(np.int8)
     got = (value + 20).astype(np.int8)
     target = point(tmp_path, "y", got, 1.0)
-    split = Split()
+    split = ErrorSplit()
     for sample in range(2):
         wanted = value[sample].astype(np.float64)
         split.add(wanted, wanted, wanted, target.values(sample), point=target)
     real = value.astype(np.float64)
     plain = {"stepped": real, "weighted": real, "candidate": got.astype(np.float64)}
-    return Evidence(split=split, point=target, **{**plain, **changes})  # type: ignore[arg-type]
+    return Symptoms(split=split, point=target, **{**plain, **changes})  # type: ignore[arg-type]
 
 
 def test_a_kernel_is_blamed_only_if_plain_c_answers_otherwise(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgekit.errors import UsageError
-from edgekit.pipeline.ladder import Batch, climb
+from edgekit.pipeline.ladder import RungFiles, climb
 from edgekit.pipeline.request import Setting
 from edgekit.results import FileResult, KeptLayer
 from edgekit.types import Artifact, Gate, GateResult, Verdict
@@ -35,13 +35,15 @@ def _file(decibels: float | None, wanted: float, *, metric: str = "centred_sqnr_
     )
 
 
-def _climb(decibels: Callable[[Setting], float], wanted: float) -> tuple[list[Setting], Batch, int]:
+def _climb(
+    decibels: Callable[[Setting], float], wanted: float
+) -> tuple[list[Setting], RungFiles, int]:
     made: list[Setting] = []
     ranked: list[Setting] = []
 
-    def make(setting: Setting) -> Batch:
+    def make(setting: Setting) -> RungFiles:
         made.append(setting)
-        return Batch(files=(_file(decibels(setting), wanted),))
+        return RungFiles(files=(_file(decibels(setting), wanted),))
 
     def rank(setting: Setting) -> tuple[KeptLayer, ...]:
         ranked.append(setting)
@@ -95,9 +97,9 @@ def test_a_scheme_that_cannot_be_written_ends_the_climb():
 
     made: list[Setting] = []
 
-    def make(setting: Setting) -> Batch:
+    def make(setting: Setting) -> RungFiles:
         made.append(setting)
-        return Batch(files=(replace(_file(float("nan"), 1), error="has a loop"),))
+        return RungFiles(files=(replace(_file(float("nan"), 1), error="has a loop"),))
 
     _, rungs = climb(make, lambda setting: _LAYERS, ranges="auto", note=lambda text: None)
     assert len(made) == len(rungs) == 1
@@ -108,9 +110,9 @@ def test_a_scheme_that_cannot_be_written_ends_the_climb():
 def test_a_budget_that_cannot_be_measured_is_refused_at_once(metric: str):
     made: list[Setting] = []
 
-    def make(setting: Setting) -> Batch:
+    def make(setting: Setting) -> RungFiles:
         made.append(setting)
-        return Batch(files=(_file(None, 0.01, metric=metric),))
+        return RungFiles(files=(_file(None, 0.01, metric=metric),))
 
     with pytest.raises(UsageError, match="--max-drop"):
         climb(make, lambda setting: _LAYERS, ranges="auto", note=lambda text: None)

@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import confusion_matrix, top_k_accuracy_score
 
 from edgekit.errors import DataError
-from edgekit.validation.metrics import Batch, Classification, Settings, Tally
+from edgekit.validation.metrics import Batch, ClassificationMetric, Settings, Tally
 
 FAST = Settings(draws=300)
 
@@ -22,7 +22,7 @@ def batch(reference, candidate, labels, start=0):
 
 
 def summary(*batches):
-    tally = Tally(Classification())
+    tally = Tally(ClassificationMetric())
     for one in batches:
         tally.update(one)
     return tally.result(FAST)
@@ -82,7 +82,7 @@ def test_batches_make_no_difference(noisy):
 
 def test_rows_of_a_killed_run_are_taken_up(noisy):
     mine, theirs, labels = noisy
-    first, second = Tally(Classification()), Tally(Classification())
+    first, second = Tally(ClassificationMetric()), Tally(ClassificationMetric())
     rows = first.update(batch(mine[:200], theirs[:200], labels[:200].tolist()))
     second.restore({name: column.copy() for name, column in rows.items()})
     second.update(batch(mine[200:], theirs[200:], labels[200:].tolist(), 200))
@@ -91,7 +91,7 @@ def test_rows_of_a_killed_run_are_taken_up(noisy):
 
 def test_rows_are_a_few_numbers_a_sample():
     scores = np.random.default_rng(0).normal(size=(10, 1000))
-    rows = Classification().measure(batch(scores, scores, [1] * 10))
+    rows = ClassificationMetric().measure(batch(scores, scores, [1] * 10))
     assert sum(column.nbytes for column in rows.values()) <= 10 * 64
 
 
@@ -121,7 +121,7 @@ def test_calibration_error_against_a_loop(noisy):
 
 def test_the_first_of_equal_scores_decides():
     tied = np.array([[1.0, 3.0, 3.0, 0.0]])
-    rows = Classification().measure(batch(tied, tied, [2]))
+    rows = ClassificationMetric().measure(batch(tied, tied, [2]))
     assert rows["candidate_class"] == [1]
     assert rows["candidate_rank"] == [1]
 
@@ -162,4 +162,4 @@ def test_what_cannot_be_compared_is_said():
     with pytest.raises(DataError, match="at least two"):
         summary(batch(np.zeros((2, 1)), np.zeros((2, 1)), [0, 1]))
     with pytest.raises(DataError, match="no sample"):
-        Tally(Classification()).result()
+        Tally(ClassificationMetric()).result()

@@ -12,10 +12,10 @@ from sklearn.neighbors import NearestNeighbors
 from edgekit.errors import DataError, UsageError
 from edgekit.validation.metrics import (
     Batch,
-    Embedding,
+    EmbeddingMetric,
     ImageQuality,
     Regression,
-    Segmentation,
+    SegmentationMetric,
     Settings,
     Tally,
     load_metric,
@@ -55,7 +55,7 @@ def test_miou_by_hand():
     # The last pixel is ignored. Class 2 is nowhere and does not count.
     label = np.array([[0, 0, 0], [1, 255, 255]])
     predicted = np.array([[0, 0, 1], [1, 2, 0]])
-    found = run(Segmentation(classes=3, layout="map"), [label % 255], [predicted], [label])
+    found = run(SegmentationMetric(classes=3, layout="map"), [label % 255], [predicted], [label])
     assert found.values["miou"] == pytest.approx((2 / 3 + 1 / 2) / 2)
     assert found.values["pixel_accuracy"] == pytest.approx(3 / 4)
     assert found.values["reference_miou"] == 1
@@ -76,7 +76,7 @@ def planes():
 
 def test_miou_is_scikit_learns_jaccard(planes):
     labels, mine, theirs = planes
-    found = run(Segmentation(classes=4), mine, theirs, list(labels), step=2)
+    found = run(SegmentationMetric(classes=4), mine, theirs, list(labels), step=2)
     used = labels != 255
     for prefix, scores in (("reference_", mine), ("", theirs)):
         wanted = jaccard_score(labels[used], scores.argmax(3)[used], average=None)
@@ -88,15 +88,15 @@ def test_miou_is_scikit_learns_jaccard(planes):
     assert "miou_drop" in found.intervals
     holds(found)
     first = np.moveaxis(np.array([mine, theirs]), -1, 2)
-    turned = run(Segmentation(classes=4, layout="NCHW"), first[0], first[1], list(labels))
+    turned = run(SegmentationMetric(classes=4, layout="NCHW"), first[0], first[1], list(labels))
     assert turned == found
 
 
 def test_an_unlabelled_picture_counts_for_agreement_only(planes):
     labels, mine, theirs = planes
     some = [label if place < 4 else None for place, label in enumerate(labels)]
-    found = run(Segmentation(classes=4), mine, theirs, some)
-    wanted = run(Segmentation(classes=4), mine[:4], theirs[:4], some[:4])
+    found = run(SegmentationMetric(classes=4), mine, theirs, some)
+    wanted = run(SegmentationMetric(classes=4), mine[:4], theirs[:4], some[:4])
     assert found.values["miou"] == wanted.values["miou"]
     assert found.intervals["miou_drop"] == wanted.intervals["miou_drop"]
     assert {one.name: one.samples for one in found.scores}["pixel_agreement"] == 9
@@ -105,7 +105,7 @@ def test_an_unlabelled_picture_counts_for_agreement_only(planes):
 def test_a_small_output_is_scaled_to_the_label():
     label = np.kron(np.array([[0, 1], [2, 0]]), np.ones((3, 2), int))
     small = np.eye(3)[[[0, 1], [2, 0]]][None]
-    assert run(Segmentation(classes=3), small, small, [label]).values["miou"] == 1
+    assert run(SegmentationMetric(classes=3), small, small, [label]).values["miou"] == 1
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=60))
@@ -121,9 +121,9 @@ def test_a_confusion_matrix_counts_every_pixel(pairs):
 def test_wrong_planes_are_refused():
     plane = np.zeros((1, 4, 4, 3))
     with pytest.raises(DataError, match="no NHWC plane of 5"):
-        run(Segmentation(classes=5), plane, plane, [None])
+        run(SegmentationMetric(classes=5), plane, plane, [None])
     with pytest.raises(DataError, match="label is 7"):
-        run(Segmentation(classes=3), plane, plane, [np.full((4, 4), 7)])
+        run(SegmentationMetric(classes=3), plane, plane, [np.full((4, 4), 7)])
 
 
 # ------------------------------------------------------------------------- regression
@@ -169,7 +169,7 @@ def test_embeddings_against_scikit_learns_neighbours():
     labels = rng.integers(0, 6, 150)
     mine = rng.normal(size=(150, 8)) + 1.2 * rng.normal(size=(6, 8))[labels]
     theirs = mine + 0.5 * rng.normal(size=mine.shape)
-    found = run(Embedding(samples=150), mine, theirs, labels.tolist(), step=40)
+    found = run(EmbeddingMetric(samples=150), mine, theirs, labels.tolist(), step=40)
     near = []
     for prefix, one in (("reference_", mine), ("", theirs)):
         search = NearestNeighbors(n_neighbors=6, metric="cosine").fit(one)
@@ -186,14 +186,14 @@ def test_embeddings_against_scikit_learns_neighbours():
 
 def test_the_gallery_is_bounded():
     vectors = np.random.default_rng(0).normal(size=(90, 4))
-    found = run(Embedding(samples=12_000), vectors, vectors, [0] * 90, step=7)
+    found = run(EmbeddingMetric(samples=12_000), vectors, vectors, [0] * 90, step=7)
     assert found.details["gallery"] == 30  # every third
     assert {one.name: one.samples for one in found.scores}["mean_cosine"] == 90
 
 
 def test_a_label_that_is_alone_is_not_asked_for():
     vectors = np.eye(4)[:3]
-    found = run(Embedding(), vectors, vectors, [0, 0, 1])
+    found = run(EmbeddingMetric(), vectors, vectors, [0, 0, 1])
     assert {one.name: one.samples for one in found.scores}["recall_at_1"] == 2
 
 
@@ -201,7 +201,7 @@ def test_an_embedding_with_nan_has_no_neighbour():
     vectors = np.eye(3)
     broken = vectors.copy()
     broken[0, 0] = np.nan
-    found = run(Embedding(), vectors, broken, [0, 0, 0])
+    found = run(EmbeddingMetric(), vectors, broken, [0, 0, 0])
     assert found.values["recall_at_1"] == pytest.approx(2 / 3)
     assert np.isnan(found.values["mean_cosine"])
 

@@ -17,7 +17,7 @@ from edgekit.config import load_config
 from edgekit.contract import Contract, Decoder, OutputContract, Preprocess, decoder_from_table
 from edgekit.errors import DataError, UsageError
 from edgekit.types import TensorSpec
-from edgekit.validation.metrics import Batch, Detection, Settings, Tally
+from edgekit.validation.metrics import Batch, DetectionMetric, Settings, Tally
 from edgekit.validation.metrics.boxes import Boxes, from_corners, overlaps, suppress, to_corners
 from edgekit.validation.metrics.decode import boxes_to_input, decode
 from edgekit.validation.metrics.detection import average_precision, by_class
@@ -28,7 +28,7 @@ SIZE = (400, 400)
 
 
 def metric(**changes):
-    return Detection(names=NAMES, main="boxes", decoder=READY, size=SIZE, **changes)
+    return DetectionMetric(names=NAMES, main="boxes", decoder=READY, size=SIZE, **changes)
 
 
 def outputs(pictures):

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from edgekit.errors import ModelError, UsageError
-from edgekit.objects import Origin, given
+from edgekit.objects import ObjectOrigin, given
 from edgekit.objects.torch_module import export
 from edgekit.pipeline.origin import check_origin
 from edgekit.types import TensorSpec
@@ -192,12 +192,14 @@ def test_an_export_that_answers_otherwise_than_its_object_is_no_reference(tmp_pa
 
 def test_a_branch_that_only_some_samples_take_is_found():
     spec = (TensorSpec(name="x", shape=(1, 4)),)
-    own = Origin(what="Net", ask=lambda inputs: [inputs[0] * (-1 if inputs[0].max() > 1.5 else 1)])
+    own = ObjectOrigin(
+        what="Net", ask=lambda inputs: [inputs[0] * (-1 if inputs[0].max() > 1.5 else 1)]
+    )
     inputs = [np.random.default_rng(0).standard_normal((64, 4)).astype("f")]
     assert 0 < (inputs[0].max(axis=1) > 1.5).sum() < 32
     with pytest.raises(ModelError, match="output y agrees to"):
         check_origin(own, spec, inputs, inputs, ["y"])
-    said = check_origin(Origin(what="Net", ask=list), spec, inputs, inputs, ["y"])
+    said = check_origin(ObjectOrigin(what="Net", ask=list), spec, inputs, inputs, ["y"])
     assert "64 samples are equal" in said
 
 
@@ -210,7 +212,7 @@ def test_other_outputs_and_errors_of_the_object_are_told():
         (lambda inputs: inputs[1:] + inputs[7], "does not run on sample 0"),
     ):
         with pytest.raises(ModelError, match=words):
-            check_origin(Origin(what="Net", ask=ask), spec, inputs, inputs, ["y"])
+            check_origin(ObjectOrigin(what="Net", ask=ask), spec, inputs, inputs, ["y"])
 
 
 def test_paths_stay_paths_and_an_example_beside_them_is_refused(tmp_path):

@@ -17,7 +17,7 @@ from edgekit.errors import ConversionError, DataError, UsageError
 from edgekit.quantize import passes
 from edgekit.quantize.engine import quantize
 from edgekit.quantize.judge import Judge
-from edgekit.quantize.observe import Feed, observe, samples
+from edgekit.quantize.observe import SampleFeed, observe, samples
 from edgekit.quantize.prepare import Prepared, held_out, prepare, split_feeds
 from edgekit.quantize.ranges import choose, parse_method
 from edgekit.tflite.model import read, write
@@ -29,7 +29,7 @@ _COUNT = 16
 
 def _prepare(
     tmp_path: Path, effort: Effort, *, stack: Any = None, method: str = "auto", dead: bool = False
-) -> tuple[Path, list[Feed], Prepared]:
+) -> tuple[Path, list[SampleFeed], Prepared]:
     path = mixed_net(tmp_path / "net.tflite", dead=dead)
     feeds = feed(tmp_path / "x.npy", photos(_COUNT, *_SHAPE) if stack is None else stack)
     work = tmp_path / "work"
@@ -76,7 +76,7 @@ def test_kept_passes_never_measure_worse(effort: Effort, dead: bool, tmp_path: P
     )
 
 
-def _plain(path: Path, feeds: list[Feed]) -> Any:
+def _plain(path: Path, feeds: list[SampleFeed]) -> Any:
     return prepare(path, feeds=feeds, work=path.parent, effort="none", progress=quiet).ranges
 
 

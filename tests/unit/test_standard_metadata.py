@@ -22,7 +22,7 @@ from edgekit.contract import (
 )
 from edgekit.standard_metadata.describe import describe
 from edgekit.standard_metadata.embed import embed_standard_metadata, remove_standard_metadata
-from edgekit.standard_metadata.tables import Number, Numbers, Table, to_bytes
+from edgekit.standard_metadata.tables import Table, TableNumber, TableNumbers, to_bytes
 from edgekit.tflite.metadata import embed_contract, read_contract
 from edgekit.tflite.model import read
 from edgekit.tflite.summary import summarize
@@ -269,8 +269,10 @@ def test_a_segmenter() -> None:
 
 
 def test_tables_hold_what_they_are_given() -> None:
-    numbers = Numbers(kind="float32", values=[1.5, -2.0])
-    table = Table({0: "text", 2: numbers, 3: [Table({1: Number(kind="int32", value=7)})], 5: []})
+    numbers = TableNumbers(kind="float32", values=[1.5, -2.0])
+    table = Table(
+        {0: "text", 2: numbers, 3: [Table({1: TableNumber(kind="int32", value=7)})], 5: []}
+    )
     root = View(to_bytes(table, b"TEST"))
     assert root.text(0) == "text"
     assert root.floats(2) == [1.5, -2.0]

@@ -1,4 +1,4 @@
-"""What keeps the code easy to find one's way in: no import circles, one meaning for each class name."""
+"""No import circles, and one meaning for each class name: what keeps the code easy to read."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from target_nets import Chain
 
-from edgekit.targets.partitions import Part, split
+from edgekit.targets.partitions import Partition, split
 
 
 def chain(length: int) -> Chain:
@@ -18,12 +18,12 @@ def chain(length: int) -> Chain:
     return net
 
 
-def cpu(*operators: int) -> Part:
-    return Part(accelerated=False, operators=operators)
+def cpu(*operators: int) -> Partition:
+    return Partition(accelerated=False, operators=operators)
 
 
-def gpu(*operators: int) -> Part:
-    return Part(accelerated=True, operators=operators)
+def gpu(*operators: int) -> Partition:
+    return Partition(accelerated=True, operators=operators)
 
 
 def test_cpu_gpu_cpu() -> None:

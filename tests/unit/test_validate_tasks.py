@@ -14,12 +14,12 @@ from edgekit.errors import UsageError
 from edgekit.measure.tasks import class_count, make_metric, say, say_label
 from edgekit.types import TensorSpec
 from edgekit.validation.metrics import (
-    Classification,
-    Detection,
-    Embedding,
+    ClassificationMetric,
+    DetectionMetric,
+    EmbeddingMetric,
     ImageQuality,
     Regression,
-    Segmentation,
+    SegmentationMetric,
 )
 
 LABELS = ("ant", "bee", "cat", "dog", "elk")
@@ -34,19 +34,19 @@ def of(task, shape=(1, 5), *, labels=LABELS, layout=None, decoder=None) -> Contr
 @pytest.mark.parametrize(
     ("contract", "metric"),
     [
-        (of("classification"), Classification()),
+        (of("classification"), ClassificationMetric()),
         (of("regression"), Regression()),
-        (of("embedding", (1, 128)), Embedding(samples=70)),
+        (of("embedding", (1, 128)), EmbeddingMetric(samples=70)),
         (of("image-to-image", (1, 16, 16, 3)), ImageQuality(data_range=1.0, layout="NHWC")),
         (of("image-to-image", (1, 3, 16, 16)), ImageQuality(data_range=1.0, layout="NCHW")),
-        (of("segmentation", (1, 16, 16, 5)), Segmentation(classes=5, layout="NHWC")),
-        (of("segmentation", (1, 5, 16, 16)), Segmentation(classes=5, layout="NCHW")),
+        (of("segmentation", (1, 16, 16, 5)), SegmentationMetric(classes=5, layout="NHWC")),
+        (of("segmentation", (1, 5, 16, 16)), SegmentationMetric(classes=5, layout="NCHW")),
         (
             of("segmentation", (1, 21, 16, 16), labels=()),
-            Segmentation(classes=21, layout="NCHW"),
+            SegmentationMetric(classes=21, layout="NCHW"),
         ),
-        (of("segmentation", (1, 16, 16)), Segmentation(classes=5, layout="map")),
-        (of(None), Classification()),
+        (of("segmentation", (1, 16, 16)), SegmentationMetric(classes=5, layout="map")),
+        (of(None), ClassificationMetric()),
         (of(None, (1, 1)), None),
         (of(None, (1, 4, 4)), None),
     ],
@@ -69,7 +69,7 @@ def test_a_detector_needs_a_decoder(tmp_path):
         make_metric(of("detection", (1, 100, 4), decoder=decoder), samples=1)
     np.save(tmp_path / "none.npy", np.zeros((100, 4)))
     metric = make_metric(of("detection", (1, 100, 4), decoder=decoder), samples=1)
-    assert isinstance(metric, Detection)
+    assert isinstance(metric, DetectionMetric)
     assert metric.size == (16, 16)
 
 

@@ -31,7 +31,7 @@ DTYPES = (
 )
 
 
-class Refusal(Exception):
+class AgentRefusal(Exception):
     """A request cannot be met; the kind tells the host which of its errors this is."""
 
     def __init__(self, kind: str, cause: str, cure: str = "") -> None:

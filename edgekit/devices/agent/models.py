@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .facts import runtime_found
-from .frames import Refusal
+from .frames import AgentRefusal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,19 +32,19 @@ class Models:
         self._folder = folder
         self._arriving: Any = None
         self._arriving_digest = hashlib.sha256()
-        self._loaded: dict[str, Loaded] = {}
+        self._loaded: dict[str, LoadedFile] = {}
 
     def path(self, digest: Any) -> Path:
         """Where a model lies. The name is made here, from nothing but hexadecimal digits."""
         if not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{64}", digest):
-            raise Refusal("protocol", "A model's digest must have 64 hexadecimal digits.")
+            raise AgentRefusal("protocol", "A model's digest must have 64 hexadecimal digits.")
         return self._folder.path / f"{digest}.tflite"
 
     def begin(self, digest: Any, size: Any) -> Header:
         """Get ready for a model of ``size`` bytes.
 
         Raises:
-            Refusal: the disk has no room for it.
+            AgentRefusal: the disk has no room for it.
         """
         path = self.path(digest)
         if path.exists():
@@ -63,10 +63,10 @@ class Models:
         """The next piece of the model that arrives, compressed by zlib.
 
         Raises:
-            Refusal: the disk is full, or a limit of the device's user is reached.
+            AgentRefusal: the disk is full, or a limit of the device's user is reached.
         """
         if self._arriving is None:
-            raise Refusal("protocol", "No model is arriving.")
+            raise AgentRefusal("protocol", "No model is arriving.")
         piece = zlib.decompress(data)
         try:
             self._arriving.write(piece)
@@ -85,31 +85,31 @@ class Models:
         """Keep the model that arrived.
 
         Raises:
-            Refusal: it is not the file that was announced.
+            AgentRefusal: it is not the file that was announced.
         """
         path = self.path(digest)
         if self._arriving is None:
-            raise Refusal("protocol", "No model is arriving.")
+            raise AgentRefusal("protocol", "No model is arriving.")
         self._arriving.close()
         self._arriving = None
         if self._arriving_digest.hexdigest() != digest:
             path.with_suffix(".part").unlink()
-            raise Refusal("transport", "The model was damaged on its way to the device.")
+            raise AgentRefusal("transport", "The model was damaged on its way to the device.")
         path.with_suffix(".part").replace(path)
         return {}
 
-    def load(self, digest: Any, threads: int, *, plain: bool = False) -> Loaded:
+    def load(self, digest: Any, threads: int, *, plain: bool = False) -> LoadedFile:
         """An interpreter for a model, made once.
 
         Raises:
-            Refusal: the model is not here, or the runtime refuses it.
+            AgentRefusal: the model is not here, or the runtime refuses it.
         """
         path = self.path(digest)
         if not path.exists():
-            raise Refusal("protocol", "That model is not on the device.")
+            raise AgentRefusal("protocol", "That model is not on the device.")
         known = self._loaded.get(digest)
         if known is None or (known.threads, known.plain) != (threads, plain):
-            self._loaded[digest] = known = Loaded(str(path), threads, plain=plain)
+            self._loaded[digest] = known = LoadedFile(str(path), threads, plain=plain)
         return known
 
     def drop(self, digest: Any) -> Header:
@@ -121,17 +121,17 @@ class Models:
         return {}
 
 
-def _full(cause: str) -> Refusal:
-    return Refusal("full", cause, "Free some space there.")
+def _full(cause: str) -> AgentRefusal:
+    return AgentRefusal("full", cause, "Free some space there.")
 
 
-class Loaded:
+class LoadedFile:
     """A model in the runtime; ``plain``: with its plain C kernels and without delegates."""
 
     def __init__(self, path: str, threads: int, *, plain: bool = False) -> None:
         found = runtime_found()
         if found is None:
-            raise Refusal(
+            raise AgentRefusal(
                 "runtime",
                 f"Python on the device ({sys.executable}) has no TFLite runtime.",
             )
@@ -139,7 +139,7 @@ class Loaded:
         try:
             module = importlib.import_module(package + ".interpreter")
         except Exception as error:
-            raise Refusal(
+            raise AgentRefusal(
                 "runtime",
                 f"{distribution} {version} is there but does not start: {first_line(error)}",
                 "tflite-runtime 2.14 needs numpy < 2." if package == "tflite_runtime" else "",
@@ -159,7 +159,7 @@ class Loaded:
                     self._interpreter.resize_tensor_input(detail["index"], shape)
             self._interpreter.allocate_tensors()
         except (RuntimeError, ValueError) as error:
-            raise Refusal(
+            raise AgentRefusal(
                 "model",
                 f"{distribution} {version} does not load the model: {first_line(error)}",
                 "An operator or its version is unknown to this runtime.",
@@ -182,7 +182,7 @@ class Loaded:
     def feed(self, sample: Sequence[Any]) -> None:
         """Set the inputs, which have the types that the file stores."""
         if len(sample) != len(self._inputs):
-            raise Refusal("protocol", "The model has another number of inputs.")
+            raise AgentRefusal("protocol", "The model has another number of inputs.")
         for number, detail in enumerate(self._inputs):
             self._interpreter.set_tensor(
                 detail["index"], sample[number].reshape(tuple(detail["shape"]))
@@ -192,13 +192,13 @@ class Loaded:
         """Run once.
 
         Raises:
-            Refusal: the runtime gives up.
+            AgentRefusal: the runtime gives up.
         """
         try:
             self._interpreter.invoke()
         except (RuntimeError, ValueError) as error:
             words = f"The runtime fails on the model: {first_line(error)}"
-            raise Refusal("model", words) from error
+            raise AgentRefusal("model", words) from error
 
     def reset(self) -> None:
         """Clear the state that a graph keeps: each sample is a sequence of its own."""

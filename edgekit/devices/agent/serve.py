@@ -21,14 +21,14 @@ from .frames import (
     MAX_HEADER,
     MAX_PAYLOAD,
     PROTOCOL,
+    AgentRefusal,
     BadFrame,
-    Refusal,
     decode_header,
     encode,
     pack_arrays,
     unpack_arrays,
 )
-from .models import Loaded, Models, first_line
+from .models import LoadedFile, Models, first_line
 from .work import DeviceLock, WorkFolder
 
 if TYPE_CHECKING:
@@ -157,11 +157,11 @@ class Agent:
         try:
             verb = self._verbs.get(str(header.get("verb")))
             if verb is None:
-                raise Refusal("protocol", "The agent has no such verb.")
+                raise AgentRefusal("protocol", "The agent has no such verb.")
             result = verb(header, payload)
             answer, data = result if isinstance(result, tuple) else (result, b"")
             answer = dict(answer, ok=True)
-        except Refusal as refusal:
+        except AgentRefusal as refusal:
             answer, data = {"kind": refusal.kind, "cause": refusal.cause, "cure": refusal.cure}, b""
         except MemoryError:
             answer, data = {"kind": "memory", "cause": "The device has not enough memory."}, b""
@@ -180,7 +180,7 @@ class Agent:
             self._lock.take(header["holder"])
         return dict(facts(), protocol=PROTOCOL, free_bytes=self._folder.free_bytes())
 
-    def _loaded(self, header: Header) -> Loaded:
+    def _loaded(self, header: Header) -> LoadedFile:
         threads, plain = int(header.get("threads", 1)), header.get("plain") is True
         return self._models.load(header.get("digest"), threads, plain=plain)
 
@@ -199,7 +199,7 @@ class Agent:
             self._done = number + 1
         busy = time.perf_counter() - started
         if len({tuple(value.shape for value in row) for row in kept}) > 1:
-            raise Refusal("model", f"The model cannot be compared: {CHANGING_SHAPE}")
+            raise AgentRefusal("model", f"The model cannot be compared: {CHANGING_SHAPE}")
         columns = [np.stack([row[place] for row in kept]) for place in range(len(kept[0]))]
         answer, data = pack_arrays(columns, bool(header.get("compress")))
         return dict(answer, seconds=busy), data

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .frames import Refusal
+from .frames import AgentRefusal
 
 if TYPE_CHECKING:
     from .frames import Header
@@ -64,7 +64,7 @@ class DeviceLock:
         """Hold the device, or say who does.
 
         Raises:
-            Refusal: another run holds it; the cause names it.
+            AgentRefusal: another run holds it; the cause names it.
         """
         if self._stream is not None:
             return
@@ -77,7 +77,7 @@ class DeviceLock:
             stream.close()
             if error.errno not in (errno.EAGAIN, errno.EACCES):
                 raise
-            raise Refusal(
+            raise AgentRefusal(
                 "busy",
                 f"Another run is using the device: {told}.",
                 "Wait until it ends. A run whose connection is lost frees the device by itself "

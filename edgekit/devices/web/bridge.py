@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from edgekit.devices.agent.frames import (
     MAX_PAYLOAD,
     PROTOCOL,
+    AgentRefusal,
     BadFrame,
-    Refusal,
     pack_arrays,
     unpack_arrays,
 )
@@ -133,13 +133,13 @@ class WebAgent(Agent):
         if answer.get("lost") is True:
             self._loads.clear()
         words = str(answer.get("cause", "no reason given")).strip().partition("\n")[0]
-        raise Refusal("model", f"The browser's runtime refuses the model: {words[:300]}")
+        raise AgentRefusal("model", f"The browser's runtime refuses the model: {words[:300]}")
 
     def _described(self, header: Header) -> tuple[Header, bool]:
         digest = header.get("digest")
         path = self._models.path(digest)
         if not path.exists():
-            raise Refusal("protocol", "That model is not on the device.")
+            raise AgentRefusal("protocol", "That model is not on the device.")
         if str(digest) not in self._known:
             self._known[str(digest)] = describe(path)
         return self._known[str(digest)]
@@ -159,7 +159,9 @@ class WebAgent(Agent):
         if answer.get("forgot") is True:
             self._loads.clear()
         if answer.get("accelerated") is not True:
-            raise Refusal("model", "WebGPU does not take all operators of the model.", _GPU_CURE)
+            raise AgentRefusal(
+                "model", "WebGPU does not take all operators of the model.", _GPU_CURE
+            )
         self._loads[digest] = threads, float(answer["load_ms"])
         return digest
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.devices.agent.frames import Refusal
+from edgekit.devices.agent.frames import AgentRefusal
 from edgekit.errors import EdgekitError
 from edgekit.tflite.flatbuffer import text
 from edgekit.tflite.model import Tensor, read
@@ -26,7 +26,7 @@ def describe(path: Path) -> tuple[Header, bool]:
     try:
         model = read(path)
     except EdgekitError as error:
-        raise Refusal("model", error.cause, error.cure) from error
+        raise AgentRefusal("model", error.cause, error.cure) from error
     signatures = model.raw.signatureDefs or ()
     signature = signatures[0] if signatures else None
     tables = {
@@ -45,7 +45,7 @@ def _table(tensor: Tensor, name: str) -> Header:
     if tensor.dtype not in _TYPES:
         # In the cause, too: where there are many files, only that is shown.
         told = "convert it with --scheme int8-float-io" if "int" in tensor.dtype else "use float32"
-        raise Refusal(
+        raise AgentRefusal(
             "model",
             f"Browsers take no {tensor.dtype} input or output, as {name!r} is: {told}.",
             "edgekit convert … --scheme int8-float-io gives integers inside and floats outside.",

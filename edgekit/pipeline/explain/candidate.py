@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.contract import image_axes
 from edgekit.errors import ModelError
-from edgekit.pipeline.explain.given import Given
+from edgekit.pipeline.explain.given import ExplainInputs
 from edgekit.pipeline.explain.request import ExplainRequest
 from edgekit.pipeline.explain.stages import Chain
 from edgekit.pipeline.explain.traces import trace_file, trace_steps
@@ -23,7 +23,7 @@ from edgekit.types import TensorSpec
 from edgekit.validation.explain import stepping
 from edgekit.validation.explain.causes import BAD_DB, advice
 from edgekit.validation.explain.matching import departure, laid, match
-from edgekit.validation.explain.operators import Compared, findings
+from edgekit.validation.explain.operators import ComparedOperator, findings
 from edgekit.validation.explain.points import OpFinding, Point, StageFinding, Trace
 from edgekit.validation.explain.relations import db
 from edgekit.validation.explain.scaled import channel_factors
@@ -46,7 +46,7 @@ class CandidateTask:
         self,
         request: ExplainRequest,
         chain: Chain,
-        given: Given,
+        given: ExplainInputs,
         workshop: Workshop,
         work: Path,
         notes: list[str],
@@ -84,7 +84,7 @@ class CandidateTask:
             weighted_model, {back.get(name, name): values for name, values in constants.items()}
         )
         weighted = self._steps(weighted_model, cuts, observed, "weighted", {})
-        compared = Compared(
+        compared = ComparedOperator(
             model=_fresh(self.chain.floating),
             candidate=self.candidate,
             names=names,

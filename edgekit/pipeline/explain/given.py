@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Given:
+class ExplainInputs:
     """What a `.tflite` is run on.
 
     Attributes:
@@ -56,7 +56,7 @@ def given_to(
     *,
     stated: bool = False,
     otherwise: Contract | None = None,
-) -> Given:
+) -> ExplainInputs:
     """Prepare the samples as a `.tflite` says that it wants them.
 
     Args:
@@ -90,7 +90,7 @@ def given_to(
 
 def _loaded(
     contract: Contract, request: ExplainRequest, samples: int, workshop: Workshop, folder: Path
-) -> Given:
+) -> ExplainInputs:
     """The samples; arrays may also lie as the framework has them, with channels first."""
     failure: DataError | None = None
     for place, (tried, order) in enumerate(_layouts(contract)):
@@ -115,7 +115,7 @@ def _loaded(
             }
             for entry in tried.inputs
         )
-        return Given(contract=tried, feeds=feeds, ids=data.parity.ids)
+        return ExplainInputs(contract=tried, feeds=feeds, ids=data.parity.ids)
     assert failure is not None
     raise failure
 

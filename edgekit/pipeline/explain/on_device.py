@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.files import temporary_folder
-from edgekit.pipeline.explain.given import Given, given_to
+from edgekit.pipeline.explain.given import ExplainInputs, given_to
 from edgekit.pipeline.explain.request import ExplainRequest
 from edgekit.pipeline.explain.traces import affordable, graph_name, trace_file, trace_steps
 from edgekit.pipeline.target import Target
@@ -82,7 +82,7 @@ class _Both:
 
     path: Path
     target: Target
-    given: Given
+    given: ExplainInputs
     workshop: Workshop
     work: Path
 
@@ -178,7 +178,7 @@ def _trace(runner: DeviceRunner, path: Path, here: Trace, folder: Path) -> Trace
     return Trace(stage="there", points=(*given, *found), samples=here.samples)
 
 
-def _difference(here: Trace, there: Trace, name: str) -> elsewhere.Difference:
+def _difference(here: Trace, there: Trace, name: str) -> elsewhere.DeviceDifference:
     return elsewhere.difference(here.named()[name], there.named()[name], here.samples)
 
 

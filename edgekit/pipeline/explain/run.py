@@ -11,7 +11,7 @@ from typing import get_args
 from edgekit.errors import EdgekitError
 from edgekit.files import kind_of, temporary_folder
 from edgekit.pipeline.explain.candidate import CandidateTask
-from edgekit.pipeline.explain.given import Given, given_to
+from edgekit.pipeline.explain.given import ExplainInputs, given_to
 from edgekit.pipeline.explain.on_device import explain_on_device
 from edgekit.pipeline.explain.request import ExplainRequest
 from edgekit.pipeline.explain.stages import framework_chain, tflite_chain
@@ -146,7 +146,7 @@ def verdict(
     )
 
 
-def _conversion(request: ExplainRequest, given: Given, samples: int) -> ConversionRequest:
+def _conversion(request: ExplainRequest, given: ExplainInputs, samples: int) -> ConversionRequest:
     """The conversion whose stages are looked at; any parity is good enough to look."""
     pictures = [e for e in given.contract.inputs if e.preprocess is not None]
     wanted = pictures[0].folded or pictures[0].preprocess if pictures else None

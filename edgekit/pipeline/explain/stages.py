@@ -13,7 +13,7 @@ from typing import Any
 from edgekit.contract import Contract
 from edgekit.errors import EdgekitError, EnvironmentNotReady, ModelError, NoRouteError
 from edgekit.pipeline import candidates
-from edgekit.pipeline.explain.given import Given, given_to
+from edgekit.pipeline.explain.given import ExplainInputs, given_to
 from edgekit.pipeline.explain.request import ExplainRequest
 from edgekit.pipeline.explain.traces import trace_file, trace_model
 from edgekit.pipeline.floats import FloatFile, make_float
@@ -50,7 +50,7 @@ class Chain:
 
 def tflite_chain(
     path: Path,
-    given: Given,
+    given: ExplainInputs,
     request: ExplainRequest,
     samples: int,
     workshop: Workshop,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.measure.job import CandidateJob
-from edgekit.pipeline.validation.engine import Candidate, Chunk, Engine
+from edgekit.pipeline.validation.engine import Chunk, MeasuringEngine, OpenCandidate
 from edgekit.pipeline.validation.store import read_table, write_table
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def read_answer(path: Path) -> Answer:
     return Answer(outputs=outputs, failed=str(words["failed"]))
 
 
-class DeviceEngine(Engine):
+class DeviceEngine(MeasuringEngine):
     """An engine whose candidates run on a device, which the parent asks."""
 
     def collect(self, chunk: Chunk) -> bool:
@@ -88,14 +88,14 @@ class DeviceEngine(Engine):
                 ]
         return True
 
-    def _opened(self, job: CandidateJob) -> Candidate:
+    def _opened(self, job: CandidateJob) -> OpenCandidate:
         return _Elsewhere(job)
 
     def _run(self, chunk: Chunk, row: int, place: int) -> None:
         """Nothing yet: the device gets a chunk when all of it is there."""
 
 
-class _Elsewhere(Candidate):
+class _Elsewhere(OpenCandidate):
     """A candidate of which nothing is opened here."""
 
     def __init__(self, job: CandidateJob) -> None:

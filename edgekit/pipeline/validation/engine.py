@@ -52,7 +52,7 @@ class Chunk:
         return hashlib.sha256("".join(self.digests).encode()).hexdigest()
 
 
-class Engine:
+class MeasuringEngine:
     """One process's share of a validation: the data, an interpreter per candidate, the metric.
 
     Args:
@@ -184,8 +184,8 @@ class Engine:
         """Whether the outputs of a chunk's candidates are there: here they always are."""
         return True
 
-    def _opened(self, job: CandidateJob) -> Candidate:
-        return Candidate(job)
+    def _opened(self, job: CandidateJob) -> OpenCandidate:
+        return OpenCandidate(job)
 
     def _run(self, chunk: Chunk, row: int, place: int) -> None:
         """Every candidate on one sample; one that the runtime refuses is not run again."""
@@ -235,7 +235,7 @@ class Engine:
         MARKER.pack_into(self._marker, 0, candidate, place)
 
 
-class Candidate:
+class OpenCandidate:
     """A file in the runtime, in this very process: one thread, one sample at a time."""
 
     def __init__(self, job: CandidateJob) -> None:

@@ -17,7 +17,7 @@ from edgekit.datasets.digests import sample_digest
 from edgekit.errors import ConversionError, DataError, UsageError
 from edgekit.measure import tasks
 from edgekit.measure.binding import Bound, bind
-from edgekit.objects import Origin
+from edgekit.objects import ObjectOrigin
 from edgekit.pipeline.origin import SAMPLES, check_origin
 from edgekit.pipeline.probe import look, probed_samples
 from edgekit.pipeline.references import open_reference
@@ -61,7 +61,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reference:
+class OpenReference:
     """What the candidates are compared with, opened.
 
     Attributes:
@@ -173,7 +173,7 @@ def read_gates(request: ValidationRequest, config: Config) -> list[tuple[Scheme 
 
 def open_the_reference(
     request: ValidationRequest, embedded: Contract | None, workshop: Workshop, work: Path
-) -> Reference:
+) -> OpenReference:
     """Open the reference and ask what it is.
 
     Raises:
@@ -201,7 +201,7 @@ def open_the_reference(
     if state := getattr(runner, "state_digest", None):
         known.append(state)
     joined = hashlib.sha256("".join(known).encode()).hexdigest()
-    return Reference(
+    return OpenReference(
         runner=runner,
         described=described,
         kind=source.kind if source is not None else "bundle" if bundle else "http",
@@ -217,7 +217,7 @@ _SILENT_KINDS = frozenset({"torch", "torch_pickle", "torchscript", "exported_pro
 
 
 def make_contract(
-    request: ValidationRequest, config: Config, reference: Reference, embedded: Contract | None
+    request: ValidationRequest, config: Config, reference: OpenReference, embedded: Contract | None
 ) -> Contract:
     """The contract on the reference's tensors.
 
@@ -253,7 +253,7 @@ def open_data(request: ValidationRequest, contract: Contract) -> Samples:
 
 
 def first_sample(
-    samples: Samples, chosen: Sequence[int], contract: Contract, reference: Reference
+    samples: Samples, chosen: Sequence[int], contract: Contract, reference: OpenReference
 ) -> First:
     """Read one sample and ask the reference about it.
 
@@ -292,7 +292,7 @@ def probe_contract(
     samples: Samples,
     chosen: Sequence[int],
     contract: Contract,
-    reference: Reference,
+    reference: OpenReference,
     first: First,
 ) -> Probe:
     """Ask the reference about a few samples as likely slips would feed them.
@@ -308,11 +308,11 @@ def probe_contract(
 
 
 def ask_the_object(
-    origin: Origin,
+    origin: ObjectOrigin,
     samples: Samples,
     chosen: Sequence[int],
     contract: Contract,
-    reference: Reference,
+    reference: OpenReference,
 ) -> str:
     """Hold the reference against the object in Python that it was exported from.
 
@@ -358,7 +358,7 @@ def run_in_a_row(
     samples: Samples,
     chosen: Sequence[int],
     contract: Contract,
-    reference: Reference,
+    reference: OpenReference,
     runner_of: Callable[[Path], LitertRunner],
 ) -> list[Candidate]:
     """Find the candidates that remember the samples before, where the reference does not.

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from edgekit.contract import Task
 from edgekit.datasets import Layout
-from edgekit.objects import Origin
+from edgekit.objects import ObjectOrigin
 from edgekit.runners.protocol import Device
 from edgekit.toolchain.workshop import Limits
 from edgekit.types import TensorSpec
@@ -80,7 +80,7 @@ class ValidationRequest:
     limits: Limits = field(default_factory=Limits)
     command: str = ""
     explain: Explain = "auto"
-    origin: Origin | None = None
+    origin: ObjectOrigin | None = None
 
     @property
     def elsewhere(self) -> bool:

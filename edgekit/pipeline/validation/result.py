@@ -15,7 +15,7 @@ from edgekit.measure.job import Job
 from edgekit.measure.rows import Rows, under
 from edgekit.pipeline.validation import timing
 from edgekit.pipeline.validation.data import Samples
-from edgekit.pipeline.validation.prepare import Candidate, Reference
+from edgekit.pipeline.validation.prepare import Candidate, OpenReference
 from edgekit.pipeline.validation.request import ValidationRequest
 from edgekit.pipeline.validation.store import RunStore, load_rows
 from edgekit.pipeline.validation.stream import Stream
@@ -48,7 +48,7 @@ class Findings:
     """What a run knows beside its rows."""
 
     request: ValidationRequest
-    reference: Reference
+    reference: OpenReference
     contract: Contract
     samples: Samples
     candidates: Sequence[Candidate]

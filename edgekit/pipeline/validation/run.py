@@ -120,7 +120,7 @@ class _Run:
     """What is the same throughout one run."""
 
     request: ValidationRequest
-    reference: prepare.Reference
+    reference: prepare.OpenReference
     contract: Contract
     samples: Samples
     workshop: Workshop

@@ -15,10 +15,10 @@ sys.path[:] = [entry for entry in sys.path if entry != str(Path(__file__).parent
 from edgekit.errors import EdgekitError  # noqa: E402
 from edgekit.measure.job import Job  # noqa: E402
 from edgekit.pipeline.validation.device_answers import DeviceEngine  # noqa: E402
-from edgekit.pipeline.validation.engine import Chunk, Engine  # noqa: E402
+from edgekit.pipeline.validation.engine import Chunk, MeasuringEngine  # noqa: E402
 from edgekit_worker import WorkerError  # noqa: E402
 
-_engines: list[Engine] = []
+_engines: list[MeasuringEngine] = []
 """The one that `prepare` made."""
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 _KEPT_BYTES = 64 << 20
@@ -43,7 +43,7 @@ def prepare(request: dict[str, Any], _progress: Callable[..., None]) -> dict[str
     """Take a job, and the candidates that are not to be run."""
     try:
         job = Job.read(Path(request["job"]))
-        kind = DeviceEngine if job.device_answers else Engine
+        kind = DeviceEngine if job.device_answers else MeasuringEngine
         _engines[:] = [kind(job, marker=Path(request["marker"]), skip=request["skip"])]
     except EdgekitError as error:
         raise _told(error) from error
@@ -83,16 +83,18 @@ def words(request: dict[str, Any], _progress: Callable[..., None]) -> dict[str, 
     return {"done": True, "failed": chunk.failed, "key": chunk.key, "samples": samples}
 
 
-def _load(request: dict[str, Any]) -> tuple[Engine, Chunk]:
+def _load(request: dict[str, Any]) -> tuple[MeasuringEngine, Chunk]:
     (engine,) = _engines
     return engine, engine.load(request["chunk"], request["places"])
 
 
-def _reference(engine: Engine, chunk: Chunk) -> list[Any] | None:
+def _reference(engine: MeasuringEngine, chunk: Chunk) -> list[Any] | None:
     return engine.reference(chunk) if chunk.places else []
 
 
-def _asking(engine: Engine, chunk: Chunk, *, reference: bool, device: bool) -> dict[str, Any]:
+def _asking(
+    engine: MeasuringEngine, chunk: Chunk, *, reference: bool, device: bool
+) -> dict[str, Any]:
     return {
         "done": False,
         "reference": reference,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from edgekit.quantize.integer_ops.kernels import grid_of_range
 from edgekit.quantize.integer_ops.norms import variances
-from edgekit.quantize.integer_ops.rewrites import Change
+from edgekit.quantize.integer_ops.rewrites import Rewrite
 from edgekit.tflite.graph import Operator, Tensor
 from edgekit.tflite.model import Model
 from edgekit.types import Ranges
@@ -33,7 +33,7 @@ class Care:
     sixteen: frozenset[str] = frozenset()
     floating: frozenset[str] = frozenset()
     reasons: dict[str, str] = field(default_factory=dict)
-    changed: list[Change] = field(default_factory=list)
+    changed: list[Rewrite] = field(default_factory=list)
 
 
 def take_care(model: Model, ranges: Ranges, excepted: Callable[[str], bool]) -> Care:
@@ -57,7 +57,7 @@ def take_care(model: Model, ranges: Ranges, excepted: Callable[[str], bool]) -> 
             care.floating |= {output}
             care.reasons[output] = reason
         else:
-            care.changed.append(Change(op="DIV", output=output, how="divisor kept from zero"))
+            care.changed.append(Rewrite(op="DIV", output=output, how="divisor kept from zero"))
     return care
 
 

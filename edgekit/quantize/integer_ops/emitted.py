@@ -31,7 +31,7 @@ from edgekit.quantize.integer_ops.kernels import (
     symmetric,
     version_of,
 )
-from edgekit.quantize.integer_ops.rewrites import Change, holds
+from edgekit.quantize.integer_ops.rewrites import Rewrite, holds
 from edgekit.tflite.graph import Operator, Tensor
 from edgekit.tflite.model import Model
 from edgekit.tflite.summary import computes_in_float
@@ -55,7 +55,7 @@ class IntegerResult:
     """
 
     touched: bool = False
-    changed: list[Change] = field(default_factory=list)
+    changed: list[Rewrite] = field(default_factory=list)
     left: list[Left] = field(default_factory=list)
 
 
@@ -84,7 +84,7 @@ def make_integer(
             result.left.append(Left(op=name, output=output, reason=reason))
             continue
         _convert(operator, ranges)
-        result.changed.append(Change(op=name, output=output, how="int8 kernel"))
+        result.changed.append(Rewrite(op=name, output=output, how="int8 kernel"))
     if result.changed:
         fuse(model)
         merge_twins(model)

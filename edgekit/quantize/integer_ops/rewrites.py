@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Change:
+class Rewrite:
     """An operator, named by its first output, and how it was made an integer one."""
 
     op: str
@@ -70,7 +70,7 @@ def _simplified(model: Model) -> bool:
     return bool(gone + len(groups) + share_weights(model))
 
 
-def rewrite(model: Model) -> list[Change]:
+def rewrite(model: Model) -> list[Rewrite]:
     """Replace, within ``model``, what can be replaced without changing the float results.
 
     Returns:
@@ -79,9 +79,9 @@ def rewrite(model: Model) -> list[Change]:
     return _apply(model, _REWRITES)
 
 
-def _apply(model: Model, steps: Mapping[str, Callable[[Operator], str]]) -> list[Change]:
+def _apply(model: Model, steps: Mapping[str, Callable[[Operator], str]]) -> list[Rewrite]:
     """From the last operator to the first: the last step of a group stands for all of it."""
-    changes: list[Change] = []
+    changes: list[Rewrite] = []
     graph = model.main
     for operator in reversed(graph.operators):
         step = steps.get(operator.name)
@@ -91,7 +91,7 @@ def _apply(model: Model, steps: Mapping[str, Callable[[Operator], str]]) -> list
             continue  # it was part of a group that is replaced already
         name, output = operator.name, operator.outputs[0].name
         if new := step(operator):
-            changes.insert(0, Change(op=name, output=output, how=f"rewritten to {new}"))
+            changes.insert(0, Rewrite(op=name, output=output, how=f"rewritten to {new}"))
     return changes
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit.closeness import sqnr_db
 from edgekit.validation.explain import relations
 from edgekit.validation.explain.points import Cause, Point
-from edgekit.validation.explain.split import Split, energy
+from edgekit.validation.explain.split import ErrorSplit, energy
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,7 +81,7 @@ def advice(cause: Cause, used: Collection[str] = ()) -> str:
 
 
 @dataclass(kw_only=True)
-class Evidence:
+class Symptoms:
     """What is known about one operator's result.
 
     Attributes:
@@ -94,7 +94,7 @@ class Evidence:
         kernel_steps: the largest difference to the plain C kernels on the same inputs, in steps.
     """
 
-    split: Split
+    split: ErrorSplit
     point: Point
     stepped: Array
     weighted: Array
@@ -105,12 +105,12 @@ class Evidence:
     kernel_steps: float | None = None
 
 
-def wants_kernels(split: Split) -> bool:
+def wants_kernels(split: ErrorSplit) -> bool:
     """Whether something is left that the graph or the kernels must explain."""
     return split.added_db < BAD_DB and split.shares()["rest"] >= 0.25
 
 
-def diagnose(evidence: Evidence) -> tuple[Cause, str]:
+def diagnose(evidence: Symptoms) -> tuple[Cause, str]:
     """The cause and a sentence that says how it is known; ``none`` where nothing is wrong."""
     split = evidence.split
     if split.nonfinite > split.inherited_nonfinite:
@@ -142,11 +142,11 @@ def diagnose(evidence: Evidence) -> tuple[Cause, str]:
     return _rounding(evidence)
 
 
-def _level(split: Split, source: Any) -> float:
+def _level(split: ErrorSplit, source: Any) -> float:
     return sqnr_db(split.signal, split.parts[source])
 
 
-def _weights(evidence: Evidence) -> tuple[Cause, str]:
+def _weights(evidence: Symptoms) -> tuple[Cause, str]:
     known = evidence.weights_db
     said = "" if known is None else f" Its weights agree with the reference's to {known:.0f} dB."
     if known is None or known < _CORRUPT_DB:
@@ -154,7 +154,7 @@ def _weights(evidence: Evidence) -> tuple[Cause, str]:
     return "weights-coarse", f"Rounding its weights adds most of the error.{said}"
 
 
-def _clipping(evidence: Evidence) -> tuple[Cause, str]:
+def _clipping(evidence: Symptoms) -> tuple[Cause, str]:
     import numpy as np
 
     limits = np.iinfo(evidence.point.stored(0).dtype)
@@ -168,7 +168,7 @@ def _clipping(evidence: Evidence) -> tuple[Cause, str]:
     )
 
 
-def _rounding(evidence: Evidence) -> tuple[Cause, str]:
+def _rounding(evidence: Symptoms) -> tuple[Cause, str]:
     import numpy as np
 
     steps = evidence.weighted / evidence.point.scale
@@ -180,14 +180,14 @@ def _rounding(evidence: Evidence) -> tuple[Cause, str]:
     )
 
 
-def _overflow(evidence: Evidence) -> tuple[Cause, str]:
+def _overflow(evidence: Symptoms) -> tuple[Cause, str]:
     return "bias-overflow", (
         f"{evidence.full_biases} of its biases are at the end of 32 bits: sums wrap around, and "
         f"values are up to {evidence.split.steps:.0f} steps off."
     )
 
 
-def _rest(evidence: Evidence) -> tuple[Cause, str]:
+def _rest(evidence: Symptoms) -> tuple[Cause, str]:
     wanted, got = evidence.weighted, evidence.candidate
     if evidence.full_biases:
         return _overflow(evidence)

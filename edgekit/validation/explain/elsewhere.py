@@ -27,7 +27,7 @@ _ADVICE = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Difference:
+class DeviceDifference:
     """How far a tensor there is from the one here.
 
     Attributes:
@@ -61,7 +61,9 @@ class Difference:
         )
 
 
-def difference(here: Point, there: Point, samples: int, signal: Point | None = None) -> Difference:
+def difference(
+    here: Point, there: Point, samples: int, signal: Point | None = None
+) -> DeviceDifference:
     """Compare a tensor with another.
 
     Args:
@@ -80,7 +82,7 @@ def difference(here: Point, there: Point, samples: int, signal: Point | None = N
         base = np.stack([signal.values(sample) for sample in range(samples)])
     base = np.nan_to_num(base, posinf=0, neginf=0)
     steps = np.abs(noise) / here.scale if here.scale else None
-    return Difference(
+    return DeviceDifference(
         sqnr_db=db(base, base + noise),
         steps=None if steps is None else float(steps.max(initial=0)),
         off=None if steps is None else float((steps > 1.5).mean()),
@@ -129,14 +131,14 @@ def _findings(
             )
 
 
-def _cause(own: Difference, place: str) -> tuple[Cause, str]:
+def _cause(own: DeviceDifference, place: str) -> tuple[Cause, str]:
     if not own.is_far:
         return "none", ""
     cause: Cause = "nan" if own.nonfinite else "kernel"
     return cause, f"On {place} it answers {own.words}, on the same inputs as here."
 
 
-def said(ops: Sequence[OpFinding], outputs: Sequence[Difference], place: str) -> str:
+def said(ops: Sequence[OpFinding], outputs: Sequence[DeviceDifference], place: str) -> str:
     """The answer in a sentence."""
     first = next((op for op in ops if op.bad), None)
     if first is not None:
@@ -170,7 +172,7 @@ def kinds(model: Model, ops: Sequence[OpFinding]) -> str:
     return f"At fault are {' and '.join(parts)}."
 
 
-def _close(one: Difference) -> str:
+def _close(one: DeviceDifference) -> str:
     if one.steps is not None:
         return f"{one.steps:.0f} steps at most"
     return "nothing" if one.sqnr_db >= 200 else f"{one.sqnr_db:.0f} dB"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit.tflite.model import Model, Operator, Tensor
 from edgekit.validation.explain import causes, structure
 from edgekit.validation.explain.points import OpFinding, Point, Trace
-from edgekit.validation.explain.split import Split
+from edgekit.validation.explain.split import ErrorSplit
 from edgekit.validation.explain.stepping import constants
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _LOOKED_AT = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compared:
+class ComparedOperator:
     """A candidate, a reference, and the traces of both under the reference's names.
 
     Attributes:
@@ -44,7 +44,7 @@ class Compared:
 
 
 def findings(
-    compared: Compared, kernel_steps: Callable[[], Mapping[str, float]]
+    compared: ComparedOperator, kernel_steps: Callable[[], Mapping[str, float]]
 ) -> tuple[OpFinding, ...]:
     """What is to be said about each operator that both files have, in the order of execution.
 
@@ -91,7 +91,7 @@ def findings(
     return tuple(found)
 
 
-def _structure(compared: Compared, tensor: Tensor, makers: Mapping[str, Operator]) -> str:
+def _structure(compared: ComparedOperator, tensor: Tensor, makers: Mapping[str, Operator]) -> str:
     """How what makes a tensor differs in the two files, in words; empty where it does not."""
     other = makers.get(compared.names[tensor.name])
     if other is None:
@@ -106,19 +106,19 @@ def _structure(compared: Compared, tensor: Tensor, makers: Mapping[str, Operator
 
 
 def _evidence(
-    compared: Compared,
+    compared: ComparedOperator,
     name: str,
     *,
     weights: float | None,
     maker: Operator | None,
-) -> causes.Evidence:
+) -> causes.Symptoms:
     import numpy as np
 
     reference = compared.reference.named()[name]
     point, stepped = compared.observed[name], compared.stepped[name]
     weighted = compared.weighted[name]
     factors = compared.factors.get(name)
-    split = Split()
+    split = ErrorSplit()
     rows: list[list[Array]] = [[], [], []]
     for sample in range(compared.reference.samples):
         before, after = stepped.values(sample), weighted.values(sample)
@@ -129,7 +129,7 @@ def _evidence(
             for row, value in zip(rows, (scaled, after, got), strict=True):
                 row.append(np.nan_to_num(value))
     stacks = [_joined(row) for row in rows]
-    return causes.Evidence(
+    return causes.Symptoms(
         split=split,
         point=point,
         stepped=stacks[0],
@@ -148,7 +148,7 @@ def _joined(values: list[Array]) -> Array:
 
 
 def _weights(
-    compared: Compared,
+    compared: ComparedOperator,
     operator: Operator,
     mine: Mapping[str, list[Array | None]],
     theirs: Mapping[str, list[Array | None]],
@@ -167,7 +167,7 @@ def _weights(
     return causes.weights_db(_rescaled(compared, operator, one), two.reshape(one.shape))
 
 
-def _rescaled(compared: Compared, operator: Operator, weights: Array) -> Array:
+def _rescaled(compared: ComparedOperator, operator: Operator, weights: Array) -> Array:
     """The reference's weights as the candidate would have them with its channel factors."""
     import numpy as np
 
@@ -188,7 +188,7 @@ def _rescaled(compared: Compared, operator: Operator, weights: Array) -> Array:
     return weights
 
 
-def _figures(evidence: causes.Evidence) -> dict[str, float]:
+def _figures(evidence: causes.Symptoms) -> dict[str, float]:
     figures = {"clipped": evidence.split.clipped, "rest_steps": evidence.split.steps}
     if evidence.weights_db is not None:
         figures["weights_db"] = evidence.weights_db

@@ -29,7 +29,7 @@ SOURCES: tuple[Source, ...] = ("weights", "clipping", "rounding", "rest")
 
 
 @dataclass
-class Split:
+class ErrorSplit:
     """Energies of one tensor's errors, summed over samples.
 
     Attributes:

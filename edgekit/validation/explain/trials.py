@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit.contract import Preprocess
 from edgekit.validation.explain import causes, relations
 from edgekit.validation.explain.points import Cause, OpFinding, Point
-from edgekit.validation.explain.split import Split
+from edgekit.validation.explain.split import ErrorSplit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -98,7 +98,7 @@ def input_finding(
         given: each sample as the candidate is given it, in real values.
         axis: the channels.
     """
-    split = Split()
+    split = ErrorSplit()
     for sample, (mine, theirs) in enumerate(zip(reference, given, strict=True)):
         split.add(mine, theirs, theirs, point.values(sample), point=point)
     import numpy as np
@@ -108,7 +108,7 @@ def input_finding(
     cause, why = _other_preprocessing(one, two, axis)
     if cause == "none":
         cause, why = causes.diagnose(
-            causes.Evidence(split=split, point=point, stepped=two, weighted=two, candidate=stored)
+            causes.Symptoms(split=split, point=point, stepped=two, weighted=two, candidate=stored)
         )
     return OpFinding(
         name=point.name,

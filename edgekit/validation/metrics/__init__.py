@@ -1,35 +1,35 @@
 """Task metrics: one protocol (`protocol.Metric`), a module for each task."""
 
-from edgekit.validation.metrics.classification import Classification
-from edgekit.validation.metrics.detection import Detection
-from edgekit.validation.metrics.embedding import Embedding
+from edgekit.validation.metrics.classification import ClassificationMetric
+from edgekit.validation.metrics.detection import DetectionMetric
+from edgekit.validation.metrics.embedding import EmbeddingMetric
 from edgekit.validation.metrics.image import ImageQuality
 from edgekit.validation.metrics.protocol import (
     Batch,
     Metric,
+    MetricSummary,
     Rows,
     Score,
     Settings,
-    Summary,
     Tally,
 )
 from edgekit.validation.metrics.regression import Regression
-from edgekit.validation.metrics.segmentation import Segmentation
+from edgekit.validation.metrics.segmentation import SegmentationMetric
 from edgekit.validation.metrics.user import UserMetric, load_metric
 
 __all__ = [
     "Batch",
-    "Classification",
-    "Detection",
-    "Embedding",
+    "ClassificationMetric",
+    "DetectionMetric",
+    "EmbeddingMetric",
     "ImageQuality",
     "Metric",
+    "MetricSummary",
     "Regression",
     "Rows",
     "Score",
-    "Segmentation",
+    "SegmentationMetric",
     "Settings",
-    "Summary",
     "Tally",
     "UserMetric",
     "load_metric",

@@ -7,7 +7,14 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from edgekit.errors import DataError
-from edgekit.validation.metrics.protocol import Batch, Rows, Score, Settings, Summary, same_shape
+from edgekit.validation.metrics.protocol import (
+    Batch,
+    MetricSummary,
+    Rows,
+    Score,
+    Settings,
+    same_shape,
+)
 from edgekit.validation.statistics import bootstrap, mcnemar, paired_drop, wilson
 
 if TYPE_CHECKING:
@@ -21,7 +28,7 @@ _SUM_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Classification:
+class ClassificationMetric:
     """Top-1, top-5, agreement, flips and expected calibration error of a vector of scores.
 
     Outputs are (B, C), or (B, …) with one axis longer than 1; labels are class numbers. Scores are
@@ -56,7 +63,7 @@ class Classification:
             "candidate_confidence": _confidence(candidate, probable),
         }
 
-    def summarize(self, rows: Rows, settings: Settings) -> Summary:
+    def summarize(self, rows: Rows, settings: Settings) -> MetricSummary:
         """Agreement over all samples, accuracy over those with a label."""
         agrees = (rows["reference_class"] == rows["candidate_class"]) & (
             rows["reference_class"] >= 0
@@ -74,7 +81,7 @@ class Classification:
             mine, theirs = labelled["reference_rank"] == 0, labelled["candidate_rank"] == 0
             test = mcnemar(int((mine & ~theirs).sum()), int((theirs & ~mine).sum()))
             details["mcnemar"] = asdict(test)
-        return Summary(scores=tuple(scores), details=details)
+        return MetricSummary(scores=tuple(scores), details=details)
 
 
 def flips(rows: Rows) -> dict[str, Any]:

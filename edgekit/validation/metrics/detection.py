@@ -17,7 +17,15 @@ from edgekit.contract import Decoder
 from edgekit.errors import SetupError
 from edgekit.validation.metrics.boxes import Boxes, Detections
 from edgekit.validation.metrics.decode import decode
-from edgekit.validation.metrics.protocol import Batch, Rows, Score, Settings, Summary, join, owner
+from edgekit.validation.metrics.protocol import (
+    Batch,
+    MetricSummary,
+    Rows,
+    Score,
+    Settings,
+    join,
+    owner,
+)
 from edgekit.validation.statistics import percentile_interval, resamples
 
 if TYPE_CHECKING:
@@ -35,7 +43,7 @@ CONFIDENT = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
-class Detection:
+class DetectionMetric:
     """map_50_95 and map_50 against labels, and against the reference's confident detections.
 
     Labels are `Boxes` in pixels of the model's input (`decode.boxes_to_input`).
@@ -77,7 +85,7 @@ class Detection:
             parts.append(found)
         return join(parts)
 
-    def summarize(self, rows: Rows, settings: Settings) -> Summary:
+    def summarize(self, rows: Rows, settings: Settings) -> MetricSummary:
         """Average precision with intervals over pictures (at most `MAP_DRAWS` draws)."""
         labelled = rows["labelled"].astype(bool)
         scores = _agreement(rows, settings)
@@ -86,7 +94,7 @@ class Detection:
             scores += _against_labels(rows, labelled, settings)
             for role in ("candidate", "reference"):
                 details[f"{role}_ap_by_class"] = by_class(rows, role, labelled)
-        return Summary(scores=tuple(scores), details=details)
+        return MetricSummary(scores=tuple(scores), details=details)
 
     def _detections(self, outputs: Any, place: int) -> Detections:
         named = {name: output[place] for name, output in zip(self.names, outputs, strict=True)}
@@ -95,7 +103,7 @@ class Detection:
 
 
 def match(detections: Detections, objects: Boxes) -> Rows:
-    """What pycocotools finds for one picture: rows as of `Detection`, for one role.
+    """What pycocotools finds for one picture: rows as of `DetectionMetric`, for one role.
 
     ``hit`` and ``ignored`` hold a bit per IoU threshold, the lowest for 0.50.
     """
@@ -184,7 +192,7 @@ def average_precision(rows: Rows, role: Role, keep: Array) -> Callable[[Array], 
     Source: the accumulation of pycocotools' COCOeval, and T.-Y. Lin et al., "Microsoft COCO", 2014.
 
     Args:
-        rows: those of `Detection`.
+        rows: those of `DetectionMetric`.
         role: whose detections, against what.
         keep: (n,) the pictures that take part.
     """

@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from edgekit.validation.metrics.protocol import Batch, Rows, Score, Settings, Summary, same_shape
+from edgekit.validation.metrics.protocol import (
+    Batch,
+    MetricSummary,
+    Rows,
+    Score,
+    Settings,
+    same_shape,
+)
 from edgekit.validation.statistics import bootstrap, paired_drop, wilson
 
 if TYPE_CHECKING:
@@ -18,7 +25,7 @@ GALLERY = 4_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Embedding:
+class EmbeddingMetric:
     """Mean cosine with the reference, recall at 1 and 5, and agreement of nearest neighbours.
 
     Recall at k is the share of kept samples that have one of their own label among the k most
@@ -50,7 +57,7 @@ class Embedding:
             "candidate": candidate[kept].astype(np.float32),
         }
 
-    def summarize(self, rows: Rows, settings: Settings) -> Summary:
+    def summarize(self, rows: Rows, settings: Settings) -> MetricSummary:
         """Recall only over samples with a label, of which another one is there too."""
         import numpy as np
 
@@ -75,7 +82,7 @@ class Embedding:
             asked = np.isin(label, values[counts > 1])
             if asked.any():
                 scores += _recalls(label, near, asked, settings)
-        return Summary(scores=tuple(scores), details={"gallery": len(label)})
+        return MetricSummary(scores=tuple(scores), details={"gallery": len(label)})
 
 
 def neighbours(units: Array, k: int) -> Array:

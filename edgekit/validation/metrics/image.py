@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from edgekit.errors import DataError
-from edgekit.validation.metrics.protocol import Batch, Rows, Score, Settings, Summary, same_shape
+from edgekit.validation.metrics.protocol import (
+    Batch,
+    MetricSummary,
+    Rows,
+    Score,
+    Settings,
+    same_shape,
+)
 from edgekit.validation.statistics import bootstrap
 
 if TYPE_CHECKING:
@@ -59,7 +66,7 @@ class ImageQuality:
         known = np.array([label is not None for label in batch.labels])
         return {"labelled": known} | {role: np.array(pairs) for role, pairs in rows.items()}
 
-    def summarize(self, rows: Rows, settings: Settings) -> Summary:
+    def summarize(self, rows: Rows, settings: Settings) -> MetricSummary:
         """Means over pictures, and the reference's minus the candidate's."""
         import numpy as np
 
@@ -78,7 +85,7 @@ class ImageQuality:
                 ("reference_ssim", mine[:, 1]),
                 ("ssim_drop", mine[:, 1] - theirs[:, 1]),
             ]
-        return Summary(
+        return MetricSummary(
             scores=tuple(
                 Score(
                     name=name,

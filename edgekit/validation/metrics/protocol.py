@@ -67,7 +67,7 @@ class Score:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Summary:
+class MetricSummary:
     """The figures of one metric; ``details`` are plain values that explain them."""
 
     scores: tuple[Score, ...]
@@ -94,7 +94,7 @@ class Metric(Protocol):
             DataError: outputs or labels are not what this metric can compare.
         """
 
-    def summarize(self, rows: Rows, settings: Settings) -> Summary:
+    def summarize(self, rows: Rows, settings: Settings) -> MetricSummary:
         """The figures over all rows; one that nothing was measured for is left out."""
 
 
@@ -115,7 +115,7 @@ class Tally:
         """Go on after rows that an earlier run, or another process, has measured."""
         self._parts.append(rows)
 
-    def result(self, settings: Settings | None = None) -> Summary:
+    def result(self, settings: Settings | None = None) -> MetricSummary:
         """The figures over everything so far.
 
         Raises:

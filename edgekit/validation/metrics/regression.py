@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from edgekit.errors import DataError
-from edgekit.validation.metrics.protocol import Batch, Rows, Score, Settings, Summary, same_shape
+from edgekit.validation.metrics.protocol import (
+    Batch,
+    MetricSummary,
+    Rows,
+    Score,
+    Settings,
+    same_shape,
+)
 from edgekit.validation.statistics import Statistic, bootstrap
 
 if TYPE_CHECKING:
@@ -53,7 +60,7 @@ class Regression:
             rows[f"{role}_squared"] = (difference**2).mean(axis=1)
         return rows
 
-    def summarize(self, rows: Rows, settings: Settings) -> Summary:
+    def summarize(self, rows: Rows, settings: Settings) -> MetricSummary:
         """Errors of both models where there are labels, and their difference."""
         import numpy as np
 
@@ -72,7 +79,7 @@ class Regression:
                 )
                 names = (error, f"reference_{error}", f"{error}_increase")
                 scores += _pair(values, settings, names, turn)
-        return Summary(scores=tuple(scores))
+        return MetricSummary(scores=tuple(scores))
 
 
 def _pair(

@@ -6,7 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from edgekit.errors import DataError
-from edgekit.validation.metrics.protocol import Batch, Rows, Score, Settings, Summary, join, owner
+from edgekit.validation.metrics.protocol import (
+    Batch,
+    MetricSummary,
+    Rows,
+    Score,
+    Settings,
+    join,
+    owner,
+)
 from edgekit.validation.statistics import Statistic, bootstrap
 
 if TYPE_CHECKING:
@@ -19,7 +27,7 @@ PlaneLayout: TypeAlias = Literal["NHWC", "NCHW", "map"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Segmentation:
+class SegmentationMetric:
     """mIoU, IoU per class and pixel accuracy, against labels and against the reference.
 
     Labels are (H, W) class numbers in the geometry of the model's input; a smaller output is
@@ -58,7 +66,7 @@ class Segmentation:
             parts.append(found)
         return join(parts)
 
-    def summarize(self, rows: Rows, settings: Settings) -> Summary:
+    def summarize(self, rows: Rows, settings: Settings) -> MetricSummary:
         """Figures of the pixels of all pictures together, intervals over pictures."""
         import numpy as np
 
@@ -74,7 +82,7 @@ class Segmentation:
                     None if np.isnan(one) else float(one) for one in iou(total)
                 ]
                 details[f"{role}_confusion"] = total.tolist()
-        return Summary(scores=tuple(scores), details=details)
+        return MetricSummary(scores=tuple(scores), details=details)
 
     def _decide(self, output: Array) -> Array:
         """(B, H, W) class numbers."""

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from edgekit.errors import UsageError
 from edgekit.validation.gates import METRICS
-from edgekit.validation.metrics.protocol import Batch, Rows, Score, Settings, Summary
+from edgekit.validation.metrics.protocol import Batch, MetricSummary, Rows, Score, Settings
 from edgekit.validation.statistics import bootstrap
 
 if TYPE_CHECKING:
@@ -56,9 +56,9 @@ class UserMetric:
             )
         return {key: np.array([one[key] for one in found]) for key in found[0]}
 
-    def summarize(self, rows: Rows, settings: Settings) -> Summary:
+    def summarize(self, rows: Rows, settings: Settings) -> MetricSummary:
         """The mean of each column with its interval."""
-        return Summary(
+        return MetricSummary(
             scores=tuple(
                 Score(
                     name=name,
