@@ -19,6 +19,8 @@ from edgekit.validation import gates
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 REFERENCE = ROOT / "docs" / "reference.md"
+SUPPORT = ROOT / "docs" / "support.md"
+TUTORIAL = ROOT / "docs" / "tutorial.md"
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 DOCUMENTS = [
     README,
@@ -105,9 +107,9 @@ def test_every_option_that_is_named_exists(document: Path) -> None:
     assert named <= known
 
 
-def test_every_scheme_is_in_readme_and_reference() -> None:
+def test_every_scheme_is_in_support_and_reference() -> None:
     for scheme in SCHEMES:
-        assert f"`{scheme}`" in read(README)
+        assert f"`{scheme}`" in read(SUPPORT)
         assert f"`{scheme}`" in read(REFERENCE)
 
 
@@ -121,19 +123,19 @@ def test_every_task_metric_and_preprocessing_key_is_in_the_reference() -> None:
     assert not [name for name in names if f"`{name}`" not in text]
 
 
-def test_every_exit_code_is_in_the_readme() -> None:
+def test_every_exit_code_is_explained() -> None:
     codes, waiting = {0, 130}, [errors.EdgekitError]
     for kind in waiting:
         codes.add(kind.exit_code)
         waiting.extend(kind.__subclasses__())
-    table = read(README).partition("## Exit codes")[2].partition("## ")[0]
+    table = read(SUPPORT).partition("## Exit codes")[2].partition("## ")[0]
     assert {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)} == codes
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_the_default_gates_are_as_the_readme_says(scheme: Scheme) -> None:
+def test_the_default_gates_are_as_the_tutorial_says(scheme: Scheme) -> None:
     limits = {gate.metric: gate.limit for gate in gates.defaults(scheme, "classification")}
-    table = read(README).partition("## Gates")[2].partition("## ")[0]
+    table = read(TUTORIAL).partition("## Gates")[2].partition("## ")[0]
     row = next(
         line
         for name in (f"`{scheme}`", "all others")
