@@ -69,7 +69,7 @@ def tried(function, *arguments):
         return f"{{type(error).__name__}}: {{error}}"
 
 write = os.O_WRONLY | os.O_CREAT
-bounds = containment.Bounds(**{bounds!r})
+bounds = containment.Confinement(**{bounds!r})
 if {bwrap!r}:
     bubblewrap.start_again(bounds, work / "worker.py")
 containment.contain(bounds, work / "worker.py")
@@ -389,7 +389,7 @@ from pathlib import Path
 listening = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 listening.bind({address!r})
 containment.accelerators = lambda: frozenset({{"/dev/null"}})
-containment.contain(containment.Bounds(write=({work!r},)), Path({work!r}) / "worker.py")
+containment.contain(containment.Confinement(write=({work!r},)), Path({work!r}) / "worker.py")
 
 def tried(function):
     try:
