@@ -261,7 +261,7 @@ def test_a_candidate_that_ends_its_process_or_is_refused_does_not_end_the_others
     (tmp_path / "deadly.py").write_text(
         "import ctypes\n"
         "from edgekit.pipeline.validation import engine\n"
-        "run = engine.Candidate.run\n"
+        "run = engine.OpenCandidate.run\n"
         "count = 0\n"
         "def deadly(self, inputs):\n"
         "    global count\n"
@@ -270,7 +270,7 @@ def test_a_candidate_that_ends_its_process_or_is_refused_does_not_end_the_others
         "    if bad and count == 7:\n"
         f"        {end}\n"
         "    return run(self, inputs)\n"
-        "engine.Candidate.run = deadly\n"
+        "engine.OpenCandidate.run = deadly\n"
         "def score(reference, candidate, label):\n"
         "    return float(abs(reference[0] - candidate[0]).max())\n"
     )
