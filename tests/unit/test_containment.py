@@ -14,9 +14,12 @@ import textwrap
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
+from quantize_nets import Net
 
+import edgekit
 from edgekit.errors import ConversionError, StepError
 from edgekit.toolchain.bounds import Bounds, files_of
 from edgekit.toolchain.converters import builtin_folder
@@ -339,6 +342,17 @@ def test_a_worker_under_bubblewrap(without_landlock, start, tmp_path):
     with start(write=(tmp_path / "work", path.parent)) as worker:  # the cure cures
         worker.call("write", {"path": str(path)})
     assert path.read_text() == "x"
+
+
+@bubblewrap
+def test_a_validation_under_bubblewrap(without_landlock, tmp_path):
+    net = Net(1, 8, 8, 3)
+    model = net.save(tmp_path / "net.tflite", net.conv(net.image, "out", 4))
+    data = tmp_path / "data.npz"
+    np.savez(data, image=np.random.default_rng(0).random((20, 8, 8, 3), np.float32))
+    for _ in range(2):  # the second one finds the reference's outputs in the cache
+        result = edgekit.validate(model, reference=model, data=data, latency=False, worst=0)
+        assert result.candidates[0].state() == "pass"
 
 
 def is_dead(pid: int) -> bool:

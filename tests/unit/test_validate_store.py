@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
+from edgekit.errors import ConversionError
 from edgekit.pipeline.validation.store import (
     ReferenceCache,
     RunStore,
@@ -122,6 +123,22 @@ def test_the_cache_loses_what_was_not_used_for_longest():
     assert trim(references(), 5 * size) == 6  # down to 80 % of the limit
     left = sorted(path.stem for path in cache.folder.iterdir())
     assert left == ["0", "7", "8", "9"]
+
+
+def test_outputs_that_were_used_are_kept_for_longer():
+    cache = ReferenceCache.open("k" * 64, opened("r"))
+    path = cache.place("0" * 64)
+    write_table(path, {})
+    os.utime(path, (1000, 1000))
+    cache.used("0" * 64)
+    assert path.stat().st_mtime > 1000
+    cache.used("1" * 64)  # another run has trimmed it
+
+
+@pytest.mark.parametrize("key", ["../../victim", "/etc/victim", "0" * 63, "0" * 63 + "/", ""])
+def test_a_process_cannot_name_files_elsewhere(key):
+    with pytest.raises(ConversionError, match="not its own"):
+        ReferenceCache.open("k" * 64, opened("r")).place(key)
 
 
 def test_outputs_of_a_reference_without_a_key_end_with_the_run(home):

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.errors import SetupError
+from edgekit.errors import ConversionError, SetupError
 from edgekit.files import remove_leftovers
 from edgekit.measure.rows import Joining, Rows
 from edgekit.pipeline.publish import held, scratch_folder
@@ -144,6 +145,21 @@ class ReferenceCache:
         folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(folder, _UNFINISHED)
         return cls(folder, keep=key is not None)
+
+    def place(self, key: str) -> Path:
+        """Where a chunk's outputs are, by the digest that a measuring process names.
+
+        Raises:
+            ConversionError: it is no digest, and would lead elsewhere.
+        """
+        if not re.fullmatch("[0-9a-f]{64}", key):
+            raise ConversionError("A measuring process names outputs that are not its own.")
+        return self.folder / f"{key}.rows"
+
+    def used(self, key: str) -> None:
+        """What was used goes last: processes that measure may only read here."""
+        with suppress(FileNotFoundError):  # another run has trimmed it, or the chunk is empty
+            os.utime(self.place(key))
 
 
 def references() -> Path:

@@ -169,7 +169,9 @@ class Stream:
                 worker = self._worker(number, last=last)
                 answer = worker.call(verb, request).result
                 self._leave_out({int(one): why for one, why in answer["failed"].items()})
+                self.cache.place(answer["key"])  # refuses what is no digest
                 if answer["done"]:
+                    self.cache.used(answer["key"])
                     if self.device is not None:
                         self.device.forget(answer["key"])
                     return answer
@@ -204,7 +206,7 @@ class Stream:
             outputs = self.ask(paths, answer["digests"], answer["ids"])
         columns = {str(place): np.asarray(stack) for place, stack in enumerate(outputs)}
         self.cache.folder.mkdir(parents=True, exist_ok=True)
-        write_table(self.cache.folder / f"{answer['key']}.rows", columns)
+        write_table(self.cache.place(answer["key"]), columns)
         self._asked += 1
         if self._asked % _TRIMMED_EVERY == 0:
             trim(self.cache.folder.parent, self.most_bytes)
