@@ -137,8 +137,7 @@ def _locked(path: Path, wanted: Path) -> int:
         try:
             if _lock(handle):
                 if _is_at(path, handle):  # and not one that its owner has just removed
-                    os.ftruncate(handle, 0)
-                    os.write(handle, f"process {os.getpid()}, {_command()}\n".encode())
+                    _sign(path, handle)
                     return handle
             else:
                 told = os.pread(handle, 1000, 0).decode(errors="replace").strip()
@@ -150,6 +149,16 @@ def _locked(path: Path, wanted: Path) -> int:
             os.close(handle)
             raise
         os.close(handle)
+
+
+def _sign(path: Path, handle: int) -> None:
+    """Say in the lock whose it is; on a full disk it goes again."""
+    try:
+        os.ftruncate(handle, 0)
+        os.write(handle, f"process {os.getpid()}, {_command()}\n".encode())
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _lock(handle: int) -> bool:

@@ -64,8 +64,7 @@ def read_made(path: Path, maker: str) -> Model:
         why = error.__cause__ or error.cause.removeprefix(f"{path} ")
         raise ConversionError(
             f"{maker} wrote a file that cannot be read: {str(why).rstrip('.')}.",
-            cure="Leave the scheme, or with --route the way, that leads to it; it is a fault of "
-            f"{maker}.",
+            cure=f"The fault is {maker}'s: name another --route, or leave the scheme out.",
         ) from error
 
 

@@ -165,8 +165,9 @@ FAULTS = {
 FAILING = dict(zip(FAULTS, ("resize", "normalise", "normalise", "decode"), strict=True))
 
 
-@pytest.mark.parametrize("scheme", ["fp32", "int8-float-io"])
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    ("fault", "scheme"), zip(FAULTS, ("fp32", "int8-float-io") * 2, strict=True)
+)
 def test_a_planted_fault_fails_at_its_stage_and_no_other(models, web, fault, scheme):
     module = web(models("classifier", scheme))
     (source,) = (module / "src").glob("classifier-*.ts")

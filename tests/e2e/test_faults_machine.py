@@ -144,7 +144,7 @@ MISBEHAVIOUR = {
     "says it wrote a file": ("return {'artifact': request['output']}", ("naughty", "0.tflite")),
     "writes rubbish": (
         "open(request['output'], 'wb').write(b'rubbish')\nreturn {'artifact': request['output']}",
-        "0.tflite",
+        ("naughty", "cannot be read"),
     ),
     "hangs": ("import time\ntime.sleep(60)", ("naughty convert", "longer than 3 s")),
     "wants the network": (
