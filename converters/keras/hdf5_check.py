@@ -8,6 +8,7 @@ against the size of the file.
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,6 +20,11 @@ _SECONDS, _BYTES_A_SECOND = 30.0, 5e6
 _MOST_PACKED = 1100
 """Deflate makes of a byte no more than 1,032."""
 _SUFFIXES = (".h5", ".hdf5")
+_DAMAGED = (
+    *(OSError, EOFError, ValueError, LookupError, TypeError, RuntimeError, OverflowError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+"""What h5py and zipfile raise on files that somebody damaged."""
 
 
 def check_weights(path: Path) -> None:
@@ -37,7 +43,7 @@ def check_weights(path: Path) -> None:
                     if member.filename.endswith(_SUFFIXES):
                         with archive.open(member) as stream:
                             _read_all(stream, member.file_size)  # type: ignore[arg-type]
-    except Exception as error:
+    except _DAMAGED as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
         raise WorkerError(
             f"{path} is damaged or no Keras file: {first}",

@@ -114,6 +114,8 @@ def _print(result: ConversionResult) -> None:
 def _next(result: ConversionResult) -> str:
     """What to type now: after a failure the way to its cause, else the way into an app."""
     made = {one.scheme: one for one in result.files if not one.error}
+    if not made:
+        return "convert again with another --scheme; the reasons are named below"
     last = list(made.values())[-1]
     path = shlex.quote(str(last.artifact.path))
     if result.probe.wrong:

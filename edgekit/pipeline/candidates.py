@@ -91,10 +91,11 @@ def measure(
     runner = LitertRunner(artifact, workshop=workshop, work=work, threads=2)
     runner.name = name
     first, few = slice(0, 1), slice(0, IN_A_ROW)
+    summary = summarize(artifact)
     bound: Bound = bind(
         runner,
         artifact,
-        summarize(artifact),
+        summary,
         reference.compared,
         read_contract(artifact),
         reference.inputs_of(first),
@@ -115,7 +116,11 @@ def measure(
         parts=parts or {},
         metric=metric,
     )
-    remembers = not reference.stateful and runner.remembers(bound.job.fed(reference.inputs_of(few)))
+    remembers = (
+        summary.stateful
+        and not reference.stateful
+        and runner.remembers(bound.job.fed(reference.inputs_of(few)))
+    )
     return Measured(judged=replace(judged, remembers=remembers), bindings=bound.inputs)
 
 

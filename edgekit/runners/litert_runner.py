@@ -13,7 +13,6 @@ from edgekit.runners.litert import LITERT
 from edgekit.runners.protocol import Described, OperatorTime, Timing
 from edgekit.runners.stacks import reals
 from edgekit.tflite.model import read
-from edgekit.tflite.summary import summarize
 from edgekit.toolchain.workshop import Workshop
 from edgekit.types import LatencyReport, TensorSpec
 
@@ -86,9 +85,9 @@ class LitertRunner:
             return [reals(np.load(path, allow_pickle=False)) for path in result["outputs"]]
 
     def remembers(self, inputs: Sequence[Array]) -> bool:
-        """Whether what the file answers depends on the samples that it was given before.
+        """Whether what a file with variables answers depends on the samples that came before.
 
-        A file with variables is run on the samples in a row, in two orders, without a reset.
+        It is run on the samples in a row, in two orders, without a reset.
 
         Args:
             inputs: stacks of shape (N, …) in the file's order and axes; a few samples are enough.
@@ -96,8 +95,6 @@ class LitertRunner:
         Raises:
             ConversionError: it does not run.
         """
-        if not summarize(self.path).stateful:
-            return False
         with tempfile.TemporaryDirectory(dir=self._work, prefix="stacks-") as folder:
             result, _ = self._workshop.call(
                 LITERT,

@@ -370,7 +370,7 @@ def run_in_a_row(
     inputs, _ = read_stacks(samples, chosen[:IN_A_ROW], contract)
     return [
         replace(one, remembers=runner_of(one.path).remembers(one.bound.job.fed(inputs)))
-        if one.bound is not None
+        if one.bound is not None and one.summary.stateful
         else one
         for one in candidates
     ]
