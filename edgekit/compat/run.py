@@ -122,7 +122,8 @@ class Compatibility:
         agreeing = [row.client for row in self.rows if row.state == "agrees"]
         if not agreeing:
             return "not proven", "no client but LiteRT ran it"
-        return "pass", f"{', '.join(agreeing)} agree with LiteRT"
+        verb = "agrees" if len(agreeing) == 1 else "agree"
+        return "pass", f"{', '.join(agreeing)} {verb} with LiteRT"
 
 
 def compatibility(
