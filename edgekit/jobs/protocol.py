@@ -113,7 +113,7 @@ class Executor(Protocol):
         ...
 
     def outcomes(self, timeout: float) -> list[Outcome]:
-        """Those that ended since the last call; waits for the first one at most ``timeout`` seconds."""
+        """Those that ended since the last call; waits at most ``timeout`` seconds for the first."""
         ...
 
     def cancel(self, key: str) -> None:
