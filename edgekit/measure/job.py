@@ -90,7 +90,7 @@ class CandidateJob:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class MeasuringJob:
     """Everything that a process needs to measure any chunk.
 
     Attributes:
@@ -123,7 +123,7 @@ class Job:
         path.write_text(json.dumps(asdict(self)), encoding="utf-8")
 
     @classmethod
-    def read(cls, path: Path) -> Job:
+    def read(cls, path: Path) -> MeasuringJob:
         """Read what `write` wrote."""
         table = json.loads(path.read_text(encoding="utf-8"))
         candidates = [

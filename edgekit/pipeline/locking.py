@@ -26,9 +26,9 @@ from edgekit.provenance.code import (
 from edgekit.provenance.inputs import lock_data, lock_input, written
 from edgekit.provenance.lock import DataRole, Lock, LockedData, LockedFile, LockedInput
 from edgekit.provenance.verify import lock_file
-from edgekit.report.json import cpu_name
 from edgekit.results import ConversionResult, FileResult
 from edgekit.sources import digest
+from edgekit.toolchain.machine import cpu_name
 from edgekit.toolchain.workshop import versions
 from edgekit.types import TensorSpec
 from edgekit.version import __version__

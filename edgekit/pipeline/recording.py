@@ -18,13 +18,13 @@ from edgekit.datasets import LabelledSample, Layout
 from edgekit.datasets.digests import sample_digest
 from edgekit.errors import DataError
 from edgekit.pipeline.validation.data import Samples, open_samples, order
-from edgekit.report.json import cpu_name
 from edgekit.runners.bundle_format import BundleWriter, Manifest, Origin
 from edgekit.runners.litert_runner import LitertRunner
 from edgekit.runners.protocol import Described, Runner, Timed, Timing
 from edgekit.runners.reference import ConverterRunner
 from edgekit.runners.stacks import sample_shapes
 from edgekit.sources import digest
+from edgekit.toolchain.machine import cpu_name
 from edgekit.toolchain.workshop import Workshop
 from edgekit.types import Progress, TensorSpec
 from edgekit.version import __version__

@@ -29,7 +29,7 @@ _INT8: frozenset[Scheme] = frozenset(INT8_SCHEMES.values())
 
 
 @dataclass(kw_only=True)
-class Outcome:
+class QuantizeOutcome:
     """Which schemes could not be written and why, what the passes did, advice on the data."""
 
     failures: dict[Scheme, str] = field(default_factory=dict)
@@ -57,7 +57,7 @@ def quantize(
     parity: Sequence[SampleFeed] = (),
     without: Collection[Pass] = (),
     progress: Callable[[float, str], None],
-) -> Outcome:
+) -> QuantizeOutcome:
     """Write one file per scheme; see `Engine` and `Engine.write`."""
     engine = Engine(model, feeds, work=work, parity=parity, without=without)
     return engine.write(
@@ -107,7 +107,7 @@ class Engine:
         exceptions: Exceptions = NO_EXCEPTIONS,
         keep_prepared: Path | None = None,
         progress: Callable[[float, str], None],
-    ) -> Outcome:
+    ) -> QuantizeOutcome:
         """Write one file per scheme.
 
         Args:
@@ -122,7 +122,7 @@ class Engine:
             DataError: the calibration samples lead to NaN or infinite values.
             UsageError: an unknown method.
         """
-        outcome = Outcome()
+        outcome = QuantizeOutcome()
         integer = bool(_INT8 & set(outputs))
         prepared, cut, feeds = Prepared(model=self.model, ranges={}), None, self._feeds
         if _INTEGER_WEIGHTS & set(outputs):
@@ -297,7 +297,7 @@ def _write(
     cut: heads.Split,
     scheme: Scheme,
     output: Path,
-    outcome: Outcome,
+    outcome: QuantizeOutcome,
     exceptions: Exceptions,
 ) -> None:
     """Write a scheme and note in the outcome what is to be said about the file."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.results import ConversionResult
+from edgekit.toolchain.machine import cpu_name
 from edgekit.version import __version__
 
 SCHEMA = "edgekit-report"
@@ -47,13 +48,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, float):
         return float(f"{value:.6g}") if math.isfinite(value) else None
     return value
-
-
-def cpu_name() -> str:
-    """What the processor calls itself; empty where nobody tells."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return platform.processor()
-    names = (line.partition(":")[2].strip() for line in text.splitlines() if "model name" in line)
-    return next(names, platform.processor())

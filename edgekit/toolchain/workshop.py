@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,6 @@ from typing import Any, Self
 
 from edgekit.errors import (
     EdgekitError,
-    SetupError,
     StepCrashed,
     StepError,
     StepOutOfMemory,
@@ -26,8 +24,6 @@ from edgekit.toolchain.bounds import Bounds, files_of, runs_code
 from edgekit.toolchain.converters import Converter
 from edgekit.toolchain.worker import Worker, write_bytecode
 from edgekit.types import ModelSource, Progress, Step
-
-_KEPT_RUNS = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,17 +155,7 @@ class Workshop:
     def log_folder(self) -> Path:
         """The folder of this run's logs, kept after the run; old runs' are pruned."""
         if self._logs is None:
-            stamp = time.strftime("%Y%m%d-%H%M%S")
-            folder = home.logs() / f"{stamp}-{self.name}-{time.monotonic_ns() % 100000:05d}"
-            try:
-                folder.mkdir(parents=True)
-            except OSError as error:
-                raise SetupError(
-                    f"The folder for logs {folder} cannot be made: {error}",
-                    cure="Set EDGEKIT_HOME to a folder that you may write to.",
-                ) from error
-            self._logs = folder
-            _prune(home.logs())
+            self._logs = home.new_logs(self.name)
         return self._logs
 
     def _worker(self, converter: Converter) -> Worker:
@@ -249,13 +235,3 @@ def versions(distributions: Iterable[str], path: list[str] | None = None) -> dic
             first = next(iter(importlib.metadata.distributions(**arguments)))
             found[name] = first.version
     return found
-
-
-def _prune(folder: Path) -> None:
-    import shutil
-
-    yesterday = time.time() - 24 * 3600  # a run that still goes on is younger
-    for old in sorted(folder.iterdir())[:-_KEPT_RUNS]:
-        with contextlib.suppress(FileNotFoundError):  # another run prunes too
-            if old.stat().st_mtime < yesterday:
-                shutil.rmtree(old, ignore_errors=True)

@@ -13,7 +13,7 @@ from quantize_nets import feed, mixed_net, photos, quiet
 
 from edgekit.quantize import extremes
 from edgekit.quantize.advice import screen, unlike, without
-from edgekit.quantize.engine import Outcome, quantize
+from edgekit.quantize.engine import QuantizeOutcome, quantize
 from edgekit.quantize.observe import Histogram, observe, samples
 from edgekit.quantize.prepare import split_feeds
 from edgekit.quantize.settling import settling
@@ -27,7 +27,7 @@ def _pictures(count: int, seed: int = 1) -> np.ndarray:
     return pictures / np.abs(pictures).max(axis=(1, 2, 3), keepdims=True)
 
 
-def _quantize(tmp_path: Path, stack: np.ndarray, effort: str = "fast", **more) -> Outcome:
+def _quantize(tmp_path: Path, stack: np.ndarray, effort: str = "fast", **more) -> QuantizeOutcome:
     path = mixed_net(tmp_path / "net.tflite")
     outputs = {"int8": tmp_path / "int8.tflite"}
     feeds = feed(tmp_path / "x.npy", stack)
@@ -36,7 +36,7 @@ def _quantize(tmp_path: Path, stack: np.ndarray, effort: str = "fast", **more) -
     )
 
 
-def _codes(outcome: Outcome) -> dict[str, tuple[int, ...]]:
+def _codes(outcome: QuantizeOutcome) -> dict[str, tuple[int, ...]]:
     return {one.code: one.samples for one in outcome.advice}
 
 

@@ -12,7 +12,7 @@ from test_quantize_schemes import run, sqnr_db
 
 from edgekit.errors import ConversionError, DataError
 from edgekit.quantize import observe as observing
-from edgekit.quantize.engine import Outcome, quantize
+from edgekit.quantize.engine import QuantizeOutcome, quantize
 from edgekit.quantize.observe import observe
 from edgekit.tflite.model import Tensor, write
 from edgekit.types import Scheme
@@ -22,7 +22,7 @@ SCHEMES: tuple[Scheme, ...] = ("int8", "int16x8", "dynamic-int8", "weight-only-i
 
 def _quantize(
     tmp_path: Path, path: Path, stack: np.ndarray, *schemes: Scheme
-) -> tuple[Outcome, dict[Scheme, Path]]:
+) -> tuple[QuantizeOutcome, dict[Scheme, Path]]:
     outputs = {scheme: tmp_path / f"{scheme}.tflite" for scheme in schemes}
     feeds = feed(tmp_path / "stack.npy", stack)
     return quantize(path, outputs, feeds=feeds, work=tmp_path, progress=quiet), outputs

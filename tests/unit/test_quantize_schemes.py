@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from quantize_nets import Net, feed, mixed_net, photos, quiet
 
 from edgekit.quantize.emit import Exceptions, emit
-from edgekit.quantize.engine import Outcome, quantize
+from edgekit.quantize.engine import QuantizeOutcome, quantize
 from edgekit.quantize.grids import Grid, grid_of, steps
 from edgekit.quantize.layers import find_layers
 from edgekit.quantize.rounding import round_rows
@@ -232,7 +232,7 @@ def test_clipping_never_costs_more_than_the_widest_step(seed: int, block: int | 
 
 def _quantize(
     tmp_path: Path, path: Path, stack: np.ndarray, *schemes: Scheme, effort: Effort = "balanced"
-) -> tuple[Outcome, dict[Scheme, Path]]:
+) -> tuple[QuantizeOutcome, dict[Scheme, Path]]:
     outputs = {scheme: tmp_path / f"{scheme}-{effort}.tflite" for scheme in schemes}
     feeds = feed(tmp_path / "stack.npy", stack)
     outcome = quantize(path, outputs, feeds=feeds, work=tmp_path, effort=effort, progress=quiet)

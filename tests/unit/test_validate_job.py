@@ -13,7 +13,7 @@ from edgekit.errors import UsageError
 from edgekit.measure.job import (
     CandidateJob,
     Feed,
-    Job,
+    MeasuringJob,
     Span,
     Taken,
     turn,
@@ -23,7 +23,7 @@ from edgekit.raw_pixels.normalization import Normalization
 
 
 def test_a_job_survives_the_disk(tmp_path):
-    job = Job(
+    job = MeasuringJob(
         data="d",
         layout="folders",
         labelled=True,
@@ -53,7 +53,7 @@ def test_a_job_survives_the_disk(tmp_path):
         scratch="s",
     )
     job.write(tmp_path / "job.json")
-    assert Job.read(tmp_path / "job.json") == job
+    assert MeasuringJob.read(tmp_path / "job.json") == job
     assert job.stated == nets.contract(labels=("a",))
 
 

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from edgekit.errors import ModelError, SetupError, StepError, StepTimeout
-from edgekit.toolchain import home, workshop
+from edgekit.toolchain import home
 from edgekit.toolchain.converters import Converter
 from edgekit.toolchain.workshop import Limits, Workshop, versions
 from edgekit.types import SilentProgress
@@ -108,7 +108,7 @@ def test_an_error_in_between_leaves_no_process(converter):
 
 
 def test_old_logs_are_pruned(monkeypatch):
-    monkeypatch.setattr(workshop, "_KEPT_RUNS", 3)
+    monkeypatch.setattr(home, "_KEPT_RUNS", 3)
     for number in range(5):
         old = home.logs() / f"20200101-00000{number}-old-0"
         old.mkdir(parents=True)

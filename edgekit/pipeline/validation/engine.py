@@ -15,7 +15,7 @@ from edgekit.calibration.tensors import to_tensors
 from edgekit.datasets.digests import sample_digest
 from edgekit.errors import DataError
 from edgekit.measure import tasks
-from edgekit.measure.job import CandidateJob, Job, turn_back
+from edgekit.measure.job import CandidateJob, MeasuringJob, turn_back
 from edgekit.measure.parts import joined
 from edgekit.measure.rows import candidate_rows, reference_rows, sample_rows
 from edgekit.pipeline.validation.data import Samples, label_for_input, open_samples
@@ -61,7 +61,7 @@ class MeasuringEngine:
         skip: candidates that are not to be run any more.
     """
 
-    def __init__(self, job: Job, *, marker: Path, skip: Sequence[int] = ()) -> None:
+    def __init__(self, job: MeasuringJob, *, marker: Path, skip: Sequence[int] = ()) -> None:
         import cv2
 
         cv2.setNumThreads(1)  # there is a process for each core already
@@ -269,7 +269,7 @@ def read_marker(path: Path) -> tuple[int, int]:
     return candidate, place
 
 
-def _open(job: Job) -> Samples:
+def _open(job: MeasuringJob) -> Samples:
     contract = job.stated
     if not job.labelled:
         return open_samples(Path(job.data), task=contract.task, layout=None, unlabelled=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit.contract import Contract
 from edgekit.errors import DataError
 from edgekit.measure import judge, tasks
-from edgekit.measure.job import Job
+from edgekit.measure.job import MeasuringJob
 from edgekit.measure.rows import Rows, under
 from edgekit.pipeline.validation import timing
 from edgekit.pipeline.validation.data import Samples
@@ -19,7 +19,7 @@ from edgekit.pipeline.validation.prepare import Candidate, OpenReference
 from edgekit.pipeline.validation.request import ValidationRequest
 from edgekit.pipeline.validation.store import RunStore, load_rows
 from edgekit.pipeline.validation.stream import Stream
-from edgekit.report.json import cpu_name
+from edgekit.toolchain.machine import cpu_name
 from edgekit.toolchain.workshop import versions
 from edgekit.types import Gate, Scheme
 from edgekit.validation import gates
@@ -52,7 +52,7 @@ class Findings:
     contract: Contract
     samples: Samples
     candidates: Sequence[Candidate]
-    job: Job
+    job: MeasuringJob
     timings: timing.Timings
     stated: Sequence[tuple[Scheme | None, Gate]]
     notes: Sequence[str]

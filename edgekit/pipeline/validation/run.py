@@ -16,7 +16,7 @@ from edgekit.arguments import check_arguments
 from edgekit.config import Config, load_config
 from edgekit.contract import Contract
 from edgekit.files import temporary_folder
-from edgekit.measure.job import Job
+from edgekit.measure.job import MeasuringJob
 from edgekit.measure.tasks import require_decoder
 from edgekit.pipeline.probe import check_graph, refuse_contradictions
 from edgekit.pipeline.target import Target, open_target
@@ -246,14 +246,14 @@ class _Run:
             inputs=first.inputs,
         )
 
-    def _job(self, candidates: Sequence[Candidate], first: First) -> Job:
+    def _job(self, candidates: Sequence[Candidate], first: First) -> MeasuringJob:
         """What measuring processes are told, about the candidates that run."""
         bound = [one.bound for one in candidates if one.bound is not None]
         parts: dict[str, list[list[int]]] = {}
         for one in bound:
             parts |= {str(place): spans for place, spans in one.parts.items()}
         span = max((float(abs(stack).max(initial=0)) for stack in first.outputs), default=1.0)
-        return Job(
+        return MeasuringJob(
             data=str(self.request.data),
             layout=self.samples.layout,
             labelled=self.samples.labelled,
@@ -275,7 +275,7 @@ class _Run:
     def _key(
         self,
         candidates: Sequence[Candidate],
-        job: Job,
+        job: MeasuringJob,
         chunks: Sequence[Sequence[int]],
         ran_on: Mapping[str, str] | None,
     ) -> str:
@@ -297,7 +297,7 @@ class _Run:
 
     def _stream(
         self,
-        job: Job,
+        job: MeasuringJob,
         chunks: Sequence[Sequence[int]],
         store: RunStore,
         first: First,

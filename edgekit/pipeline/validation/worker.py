@@ -13,7 +13,7 @@ from typing import Any
 sys.path[:] = [entry for entry in sys.path if entry != str(Path(__file__).parent)]
 
 from edgekit.errors import EdgekitError  # noqa: E402
-from edgekit.measure.job import Job  # noqa: E402
+from edgekit.measure.job import MeasuringJob  # noqa: E402
 from edgekit.pipeline.validation.device_answers import DeviceEngine  # noqa: E402
 from edgekit.pipeline.validation.engine import Chunk, MeasuringEngine  # noqa: E402
 from edgekit_worker import WorkerError  # noqa: E402
@@ -42,7 +42,7 @@ _keep_memory()
 def prepare(request: dict[str, Any], _progress: Callable[..., None]) -> dict[str, Any]:
     """Take a job, and the candidates that are not to be run."""
     try:
-        job = Job.read(Path(request["job"]))
+        job = MeasuringJob.read(Path(request["job"]))
         kind = DeviceEngine if job.device_answers else MeasuringEngine
         _engines[:] = [kind(job, marker=Path(request["marker"]), skip=request["skip"])]
     except EdgekitError as error:
