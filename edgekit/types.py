@@ -202,7 +202,10 @@ class OutputParity:
     is lost, ``systematic`` how wrong a constant factor or offset is, as a share of what varies.
     ``top1_agreement`` is the share of samples with the same arg-max, ``None`` where the output is
     no vector of scores; ``decisions`` says how many classes the reference chose, and
-    ``classes_lost`` how many of those that it chose often the candidate never chooses.
+    ``classes_lost`` how many of those that it chose often the candidate never chooses. Of indices,
+    which have no magnitude, ``index_agreement`` is the share of equal values, ``index_skill`` how
+    much of what differs between samples is met, and ``indices_lost`` how many frequent values never
+    are (`edgekit.validation.nominal`); gates look at these instead of decibels.
     """
 
     name: str
@@ -220,6 +223,9 @@ class OutputParity:
     top1_agreement: float | None = None
     decisions: int | None = None
     classes_lost: int | None = None
+    index_agreement: float | None = None
+    index_skill: float | None = None
+    indices_lost: int | None = None
     nonfinite: int = 0
     reference_nan: int = 0
     parts: tuple[PartParity, ...] = ()
@@ -244,8 +250,9 @@ class ParityReport:
 
     @property
     def worst_output(self) -> OutputParity:
-        """The output with the lowest centred SQNR over all samples."""
-        return min(self.outputs, key=lambda output: output.centred_db)
+        """The output with the lowest centred SQNR; of indices only where there is nothing else."""
+        real = [output for output in self.outputs if output.index_agreement is None]
+        return min(real or self.outputs, key=lambda output: output.centred_db)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,9 +21,12 @@ from lying.nets import (
     Layers,
     Net,
     Tensor,
+    arg_max,
+    cast,
     dense,
     hidden,
     mapped,
+    planes,
     reshape,
     scores,
     start,
@@ -141,6 +144,29 @@ class Bench:
         out = scores(net, self.layers)
         return self.save(net, out if matrix is None else mapped(net, out, matrix, bias))
 
+    def chosen(self, matrix: Array | None = None, steps: float | None = None) -> Path:
+        """The classifier's decision itself: an arg-max at the end of the graph."""
+        net = start()
+        out = scores(net, self.layers)
+        if matrix is not None:
+            out = mapped(net, out, matrix)
+        if steps is not None:
+            up = mapped(net, out, np.eye(10) * steps)
+            whole = net.operator("ROUND", [up], "whole", (1, 10))
+            out = dense(net, whole, "down", np.eye(10) / steps, np.zeros(10))
+        return self.save(net, arg_max(net, out, "chosen"))
+
+    def class_map(
+        self, matrix: Array | None = None, bias: Array | float = 0.0, *, real: bool = False
+    ) -> Path:
+        """(1, 8, 8): the class of each pixel, as an integer or cast to a real number."""
+        net = start()
+        out = planes(net)
+        if matrix is not None:
+            out = mapped(net, out, matrix, bias)
+        found = arg_max(net, out, "classes")
+        return self.save(net, cast(net, found, "as_real", "float32") if real else found)
+
     def regressor(self, offset: float, gain: float, factor: float = 1.0, shift: float = 0) -> Path:
         """How much ink there is, in a unit whose zero is far away."""
         net = start()
@@ -153,18 +179,7 @@ class Bench:
     def planes(self, matrix: Array | None = None, bias: Array | float = 0.0) -> Path:
         """(1, 8, 8, 3): background, ink, edge; mostly background."""
         net = start()
-        size = SIDE * SIDE
-        weights = np.zeros((size, size * 3))
-        for place in range(size):
-            weights[place, place * 3] = -6
-            weights[place, place * 3 + 1] = 6
-            for near in (place - 1, place + 1):
-                if 0 <= near < size:
-                    weights[near, place * 3 + 2] = 1.5
-        offset = np.tile([4.0, -2.0, -1.5], size)
-        out = reshape(
-            net, dense(net, net.image, "planes_flat", weights, offset), "planes", 1, SIDE, SIDE, 3
-        )
+        out = planes(net)
         return self.save(net, out if matrix is None else mapped(net, out, matrix, bias))
 
     def picture(self, matrix: Array | None = None, bias: Array | float = 0.0) -> Path:
@@ -327,6 +342,7 @@ def groups(bench: Bench) -> Iterator[Group]:
     yield from _classifiers(bench)
     yield from _evidence(bench)
     yield from _memories(bench)
+    yield from _indices(bench)
     yield from _regressors(bench)
     yield from _dense(bench)
     yield from _others(bench)
@@ -456,6 +472,42 @@ def _memories(bench: Bench) -> Iterator[Group]:
     kept = Group(name="state", reference=bench.remembering(0.3, 1.0), data=data, options=task)
     kept.twin("the model keeps state too", bench.remembering(0.3, 1.0))
     yield kept
+
+
+def _indices(bench: Bench) -> Iterator[Group]:
+    """Models that end in a decision: what they say has no magnitude."""
+    images, _ = bench.digits.held_out(COUNT)
+    swapped = np.eye(10)[[0, 3, 2, 1, *range(4, 10)]]
+    chosen = Group(
+        name="an arg-max", reference=bench.chosen(), data=bench.data(images), stored=with_8_bits
+    )
+    chosen.twin("the same", bench.chosen(np.eye(10)))
+    chosen.twin("rounded to 0.1, with ties", bench.chosen(steps=10.0))
+    chosen.lie("shifted by one class", bench.chosen(np.roll(np.eye(10), 1, axis=1)))
+    chosen.lie("two classes swapped", bench.chosen(swapped))
+    chosen.lie("shuffled", bench.chosen(np.eye(10)[np.random.default_rng(0).permutation(10)]))
+    chosen.lie("always the first", bench.chosen(np.zeros((10, 10))))
+    chosen.lie("the least for the most likely", bench.chosen(-np.eye(10)))
+    yield chosen
+    size = SIDE * SIDE
+    background = np.tile([4.0, -2.0, -1.5], size)
+    for name, real in (("a map of classes", False), ("a map of classes, cast", True)):
+        group = Group(
+            name=name,
+            reference=bench.class_map(real=real),
+            data=bench.data(images[:64]),
+            stored=with_8_bits,
+        )
+        group.twin("the same", bench.class_map(np.eye(size * 3), real=real))
+        nothing = np.zeros((size * 3, size * 3))
+        group.lie("all background", bench.class_map(nothing, background, real=real))
+        turned = channels(size, np.roll(np.eye(3), 1, axis=1))
+        group.lie("each class one further", bench.class_map(turned, real=real))
+        group.lie(
+            "moved by two pixels", bench.class_map(np.roll(np.eye(size * 3), 6, 1), real=real)
+        )
+        group.lie("upside down", bench.class_map(_flipped(3), real=real))
+        yield group
 
 
 def _regressors(bench: Bench) -> Iterator[Group]:

@@ -105,6 +105,43 @@ def mapped(net: Net, output: Tensor, matrix: Array, bias: Array | float = 0.0) -
     return flat if len(shape) == 2 else reshape(net, flat, "lie_shaped", *shape)
 
 
+def planes(net: Net) -> Tensor:
+    """(1, 8, 8, 3): background, ink, edge; mostly background."""
+    size = SIDE * SIDE
+    weights = np.zeros((size, size * 3))
+    for place in range(size):
+        weights[place, place * 3] = -6
+        weights[place, place * 3 + 1] = 6
+        for near in (place - 1, place + 1):
+            if 0 <= near < size:
+                weights[near, place * 3 + 2] = 1.5
+    offset = np.tile([4.0, -2.0, -1.5], size)
+    flat = dense(net, net.image, "planes_flat", weights, offset)
+    return reshape(net, flat, "planes", 1, SIDE, SIDE, 3)
+
+
+def arg_max(net: Net, source: Tensor, name: str) -> Tensor:
+    """The number of the largest value along the last axis, as int32."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    axis = net.constant(f"{name}_axis", np.array(len(source.shape) - 1, np.int32))
+    options = schema.ArgMaxOptionsT(outputType=schema.TensorType.INT32)
+    found: Tensor = net.operator("ARG_MAX", [source, axis], name, source.shape[:-1], options)
+    found.raw.type = schema.TensorType.INT32
+    return found
+
+
+def cast(net: Net, source: Tensor, name: str, dtype: str) -> Tensor:
+    """The same values as another type."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    types = {"float32": schema.TensorType.FLOAT32, "int32": schema.TensorType.INT32}
+    options = schema.CastOptionsT(inDataType=source.raw.type, outDataType=types[dtype])
+    found: Tensor = net.operator("CAST", [source], name, source.shape, options)
+    found.raw.type = types[dtype]
+    return found
+
+
 def start() -> Net:
     """A net whose input is a digit."""
     return Net(1, SIDE, SIDE, 1)

@@ -138,6 +138,7 @@ _COLUMNS = {
     "size_mb": ("MB", "{:.2f}"),
     "centred_sqnr_db": ("SQNR\ndB", "{:.1f}"),
     "worst_sqnr_db": ("worst\ndB", "{:.1f}"),
+    "index_agreement": ("same\nindices", "{:.1%}"),
     "top1_agreement": ("same\ntop-1", "{:.1%}"),
     "top1_accuracy": ("accu-\nracy", "{:.1%}"),
     "latency_p50_ms": ("p50\nms", "{:.2f}"),

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgekit.closeness import sqnr_db, sums
 from edgekit.contract import Contract, InputContract, image_axes
@@ -16,6 +16,7 @@ from edgekit.measure.parts import joined, together
 from edgekit.raw_pixels.normalization import Normalization
 from edgekit.runners.protocol import Described, Runner
 from edgekit.tflite.bounds import output_widths
+from edgekit.tflite.indices import output_indices
 from edgekit.tflite.summary import Port, Summary
 from edgekit.types import Binding, TensorSpec
 from edgekit.validation import align
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
+_T = TypeVar("_T")
 _MOST_TRIALS = 9
 """So many ways of turning ambiguous inputs are measured before giving up."""
 
@@ -94,7 +96,8 @@ def bind(
         feeds=_feeds(fed, described, contract, own),
         outputs=taken,
         spans=_spans(summary, fed, names, bindings, taken, own),
-        widths=_widths(path, taken),
+        widths=_of_outputs(output_widths(path), taken, None),
+        indices=_of_outputs(output_indices(path), taken, False),
     )
     return Bound(
         job=job,
@@ -247,10 +250,9 @@ def _spans(
     return spans
 
 
-def _widths(path: Path, taken: Sequence[Taken]) -> list[float | None]:
-    """Of the reference's outputs; one in parts has no width of its own."""
-    widths = output_widths(path)
-    return [widths[one.places[0]] if len(one.places) == 1 else None for one in taken]
+def _of_outputs(known: Sequence[_T], taken: Sequence[Taken], parted: _T) -> list[_T]:
+    """What is known of the file's outputs, for the reference's; ``parted`` of one in parts."""
+    return [known[one.places[0]] if len(one.places) == 1 else parted for one in taken]
 
 
 def _span(role: str, index: int, name: str, limits: tuple[float, float]) -> Span:

@@ -75,7 +75,8 @@ class CandidateJob:
     """One file, with its tensors bound to the reference's.
 
     ``widths`` are those of its outputs' possible ranges, in the reference's order, see
-    `edgekit.tflite.bounds`.
+    `edgekit.tflite.bounds`; ``indices`` says which of them name things, see
+    `edgekit.tflite.indices`.
     """
 
     path: str
@@ -83,6 +84,12 @@ class CandidateJob:
     outputs: Sequence[Taken]
     spans: Sequence[Span] = ()
     widths: Sequence[float | None] = field(default_factory=list)
+    indices: Sequence[bool] = ()
+
+    @property
+    def named(self) -> tuple[int, ...]:
+        """The places of the outputs that are indices."""
+        return tuple(place for place, one in enumerate(self.indices) if one)
 
     def fed(self, inputs: Sequence[Array]) -> list[Array]:
         """The reference's stacks (N, …) in the file's order and axes."""
@@ -133,6 +140,7 @@ class MeasuringJob:
                 outputs=[Taken(**taken) for taken in one["outputs"]],
                 spans=[Span(**span) for span in one["spans"]],
                 widths=one["widths"],
+                indices=one["indices"],
             )
             for one in table.pop("candidates")
         ]

@@ -24,6 +24,7 @@ from edgekit.types import (
 from edgekit.validation import gates
 from edgekit.validation.evidence import FLOATING, Evidence, decide, distinct
 from edgekit.validation.metrics import Metric, MetricSummary, Score, Settings
+from edgekit.validation.nominal import Nominal, nominal
 from edgekit.validation.parity import summarize, summarize_part
 from edgekit.validation_result import Figure, TensorDrift, WorstSample
 
@@ -117,6 +118,8 @@ def judge_rows(
         reference_accuracy=found.get("reference_top1_accuracy"),
     )
     intervals = dict(summary.intervals)
+    indices = _worst_indices(rows, mine, compared.candidate.named)
+    intervals |= {one.name: one.interval for one in indices if one.interval is not None}
     if "top1_drop" in intervals:
         intervals["drop"] = intervals["top1_drop"]
     return Judged(
@@ -124,7 +127,7 @@ def judge_rows(
         evidence=Evidence(
             samples=len(ids), distinct=distinct(rows.marks) if ids else 0, synthetic=synthetic
         ),
-        figures=tuple(_figures(summary.scores)),
+        figures=(*indices, *_figures(summary.scores)),
         reference_figures=tuple(
             Figure(
                 name=score.name.removeprefix(_REFERENCE),
@@ -157,6 +160,9 @@ def _output(
     coarse = compared.scheme not in FLOATING
     widths = compared.candidate.widths
     width = widths[place] if place < len(widths) else None
+    indices = None
+    if place in compared.candidate.named:
+        indices = _indices(rows, mine, place)
     output = summarize(
         binding.reference,
         under(mine, f"parity/{place}"),
@@ -164,6 +170,7 @@ def _output(
         scores=is_vector_of_scores([size or 1 for size in entry.shape]),
         variation=Variation(rows.spreads[str(place)], width),
         coarse=coarse,
+        indices=indices,
     )
     parts = tuple(
         summarize_part(
@@ -176,6 +183,29 @@ def _output(
         for part, cut in enumerate(compared.cuts.get(str(place), ()))
     )
     return replace(output, parts=parts)
+
+
+def _indices(rows: Rows, mine: Mapping[str, Array], place: int) -> Nominal:
+    return nominal(under(mine, f"equal/{place}"), rows.drawn[str(place)]["answer"])
+
+
+def _worst_indices(rows: Rows, mine: Mapping[str, Array], named: Sequence[int]) -> list[Figure]:
+    """The agreement of the output of indices that agrees least, as a figure with an interval."""
+    found = min(
+        (_indices(rows, mine, place) for place in named),
+        key=lambda one: one.agreement,
+        default=None,
+    )
+    if found is None:
+        return []
+    return [
+        Figure(
+            name="index_agreement",
+            value=found.agreement,
+            interval=found.interval,
+            samples=rows.samples,
+        )
+    ]
 
 
 def measured(
@@ -290,7 +320,15 @@ def _missing(metric: str, task: Task | None, no_labels: str, untimed: str) -> st
     return f"it is no figure of {task}" if task else "no task is stated"
 
 
-_NEEDS_NO_LABELS = ("_agreement", "_to_reference", "_to_reference_db", "lost_share", "classes_lost")
+_NEEDS_NO_LABELS = (
+    "_agreement",
+    "_to_reference",
+    "_to_reference_db",
+    "lost_share",
+    "classes_lost",
+    "index_skill",
+    "indices_lost",
+)
 
 
 def _figures(scores: Sequence[Score]) -> Iterable[Figure]:

@@ -6,7 +6,7 @@ varies, the error by channel) is a row for each batch, which adds up.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,13 +15,14 @@ from edgekit.contract import Contract
 from edgekit.measure.job import Span
 from edgekit.validation.evidence import marks
 from edgekit.validation.metrics import Batch, Metric
+from edgekit.validation.nominal import drawn, equal, merge_drawn
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array = NDArray[Any]
 
-_SPREAD = "spread/"
+_SPREAD, _DRAWN = "spread/", "drawn/"
 _BLOCK = 1_000_000
 """So many values of an output are compared at once: more would only take memory."""
 
@@ -39,10 +40,21 @@ def sample_rows(inputs: Sequence[Sequence[Array]]) -> dict[str, Array]:
     return {f"marks/{name}": np.array([one[name] for one in found]) for name in found[0]}
 
 
-def reference_rows(contract: Contract, cuts: Cuts, reference: Sequence[Array]) -> dict[str, Array]:
-    """How the reference's outputs vary in a batch, and the parts of those that mix ranges."""
+def reference_rows(
+    contract: Contract, cuts: Cuts, reference: Sequence[Array], named: Collection[int] = ()
+) -> dict[str, Array]:
+    """How the reference's outputs vary in a batch, and the parts of those that mix ranges.
+
+    Args:
+        contract: on the reference's tensors.
+        cuts: of its outputs.
+        reference: its outputs, as stacks.
+        named: the places of outputs that are indices for some candidate.
+    """
     found: dict[str, Array] = {}
     for place, stack in enumerate(reference):
+        if place in named:
+            found |= _prefixed(f"{_DRAWN}{place}", drawn(stack))
         axis = _channels(contract, place, stack)
         found |= _prefixed(f"{_SPREAD}{place}", spread(stack, axis))
         for number, cut in enumerate(cuts.get(str(place), ())):
@@ -59,6 +71,7 @@ def candidate_rows(
     inputs: Sequence[Sequence[Array]],
     spans: Sequence[Span],
     metric: Metric | None,
+    named: Collection[int] = (),
 ) -> dict[str, Array]:
     """What one candidate did with a batch.
 
@@ -69,9 +82,12 @@ def candidate_rows(
         inputs: of each sample, in the contract's order.
         spans: the ranges that the file can represent.
         metric: the task's.
+        named: the places of outputs that are indices.
     """
     found: dict[str, Array] = {}
     for place, (mine, theirs) in enumerate(zip(batch.reference, batch.candidate, strict=True)):
+        if place in named:
+            found |= _prefixed(f"equal/{place}", equal(mine, theirs))
         axis = _channels(contract, place, mine)
         found |= _prefixed(f"parity/{place}", _blocks(mine, theirs, axis))
         for number, cut in enumerate(cuts.get(str(place), ())):
@@ -97,12 +113,14 @@ class Rows:
         common: columns about the samples.
         candidates: columns of each candidate.
         spreads: how each output of the reference varies, by its place; a part's is ``0.1``.
+        drawn: some of the reference's answers, of outputs that are indices.
         skipped: the samples that could not be read.
     """
 
     common: dict[str, Array] = field(default_factory=dict)
     candidates: list[dict[str, Array]] = field(default_factory=list)
     spreads: dict[str, dict[str, Array]] = field(default_factory=dict)
+    drawn: dict[str, dict[str, Array]] = field(default_factory=dict)
     skipped: tuple[str, ...] = ()
 
     @property
@@ -134,21 +152,26 @@ class Joining:
         self._count = candidates
         self._kept: dict[str, list[Array]] = {}
         self._spreads: dict[str, dict[str, Array]] = {}
+        self._drawn: dict[str, dict[str, Array]] = {}
         self._skipped: list[str] = []
 
     def add(self, columns: Mapping[str, Array], skipped: Sequence[str] = ()) -> None:
         """The next batch."""
-        spreads: dict[str, dict[str, Array]] = {}
+        batch: dict[str, dict[str, dict[str, Array]]] = {_SPREAD: {}, _DRAWN: {}}
         for name, column in columns.items():
-            if name.startswith(_SPREAD):
-                place, _, what = name.removeprefix(_SPREAD).partition("/")
-                spreads.setdefault(place, {})[what] = column.copy()
+            prefix = name[: name.find("/") + 1]
+            if prefix in batch:
+                place, _, what = name.removeprefix(prefix).partition("/")
+                batch[prefix].setdefault(place, {})[what] = column.copy()
             else:
                 # A copy: a view would keep all of the file's bytes.
                 self._kept.setdefault(name, []).append(column.copy())
-        for place, one in spreads.items():
+        for place, one in batch[_SPREAD].items():
             known = self._spreads.get(place)
             self._spreads[place] = merge(known, one) if known else one
+        for place, one in batch[_DRAWN].items():
+            known = self._drawn.get(place)
+            self._drawn[place] = merge_drawn(known, one) if known else one
         self._skipped += skipped
 
     def rows(self) -> Rows:
@@ -165,6 +188,7 @@ class Joining:
             common=common,
             candidates=candidates,
             spreads=self._spreads,
+            drawn=self._drawn,
             skipped=tuple(self._skipped),
         )
 

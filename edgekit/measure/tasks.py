@@ -83,7 +83,9 @@ def input_size(tensor: TensorSpec) -> tuple[int, int] | None:
 
 def _are_scores(contract: Contract) -> bool:
     """Whether the first output looks like scores of classes, though nobody says so."""
-    shape = [size or 1 for size in contract.outputs[0].tensor.shape] if contract.outputs else []
+    if not contract.outputs or not contract.outputs[0].tensor.dtype.startswith("float"):
+        return False  # whole numbers are decisions, not what they were made by
+    shape = [size or 1 for size in contract.outputs[0].tensor.shape]
     return max(shape, default=1) > _FEWEST_SCORES and is_vector_of_scores(shape)
 
 

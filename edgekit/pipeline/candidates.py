@@ -152,7 +152,7 @@ def compare_stacks(
     stacks = [np.load(path, mmap_mode="r") for path in files]
     return _judge(
         reference,
-        CandidateJob(path="", feeds=(), outputs=taken),
+        CandidateJob(path="", feeds=(), outputs=taken, indices=_whole_numbers(outputs, bindings)),
         bindings,
         lambda some, _inputs: [np.asarray(stack[some]) for stack in stacks],
         name=name,
@@ -160,6 +160,11 @@ def compare_stacks(
         parts=parts,
         metric=metric,
     )
+
+
+def _whole_numbers(outputs: Sequence[TensorSpec], bindings: Sequence[Binding]) -> list[bool]:
+    """Which outputs are indices, where only their types can tell."""
+    return [outputs[one.index].dtype.startswith(("int", "uint", "bool")) for one in bindings]
 
 
 def _judge(
@@ -198,10 +203,16 @@ def _judge(
         )
         samples = [list(one) for one in zip(*inputs, strict=True)]
         mine = candidate_rows(
-            contract, cuts, batch, inputs=samples, spans=candidate.spans, metric=metric
+            contract,
+            cuts,
+            batch,
+            inputs=samples,
+            spans=candidate.spans,
+            metric=metric,
+            named=candidate.named,
         )
         columns = {"index": np.asarray(batch.index, np.int64)}
-        columns |= sample_rows(samples) | reference_rows(contract, cuts, wanted)
+        columns |= sample_rows(samples) | reference_rows(contract, cuts, wanted, candidate.named)
         joining.add(columns | {f"0/{key}": column for key, column in mine.items()})
     compared = Compared(
         contract=contract,

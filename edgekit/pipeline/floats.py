@@ -181,18 +181,31 @@ def require_equal(plan: Plan, stages: Sequence[ParityReport]) -> None:
     measured = gates.metrics(report, None, size_bytes=0, integer_share=None)
     applicable = [
         gate
-        for gate in gates.for_file("fp32", None, plan.gates)
+        for gate in gates.for_outputs(
+            gates.for_file("fp32", None, plan.gates), "fp32", report.outputs
+        )
         if gate.metric in gates.PARITY_METRICS and gate.metric in measured
     ]
     for result in gates.judge(applicable, measured):
         if result.state == "fail":
             worst = report.worst_output
+            found = (
+                f"has {worst.centred_db:.1f} dB of what varies (worst sample "
+                f"{worst.worst_sample}: {worst.worst_sqnr_db:.1f} dB)"
+            )
+            if result.gate.metric.startswith("index_"):
+                worst = min(report.outputs, key=lambda one: _or_all(one.index_agreement))
+                found = f"has {_or_all(worst.index_agreement):.1%} of its indices"
             raise _NotEqual(
-                f"{report.candidate} does not equal the framework: output {worst.name} has "
-                f"{worst.centred_db:.1f} dB of what varies (worst sample {worst.worst_sample}: "
-                f"{worst.worst_sqnr_db:.1f} dB); required: {result.gate}.",
+                f"{report.candidate} does not equal the framework: output {worst.name} {found}; "
+                f"required: {result.gate}.",
                 tuple(stages),
             )
+
+
+def _or_all(share: float | None) -> float:
+    """A share; all where there are no indices."""
+    return 1.0 if share is None else share
 
 
 def _choose(

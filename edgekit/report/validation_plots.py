@@ -131,7 +131,8 @@ def sqnr(one: CandidateResult) -> float | None:
     """The signal-to-noise ratio of the worst output over all samples, in dB."""
     known = one.metrics.get("sqnr_db")
     if known is None and one.parity is not None and one.parity.outputs:
-        return one.parity.worst_output.sqnr_db
+        worst = one.parity.worst_output
+        return worst.sqnr_db if worst.index_agreement is None else None
     return known
 
 
@@ -220,6 +221,8 @@ def _sqnr(placed: Sequence[Placed]) -> Plot | None:
         if one.parity is None or not one.parity.outputs:
             continue
         worst = one.parity.worst_output
+        if worst.index_agreement is not None:
+            continue
         values = [value for value in worst.per_sample_sqnr_db if math.isfinite(value)]
         if len(values) >= _DISTRIBUTION and min(values) < EXACT_DB:
             title = (

@@ -74,7 +74,8 @@ def _worst_db(one: CandidateResult) -> float | None:
         return one.metrics["worst_sqnr_db"]
     if one.parity is None or not one.parity.outputs:
         return None
-    return min(output.worst_sqnr_db for output in one.parity.outputs)
+    real = [output for output in one.parity.outputs if output.index_agreement is None]
+    return min((output.worst_sqnr_db for output in real), default=None)
 
 
 def _figure_rows(result: ValidationResult) -> Iterator[Row]:

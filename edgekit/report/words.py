@@ -22,6 +22,9 @@ _NAMES = {
     "max_abs": "largest difference",
     "mean_abs": "mean difference",
     "drop": "loss of top-1",
+    "index_agreement": "same indices",
+    "index_skill": "indices met beyond a still answer",
+    "indices_lost": "number of frequent indices that are never met",
     "nonfinite": "number of NaN or infinite values",
     "latency_p50_ms": "latency p50",
     "latency_p90_ms": "latency p90",
@@ -57,7 +60,7 @@ _FALLING = {
     "ssim_drop": "SSIM",
 }
 _RISING = {"mae_increase": "MAE", "rmse_increase": "RMSE"}
-_PERCENT = ("top1_", "top5_", "map_", "miou", "pixel_", "recall_")
+_PERCENT = ("top1_", "top5_", "map_", "miou", "pixel_", "recall_", "index_")
 _PERCENT_NAMES = {
     "lost_share",
     "systematic_error",

@@ -121,7 +121,7 @@ def decide(
     """The verdict on one file: every gate, and what is missing for a proof.
 
     Args:
-        wanted: the file's gates.
+        wanted: the file's gates; indices get theirs here.
         measured, intervals, reasons: by metric, see `edgekit.validation.gates.judge`.
         scheme: of the file, where it is known.
         task: of the first output.
@@ -130,7 +130,7 @@ def decide(
         accept_few: few samples will do; that there is something to compare is still asked for.
     """
     results = gates.judge(
-        wanted,
+        gates.for_outputs(wanted, scheme, parity.outputs),
         measured,
         intervals,
         reasons,

@@ -38,6 +38,9 @@ FILE_METRICS = {
     "top1_accuracy": "share of samples with the labelled class first",
     "top1_drop": "the reference's top-1 accuracy minus the file's",
     "drop": "top1_drop; without labels the share of changed decisions, which it cannot exceed",
+    "index_agreement": "share of indices that equal the reference's, of the worst output of them",
+    "index_skill": "how much of what differs in the indices from sample to sample is met",
+    "indices_lost": "number of frequent indices that the file never has where the reference does",
     "nonfinite": "number of NaN or infinite values that the reference does not have",
     "latency_p50_ms": "median time of one inference in milliseconds",
     "latency_p90_ms": "90th percentile",
@@ -112,6 +115,8 @@ PARITY_METRICS = frozenset(FILE_METRICS) - COST_METRICS
 """Those that compare outputs, whatever they mean."""
 MOST_LOST = 0.05
 """Share of an output's channels, and of what varies, that a quantized file may lose or shift."""
+LEAST_SKILL = 0.6
+"""A file that always says the same is below 0.5, see `edgekit.validation.nominal`."""
 MARGIN = 0.05
 """A share is proven where the far end of its interval misses the limit by at most this."""
 
@@ -202,7 +207,7 @@ def defaults(
 
 def _of_task(scheme: Scheme | None, task: Task | None) -> tuple[Gate, ...]:
     loss = 0.001 if scheme == "fp32" else 0.01
-    same = {"fp32": 0.98, "fp16": 0.95}.get(scheme or "", 0.8)
+    same = _same(scheme)
     match task:
         case "classification":
             return _at_most("top1_drop", loss), _at_least("top1_agreement", same)
@@ -220,6 +225,34 @@ def _of_task(scheme: Scheme | None, task: Task | None) -> tuple[Gate, ...]:
         case None:
             return ()
     assert_never(task)
+
+
+def for_outputs(
+    wanted: Sequence[Gate], scheme: Scheme | None, outputs: Sequence[OutputParity]
+) -> tuple[Gate, ...]:
+    """The gates of a file whose outputs are known: indices are held to being equal.
+
+    Nothing changes where no output is an index. Where all are, the defaults on decibels, channels
+    and factors are left out, since those would say nothing.
+    """
+    indices = [one.index_agreement is not None for one in outputs]
+    if not any(indices):
+        return tuple(wanted)
+    kept = [gate for gate in wanted if not (gate.default and all(indices) and _is_real(gate))]
+    named = {gate.metric for gate in kept}
+    share = _at_least("index_agreement", _same(scheme))
+    more = (share, _at_least("index_skill", LEAST_SKILL), _at_most("indices_lost", 0))
+    return *kept, *(gate for gate in more if gate.metric not in named)
+
+
+def _is_real(gate: Gate) -> bool:
+    """Whether a gate compares numbers that have a magnitude."""
+    return gate.metric in ("centred_sqnr_db", "lost_share", "systematic_error", "r2")
+
+
+def _same(scheme: Scheme | None) -> float:
+    """Which share of a file's decisions must be the reference's."""
+    return {"fp32": 0.98, "fp16": 0.95}.get(scheme or "", 0.8)
 
 
 def _at_most(metric: str, limit: float) -> Gate:
@@ -271,21 +304,7 @@ def metrics(
             result[f"latency_p{percent}_ms"] = latency.percentile(percent)
     if parity is None:
         return result
-    # The parts of an output that mixes ranges count as outputs: a loud one must not hide another.
-    compared: list[OutputParity | PartParity] = [*parity.outputs]
-    compared += [part for output in parity.outputs for part in output.parts]
-    centred = _worst(min, [part.centred_db for part in compared])
-    result |= {
-        "centred_sqnr_db": centred,
-        "r2": 1 - 10 ** (-centred / 10),
-        "systematic_error": _worst(max, [output.systematic for output in parity.outputs]),
-        "sqnr_db": _worst(min, [part.sqnr_db for part in compared]),
-        "worst_sqnr_db": _worst(min, [part.worst_sqnr_db for part in compared]),
-        "cosine": _worst(min, [output.cosine for output in parity.outputs]),
-        "max_abs": _worst(max, [output.max_abs for output in parity.outputs]),
-        "mean_abs": _worst(max, [output.mean_abs for output in parity.outputs]),
-        "nonfinite": sum(output.nonfinite for output in parity.outputs),
-    }
+    result |= _of_outputs(parity.outputs)
     lost = [output.lost_share for output in parity.outputs if output.lost_share is not None]
     if lost:
         result["lost_share"] = max(lost)
@@ -298,6 +317,40 @@ def metrics(
         result["top1_accuracy"] = parity.accuracy
         result["top1_drop"] = result["drop"] = parity.reference_accuracy - parity.accuracy
     return result
+
+
+def _of_outputs(outputs: Sequence[OutputParity]) -> dict[str, float]:
+    """What compares outputs: numbers in decibels, indices by being equal."""
+    result: dict[str, float] = {"nonfinite": sum(output.nonfinite for output in outputs)}
+    if real := [output for output in outputs if output.index_agreement is None]:
+        result |= _of_real(real)
+    choices: dict[str, Callable[[list[float]], float]] = {
+        "index_agreement": min,
+        "index_skill": min,
+        "indices_lost": max,
+    }
+    for name, choose in choices.items():
+        if named := [found for one in outputs if (found := getattr(one, name)) is not None]:
+            result[name] = choose(named)
+    return result
+
+
+def _of_real(outputs: Sequence[OutputParity]) -> dict[str, float]:
+    """The figures of outputs whose values have a magnitude."""
+    # The parts of an output that mixes ranges count as outputs: a loud one must not hide another.
+    compared: list[OutputParity | PartParity] = [*outputs]
+    compared += [part for output in outputs for part in output.parts]
+    centred = _worst(min, [part.centred_db for part in compared])
+    return {
+        "centred_sqnr_db": centred,
+        "r2": 1 - 10 ** (-centred / 10),
+        "systematic_error": _worst(max, [output.systematic for output in outputs]),
+        "sqnr_db": _worst(min, [part.sqnr_db for part in compared]),
+        "worst_sqnr_db": _worst(min, [part.worst_sqnr_db for part in compared]),
+        "cosine": _worst(min, [output.cosine for output in outputs]),
+        "max_abs": _worst(max, [output.max_abs for output in outputs]),
+        "mean_abs": _worst(max, [output.mean_abs for output in outputs]),
+    }
 
 
 def _worst(choose: Callable[[list[float]], float], values: list[float]) -> float:

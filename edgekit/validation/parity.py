@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.closeness import Variation, sqnr_db, systematic_error
 from edgekit.types import OutputParity, PartParity
+from edgekit.validation.nominal import Nominal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,6 +27,7 @@ def summarize(
     scores: bool,
     variation: Variation,
     coarse: bool = False,
+    indices: Nominal | None = None,
 ) -> OutputParity:
     """One output's parity.
 
@@ -36,15 +38,16 @@ def summarize(
         scores: it is a vector of scores, whose largest one decides.
         variation: of the reference's output over the same samples.
         coarse: the candidate computes in 8 bits.
+        indices: how equal its values are, where they name things.
     """
     signal, noise = columns["signal"], columns["noise"]
     worst, per_sample = _worst(signal, noise)
     energy = float(signal.sum()) * float(columns["energy"].sum())
     whole = float(noise.sum())
     raw = sqnr_db(float(signal.sum()), whole)
-    varies = variation.is_seen(coarse=coarse)
+    varies = variation.is_seen(coarse=coarse) if indices is None else indices.skill is not None
     lost = None
-    if varies and "channel_noise" in columns:
+    if indices is None and varies and "channel_noise" in columns:
         lost = variation.lost_share(columns["channel_noise"].sum(axis=0))
     return OutputParity(
         name=name,
@@ -61,7 +64,10 @@ def summarize(
         per_sample_sqnr_db=tuple(per_sample),
         nonfinite=int(columns["nonfinite"].sum()),
         reference_nan=int(columns["reference_nan"].sum()),
-        **(_decisions(columns) if scores else {}),
+        index_agreement=indices.agreement if indices else None,
+        index_skill=indices.skill if indices else None,
+        indices_lost=indices.lost if indices else None,
+        **(_decisions(columns) if scores and not indices else {}),
     )
 
 

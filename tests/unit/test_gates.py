@@ -299,6 +299,7 @@ def test_all_metrics_have_a_description_and_what_is_unknown_is_left_out():
     full = metrics(
         report(
             output(top1_agreement=0.9, lost_share=0.1, classes_lost=1),
+            output(index_agreement=0.9, index_skill=0.8, indices_lost=1),
             accuracy=0.7,
             reference_accuracy=0.8,
         ),

@@ -154,7 +154,8 @@ class MeasuringEngine:
         }
         if chunk.places:
             columns |= sample_rows(chunk.inputs)
-            columns |= reference_rows(self._contract, self._job.parts, reference)
+            named = {place for one in self._job.candidates for place in one.named}
+            columns |= reference_rows(self._contract, self._job.parts, reference, named)
             for number in self._runs:
                 found = self._rows(chunk, number, reference)
                 columns |= {f"{number}/{name}": column for name, column in found.items()}
@@ -212,6 +213,7 @@ class MeasuringEngine:
             inputs=chunk.inputs,
             spans=self._job.candidates[number].spans,
             metric=self._metric,
+            named=self._job.candidates[number].named,
         )
 
     def _aligned(self, chunk: Chunk, number: int, reference: list[Array]) -> list[Array]:
