@@ -118,6 +118,11 @@ def _photos(folders: Sequence[Path] | None) -> Photos:
     if folders:
         seen, unseen = (tuple(sorted(folder.glob("*.jpg"))) for folder in folders)
         return Photos(seen=seen, unseen=unseen)
+    return own_photos()
+
+
+def own_photos() -> Photos:
+    """The photographs of this repository."""
     own = REPOSITORY / "calibration_data"
     images = tomllib.loads((own / "manifest.toml").read_text(encoding="utf-8"))["images"]
     seen, unseen = (

@@ -17,6 +17,7 @@ from edgekit.version import __version__
 
 _NAMES = {
     "benchmark": "edgekit.api",
+    "compile": "edgekit.api",
     "convert": "edgekit.api",
     "diff": "edgekit.diff",
     "embed": "edgekit.embed",
@@ -43,6 +44,7 @@ _NAMES = {
 if TYPE_CHECKING:
     from edgekit.api import (
         benchmark,
+        compile,  # noqa: A004  the command's name
         convert,
         diff,
         embed,
@@ -74,6 +76,7 @@ __all__ = [
     "ValidationResult",
     "__version__",
     "benchmark",
+    "compile",
     "convert",
     "diff",
     "embed",

@@ -306,3 +306,44 @@ def mlp() -> nn.Module:
     for inputs, outputs in ((64, 128), (128, 96), (96, 64)):
         layers += [nn.Linear(inputs, outputs), nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(64, CLASSES))
+
+
+class _Pose(nn.Module):
+    """A map for each of two points at half the size, enlarged by a transposed convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = nn.Sequential(
+            _conv_norm(3, 16, 3, nn.ReLU(), 2),
+            Inverted(16, 32, expand=3, kernel=3, stride=2, act=nn.ReLU6()),
+            Inverted(32, 32, expand=3, kernel=5, stride=1, act=nn.ReLU6()),
+        )
+        self.up = nn.Sequential(nn.ConvTranspose2d(32, 24, 4, 2, 1), nn.ReLU(), nn.Conv2d(24, 2, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps: Tensor = self.up(self.down(x))
+        return torch.sigmoid(maps)
+
+
+def pose() -> nn.Module:
+    """Two points of a picture as maps of 16×16 (Xiao et al., "Simple Baselines", 2018)."""
+    return _Pose()
+
+
+class _Recurrent(nn.Module):
+    """16 steps of 16 values, by a GRU that its export unrolls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell = nn.GRU(16, 32, batch_first=True)
+        self.head = nn.Linear(32, SIGNAL_CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        states, _ = self.cell(x.reshape(-1, 16, 16))
+        classes: Tensor = self.head(states[:, -1])
+        return classes
+
+
+def recurrent() -> nn.Module:
+    """A gated recurrent unit over 256 values (Cho et al., 2014)."""
+    return _Recurrent()

@@ -146,6 +146,29 @@ def _found(outputs: Sequence[Array], batch: Batch) -> Array:
     return np.asarray(right & (both / np.maximum(either, 1e-3) >= 0.5), np.float64)
 
 
+def _point_maps(box: Tensor) -> Tensor:
+    """A bell of width 1.5 around the upper left and the lower right corner: (N, 2, 16, 16)."""
+    corners = box.reshape(-1, 2, 1, 1, 2) / 2
+    cells = torch.arange(SIZE // 2) + 0.5
+    across = (cells - corners[..., 0]) ** 2
+    down = (cells[:, None] - corners[..., 1]) ** 2
+    return torch.exp(-(across + down) / (2 * 1.5**2))
+
+
+def _points_loss(result: object, wanted: Wanted) -> Tensor:
+    assert isinstance(result, Tensor)
+    return 20 * functional.mse_loss(result, _point_maps(wanted["box"]))
+
+
+def _points_found(outputs: Sequence[Array], batch: Batch) -> Array:
+    """Share of the two points within two pixels."""
+    maps = outputs[0]
+    places = maps.reshape(*maps.shape[:2], -1).argmax(-1)
+    found = np.stack([places % (SIZE // 2), places // (SIZE // 2)], -1) * 2 + 1
+    apart = np.linalg.norm(found - batch.wanted["box"].reshape(-1, 2, 2), axis=-1)
+    return np.asarray((apart <= 2).mean(axis=1), np.float64)
+
+
 CLASSIFICATION = _classification(CLASSES)
 SIGNALS = _classification(8)
 SEGMENTATION = Task(
@@ -168,4 +191,11 @@ DETECTION = Task(
     loss=_boxes_loss,
     score=_found,
     shapes=((len(_CENTRES), 4), (len(_CENTRES), CLASSES)),
+)
+POSE = Task(
+    metric="points",
+    percent=True,
+    loss=_points_loss,
+    score=_points_found,
+    shapes=((2, SIZE // 2, SIZE // 2),),
 )

@@ -57,6 +57,12 @@ ZOO: tuple[Member, ...] = (
     Member(name="mlp", kind="fully connected", task=tasks.CLASSIFICATION, epochs=20, data="digits"),
 )
 
+MORE: tuple[Member, ...] = (
+    Member(name="pose", kind="maps of points", task=tasks.POSE, epochs=5),
+    Member(name="recurrent", kind="GRU", task=tasks.SIGNALS, epochs=6, data="waves"),
+)
+"""Kinds that are tried in clients, beside those above."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Photos:

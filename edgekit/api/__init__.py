@@ -1,11 +1,20 @@
 """The Python API: the commands without the terminal, with their names and options."""
 
 from edgekit.api.conversion import convert, quantize
-from edgekit.api.files import diff, embed, inspect, replay, sensitivity, verify
+from edgekit.api.files import (
+    compile,  # noqa: A004  the command's name
+    diff,
+    embed,
+    inspect,
+    replay,
+    sensitivity,
+    verify,
+)
 from edgekit.api.judging import benchmark, explain, record_reference, validate
 
 __all__ = [
     "benchmark",
+    "compile",
     "convert",
     "diff",
     "embed",

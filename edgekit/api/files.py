@@ -1,4 +1,4 @@
-"""``edgekit.inspect``, ``sensitivity``, ``diff``, ``verify``, ``replay`` and ``embed``."""
+"""``edgekit.inspect``, ``sensitivity``, ``diff``, ``compile``, ``verify`` and more."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from edgekit.embed import embed as run_embed
 from edgekit.embed.spec import Delegate
 from edgekit.errors import UsageError
 from edgekit.objects import given
+from edgekit.pipeline.compilation import Compilation, CompilationRequest, compile_to_file
 from edgekit.pipeline.diff import DiffRequest, compare_files
 from edgekit.pipeline.inspection import SourceSummary, inspect_source
 from edgekit.pipeline.plan import DEFAULT_SAMPLES
@@ -23,9 +24,8 @@ from edgekit.pipeline.replay import Replay, ReplayRequest
 from edgekit.pipeline.replay import replay as run_replay
 from edgekit.pipeline.request import ConversionRequest
 from edgekit.pipeline.sensitivity import analyse
-from edgekit.provenance.lock import LOCK_NAME
 from edgekit.provenance.text import read_lock
-from edgekit.provenance.verify import Verified, verify_file
+from edgekit.provenance.verify import Verified, lock_beside, verify_file
 from edgekit.report.diff import to_html
 from edgekit.report.sensitivity import SensitivityReport
 from edgekit.tflite.summary import Summary, summarize
@@ -194,6 +194,45 @@ def diff(
     return found
 
 
+def compile(  # noqa: A001  the command's name
+    file: AnyPath,
+    *,
+    target: str,
+    output: AnyPath | None = None,
+    options: Mapping[str, str] | None = None,
+    force: bool = False,
+    limits: Limits | None = None,
+    progress: Progress | None = None,
+) -> Compilation:
+    """Compile a `.tflite` for an accelerator, by the accelerator's own compiler.
+
+    >>> made = edgekit.compile("net_int8.tflite", target="ethos-u55-128")  # doctest: +SKIP
+    >>> made.compiled.artifact, made.compiled.figures.sram_bytes  # doctest: +SKIP
+
+    Args:
+        file: a `.tflite`.
+        target: what for: ``ethos-u55-128``.
+        output: the compiled file; ``NAME_TARGET.tflite`` beside the source unless stated. Its lock
+            lies beside it.
+        options: handed on to the compiler, such as ``{"optimise": "Size"}``.
+        force: replace an existing file.
+        limits: on the compiler's time and memory.
+        progress: told of steps, fractions and notes.
+
+    Raises:
+        edgekit.errors.EdgekitError: see `edgekit.errors` for the classes.
+    """
+    request = CompilationRequest(
+        file=Path(location(file, "file")),
+        target=target,
+        output=path(output, "output"),
+        options=dict(options or {}),
+        force=force,
+        limits=limits or Limits(),
+    )
+    return compile_to_file(request, progress)
+
+
 def verify(*files: AnyPath, lock: AnyPath | None = None) -> tuple[Verified, ...]:
     """Hold `.tflite` files against an ``edgekit.lock``: content, size, contract.
 
@@ -211,7 +250,7 @@ def verify(*files: AnyPath, lock: AnyPath | None = None) -> tuple[Verified, ...]
     """
     known = path(lock, "lock")
     paths = [Path(location(one, "file")) for one in files]
-    return tuple(verify_file(one, read_lock(known or one.parent / LOCK_NAME)) for one in paths)
+    return tuple(verify_file(one, read_lock(known or lock_beside(one))) for one in paths)
 
 
 def replay(

@@ -19,6 +19,7 @@ COMMANDS = {
     "benchmark": ("edgekit.cli.benchmark", "Time .tflite files: latency, memory, operators."),
     "reference": ("edgekit.cli.reference", "Record a reference's outputs for later."),
     "inspect": ("edgekit.cli.inspect", "Show what is inside a .tflite file or another model."),
+    "compile": ("edgekit.cli.compile", "Compile a .tflite file for an accelerator."),
     "embed": ("edgekit.cli.embed", "Write a module for an app, with a test of every stage."),
     "diff": ("edgekit.cli.diff", "Show what changed between two .tflite files."),
     "verify": ("edgekit.cli.verify", "Say whether .tflite files are those of an edgekit.lock."),

@@ -62,7 +62,7 @@ def command(file: Path, *, targets: tuple[str, ...], as_json: bool, **source: An
     from edgekit.tflite.summary import summarize
 
     summary = summarize(file)
-    reports = _held_against(file, targets)
+    reports = _held_against(file, targets, quiet=as_json)
     code = 0 if all(report.fits for report in reports) else GateFailed.exit_code
     if as_json:
         found = {"targets": [asdict(report) for report in reports]} if targets else {}
@@ -141,16 +141,15 @@ def _specs_table(summary: SourceSummary) -> Table:
     return table
 
 
-def _held_against(file: Path, targets: tuple[str, ...]) -> list[TargetReport]:
+def _held_against(file: Path, targets: tuple[str, ...], *, quiet: bool) -> list[TargetReport]:
     """What each target says about the file."""
     if not targets:
         return []
-    from edgekit.targets.check import check
-    from edgekit.targets.reading import load
-    from edgekit.tflite.model import read
+    from edgekit.cli.progress import Display
+    from edgekit.pipeline.compilation import held_against
 
-    model, size = read(file), file.stat().st_size
-    return [check(model, load(target), size_bytes=size) for target in targets]
+    with Display(quiet=quiet) as display:
+        return held_against(file, targets, display)
 
 
 def _facts_table(summary: Summary) -> Table:

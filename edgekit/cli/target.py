@@ -108,7 +108,10 @@ def print_report(console: Console, report: TargetReport) -> None:
     for line in _figures(report):
         console.print(Text(f"  {line}"))
     for finding in report.findings:
-        console.print(_sentence(finding))
+        console.print(_sentence(finding, basis=bool(report.basis)))
+    if report.basis == "predicted":
+        console.print(Text("  Predicted: the compiler was not asked. It is installed by:"))
+        console.print(Text("      edgekit toolchain install vela"))
 
 
 def _figures(report: TargetReport) -> Iterable[str]:
@@ -116,9 +119,11 @@ def _figures(report: TargetReport) -> Iterable[str]:
         yield "What this target takes was read in documents, not tried."
     loads = {True: "yes", False: "no", None: "not known"}[report.loads]
     yield f"loads: {loads}"
+    said = f" ({report.basis})" if report.basis else ""
     if placement := report.placement:
         unknown = f", {placement.unknown} not known" if placement.unknown else ""
-        yield f"accelerated: {placement.accelerated} of {placement.operators} operators{unknown}"
+        share = f"{placement.accelerated} of {placement.operators} operators"
+        yield f"accelerated: {share}{unknown}{said}"
     arena = report.arena
     yield (
         f"working memory: about {arena.planned:,} bytes (estimated)"
@@ -130,10 +135,11 @@ def _figures(report: TargetReport) -> Iterable[str]:
 _STYLES = {"violation": "bold red", "warning": "yellow", "note": "dim"}
 
 
-def _sentence(finding: Finding) -> Any:
+def _sentence(finding: Finding, *, basis: bool) -> Any:
     from rich.text import Text
 
+    said = f" ({finding.basis})" if basis else ""
     text = Text.assemble(
-        "  ", (finding.severity, _STYLES[finding.severity]), f"  {finding.message}"
+        "  ", (finding.severity, _STYLES[finding.severity]), f"{said}  {finding.message}"
     )
     return text.append(f"\n      → {finding.cure}") if finding.cure else text

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 @click.group(name="toolchain", epilog="Example: edgekit toolchain install onnx2tf")
 def command() -> None:
-    """List, install or remove the environments of converters and of clients."""
+    """List, install or remove the environments of converters, clients and compilers."""
 
 
 @command.command(name="list", epilog="Example: edgekit toolchain list --json")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_converters(as_json: bool) -> None:
-    """All converters and clients: what each does, where it runs, and whether it is ready."""
+    """All converters, clients and compilers: what each does, where it runs, if it is ready."""
     from edgekit.toolchain.environments import is_ready
 
     rows = [
@@ -84,11 +84,12 @@ def remove(names: tuple[str, ...]) -> None:
 
 
 def _programs() -> dict[str, Converter]:
-    """Everything that has an environment: converters, and the clients of `edgekit compat`."""
-    from edgekit.compat.clients import workers
+    """Everything that has an environment: converters, clients of `compat`, compilers."""
+    from edgekit.compat import clients
+    from edgekit.compilers import manifests
     from edgekit.toolchain.converters import discover
 
-    return {**discover(), **workers()}
+    return {**discover(), **clients.workers(), **manifests.workers()}
 
 
 def _known(name: str, converters: dict[str, Converter]) -> Converter:
@@ -98,4 +99,6 @@ def _known(name: str, converters: dict[str, Converter]) -> Converter:
     for spelling in (name, name.replace("-", "_")):
         if spelling in converters:
             return converters[spelling]
-    raise UsageError(f"There is no converter or client {name!r}.", cure=nearest(name, converters))
+    raise UsageError(
+        f"There is no converter, client or compiler {name!r}.", cure=nearest(name, converters)
+    )

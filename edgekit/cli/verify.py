@@ -11,7 +11,7 @@ import click
 
 from edgekit.cli.parameters import PATH
 from edgekit.cli.terminal import echo, make_console
-from edgekit.errors import LockMismatch, UsageError
+from edgekit.errors import LockMismatch
 
 if TYPE_CHECKING:
     from edgekit.provenance.verify import Verified
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     epilog="Example: edgekit verify downloads/net_int8.tflite --lock edgekit.lock",
 )
 @click.argument("files", type=PATH, nargs=-1, required=True, metavar="FILE.tflite...")
-@click.option("--lock", type=PATH, help="[edgekit.lock beside each file]")
+@click.option("--lock", type=PATH, help="[NAME.lock or edgekit.lock beside each file]")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 @click.option("--quiet", "-q", is_flag=True, help="No table; the exit code tells.")
 def command(files: tuple[Path, ...], *, lock: Path | None, as_json: bool, quiet: bool) -> int:
@@ -32,26 +32,15 @@ def command(files: tuple[Path, ...], *, lock: Path | None, as_json: bool, quiet:
     lock is not signed: take it from where you trust it.
     """
     from edgekit.provenance.text import read_lock
-    from edgekit.provenance.verify import verify_file
+    from edgekit.provenance.verify import lock_beside, verify_file
 
-    results = [verify_file(file, read_lock(lock or _beside(file))) for file in files]
+    results = [verify_file(file, read_lock(lock or lock_beside(file))) for file in files]
     same = all(one.state == "same" for one in results)
     if as_json:
         echo(json.dumps({"same": same, "files": [asdict(one) for one in results]}, indent=2))
     elif not quiet:
         _print(results)
     return 0 if same else LockMismatch.exit_code
-
-
-def _beside(file: Path) -> Path:
-    from edgekit.provenance.lock import LOCK_NAME
-
-    lock = file.parent / LOCK_NAME
-    if not lock.exists():
-        raise UsageError(
-            f"There is no {LOCK_NAME} beside {file}.", cure="Name one with --lock edgekit.lock"
-        )
-    return lock
 
 
 def _print(results: list[Verified]) -> None:

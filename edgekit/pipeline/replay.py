@@ -89,6 +89,11 @@ def replay(request: ReplayRequest, progress: Progress | None = None) -> Replay:
     """
     progress = progress or SilentProgress()
     lock = read_lock(request.lock)
+    if "compile" in lock.request:
+        raise UsageError(
+            f"{request.lock} is the lock of a compiled file; replay is for conversions.",
+            cure=f"Compile it again: {lock.command} --force",
+        )
     if request.output is not None and request.output.resolve() == request.lock.parent.resolve():
         raise UsageError(
             f"{request.output} is the folder of the lock, and would lose what is compared.",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from edgekit.errors import ModelError, UsageError
-from edgekit.provenance.lock import Lock, LockedFile
+from edgekit.provenance.lock import LOCK_NAME, Lock, LockedFile
 from edgekit.sources import digest
 from edgekit.tflite.metadata import CONTRACT_ENTRY
 from edgekit.tflite.model import read
@@ -66,6 +66,26 @@ def verify_file(path: Path, lock: Lock) -> Verified:
         )
     remarks = tuple(_against(entry, path, size)) or ("the same size and contract",)
     return _verified(path, "differs", entry, sha256, ("has another content", *remarks))
+
+
+def own_lock(path: Path) -> Path:
+    """Where the lock of a file that was made alone is, or would be: NAME.lock beside it."""
+    return path.with_suffix(".lock")
+
+
+def lock_beside(file: Path) -> Path:
+    """The lock that is there for a file: its own, or else the ``edgekit.lock`` of its folder.
+
+    Raises:
+        UsageError: there is neither.
+    """
+    for lock in (own_lock(file), file.parent / LOCK_NAME):
+        if lock.exists():
+            return lock
+    raise UsageError(
+        f"There is no {LOCK_NAME} beside {file}, nor a {own_lock(file).name}.",
+        cure=f"Name one: edgekit verify {file} --lock {LOCK_NAME}",
+    )
 
 
 def digest_of(stored: bytes | None) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from edgekit.targets.arena import Arena, estimate
-from edgekit.targets.finding import Finding
+from edgekit.targets.finding import Basis, Finding
 from edgekit.targets.loading import check_loading, first_outputs
 from edgekit.targets.placement import Placement, check_split, place
 from edgekit.targets.profile import Profile, ProfileLimits, ProfileRuntime
@@ -30,6 +31,8 @@ class TargetReport:
         findings: violations first, notes last.
         placement: ``None`` without an accelerator in the profile.
         arena: the estimated working memory, ``None`` where a shape is not fixed.
+        basis: whether the placement was predicted from the profile, or is the compiler's; empty for
+            a target without a compiler.
     """
 
     target: str
@@ -39,6 +42,7 @@ class TargetReport:
     findings: tuple[Finding, ...]
     placement: Placement | None
     arena: Arena | None
+    basis: Basis | Literal[""] = ""
 
     @property
     def violations(self) -> tuple[Finding, ...]:
@@ -46,13 +50,21 @@ class TargetReport:
         return tuple(one for one in self.findings if one.severity == "violation")
 
 
-def check(model: Model, profile: Profile, *, size_bytes: int) -> TargetReport:
+def check(
+    model: Model,
+    profile: Profile,
+    *,
+    size_bytes: int,
+    left: Mapping[int, str] | None = None,
+) -> TargetReport:
     """Everything that a profile says about a file.
 
     Args:
         model: the file.
         profile: the target.
         size_bytes: the size of the file.
+        left: what the accelerator's own compiler left to the CPU and why, by the indices of the
+            operators; ``None`` where it was not asked and the profile tells.
     """
     loading = _loading(model, profile)
     runtime = profile.runtime or ProfileRuntime(name="")
@@ -60,7 +72,7 @@ def check(model: Model, profile: Profile, *, size_bytes: int) -> TargetReport:
     findings = [*loading, *_limits(model, profile.limits, size_bytes, arena)]
     placement = None
     if profile.accelerator:
-        placement, found = place(model, profile.accelerator)
+        placement, found = place(model, profile.accelerator, left)
         findings += [*found, *check_split(placement, profile.accelerator, profile.limits)]
     rank = ("violation", "warning", "note")
     findings.sort(key=lambda one: rank.index(one.severity))
@@ -72,6 +84,7 @@ def check(model: Model, profile: Profile, *, size_bytes: int) -> TargetReport:
         findings=tuple(findings),
         placement=placement,
         arena=arena,
+        basis=placement.basis if placement and profile.compiles else "",
     )
 
 

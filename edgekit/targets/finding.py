@@ -19,6 +19,8 @@ Kind: TypeAlias = Literal[
     "unknown",
 ]
 Severity: TypeAlias = Literal["violation", "warning", "note"]
+Basis: TypeAlias = Literal["predicted", "compiled"]
+"""What is said comes from a profile, or from the accelerator's own compiler."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +35,7 @@ class Finding:
         message: a sentence.
         cure: what to change; empty where there is nothing.
         operators: the first outputs of the operators that it is about.
+        basis: where it comes from.
     """
 
     kind: Kind
@@ -40,3 +43,4 @@ class Finding:
     message: str
     cure: str = ""
     operators: tuple[str, ...] = ()
+    basis: Basis = "predicted"

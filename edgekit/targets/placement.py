@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from math import prod
 from typing import Any
 
-from edgekit.targets.finding import Finding, Severity
+from edgekit.targets.finding import Basis, Finding, Severity
+from edgekit.targets.forms import wrong_forms
 from edgekit.targets.loading import first_outputs
 from edgekit.targets.partitions import Partition, split
 from edgekit.targets.profile import Accelerator, ProfileLimits, Rule
@@ -29,12 +30,14 @@ class Placement:
         accelerated: how many of them the accelerator computes.
         unknown: how many it may or may not take; they are counted as left to the CPU.
         parts: in the order in which they run.
+        basis: whether a profile or the accelerator's compiler says so.
     """
 
     operators: int
     accelerated: int
     unknown: int
     parts: tuple[Partition, ...] = field(repr=False)
+    basis: Basis = "predicted"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,10 +47,19 @@ class _Refused:
     known: bool = True
 
 
-def place(model: Model, accelerator: Accelerator) -> tuple[Placement, list[Finding]]:
-    """Where everything runs, and what to say about it."""
+def place(
+    model: Model, accelerator: Accelerator, left: Mapping[int, str] | None = None
+) -> tuple[Placement, list[Finding]]:
+    """Where everything runs, and what to say about it.
+
+    Args:
+        model: the file.
+        accelerator: what it would run on.
+        left: what its compiler left to the CPU and why, by the indices of operators; ``None`` where
+            the profile is to tell.
+    """
     graph = model.main
-    refusals = {op.index: _refusal(op, accelerator) for op in graph.operators}
+    refusals = {op.index: _refused_by(op, accelerator, left) for op in graph.operators}
     parts = split(graph, [index for index, refused in refusals.items() if refused is None])
     if accelerator.first_part_only:
         parts = _only_first(parts)
@@ -56,13 +68,22 @@ def place(model: Model, accelerator: Accelerator) -> tuple[Placement, list[Findi
         accelerated=sum(len(part.operators) for part in parts if part.accelerated),
         unknown=sum(refused is not None and not refused.known for refused in refusals.values()),
         parts=parts,
+        basis="predicted" if left is None else "compiled",
     )
     findings = [
         *_left(graph.operators, refusals, accelerator),
         *_behind(placement, refusals, accelerator),
-        *_conditions(graph.operators, refusals, accelerator),
+        *(_conditions(graph.operators, refusals, accelerator) if left is None else ()),
     ]
-    return placement, findings
+    return placement, [replace(one, basis=placement.basis) for one in findings]
+
+
+def _refused_by(
+    op: Operator, accelerator: Accelerator, left: Mapping[int, str] | None
+) -> _Refused | None:
+    if left is None:
+        return _refusal(op, accelerator)
+    return _Refused(why=left[op.index], cure="") if op.index in left else None
 
 
 def _only_first(parts: tuple[Partition, ...]) -> tuple[Partition, ...]:
@@ -91,6 +112,7 @@ def check_split(
             + ("once" if borders == 1 else f"{borders} times")
             + (f"; at most {limits.parts} parts are wanted." if beyond else "."),
             cure="Replace the operators in between by ones that are taken." if beyond else "",
+            basis=placement.basis,
         )
     share = placement.accelerated / placement.operators if placement.operators else 1.0
     if limits.accelerated_share is not None and share < limits.accelerated_share:
@@ -100,6 +122,7 @@ def check_split(
             message=f"{accelerator.name} computes {share:.1%} of the operators; "
             f"{limits.accelerated_share:.1%} are wanted.",
             cure="See the operators that it leaves to the CPU.",
+            basis=placement.basis,
         )
 
 
@@ -245,41 +268,8 @@ def _wrong_form(
             why=f"stride {stride}, of which {accelerator.name} takes {rule.max_stride} at most",
             cure="",
         )
-    return _wrong_reduction(op, rule, accelerator)
-
-
-_INNER = 3
-"""Height, width and depth; a tensor of fewer dimensions has ones in front."""
-
-
-def _wrong_reduction(op: Operator, rule: Rule, accelerator: Accelerator) -> _Refused | None:
-    """What is asked of batch and axes; only an operator with such a rule is looked at."""
-    first = next((one for one in op.inputs if one), None)
-    if first is None:
-        return None
-    shape, name = first.shape, accelerator.name
-    if rule.max_batch is not None and prod(shape[:-_INNER]) > rule.max_batch:
-        return _Refused(why=f"a batch that {name} does not take there", cure="Use batch 1.")
-    if rule.max_reduced is None and not rule.lone_depth:
-        return None
-    axes = op.inputs[1] if len(op.inputs) > 1 else None
-    if axes is None or not axes.is_constant:
-        return _Refused(why=f"axes that are not constant, as {name} asks there", cure=_REPLACE)
-    reduced = {int(axis) % len(shape) for axis in axes.data().ravel()} if shape else set()
-    longest = max((shape[axis] for axis in reduced), default=0)
-    if rule.max_reduced is not None and longest > rule.max_reduced:
-        return _Refused(
-            why=f"an axis of {longest}, of which {name} takes {rule.max_reduced} at most there",
-            cure="Reduce in two steps in the model.",
-        )
-    inner = (1, 1, 1, *shape)[-_INNER:]
-    if rule.lone_depth and len(shape) - 1 in reduced and 1 not in inner:
-        return _Refused(
-            why=f"a reduction over the last axis, which {name} takes only where height, width or "
-            "depth is 1",
-            cure="Reduce over height and width of a tensor in NHWC.",
-        )
-    return None
+    found = next(wrong_forms(op, rule, accelerator.name), None)
+    return None if found is None else _Refused(why=found[0], cure=found[1])
 
 
 def _activation(options: Any) -> str:

@@ -88,6 +88,19 @@ class Rule:
         max_reduced: of a reduction, the longest axis that it may go over.
         lone_depth: of a reduction, whether it may go over the last axis only where height, width or
             depth is 1.
+        last_axis: of a reduction, whether it may go over the last axis only.
+        resize_factors: by which height and width may be enlarged, empty for any.
+        half_pixel_factors: the same where centres of pixels are halves; empty for no difference.
+        one_factor: whether height and width must be enlarged by the same factor.
+        max_padded_kernel: the longest side of a kernel that pools with padding.
+        one_quantization: whether inputs must have the scale and zero point of the output.
+        max_area: height times width must be smaller.
+        plane_strides: of a slice, whether steps may go forwards over height and width only.
+        wide_permutations: the orders of axes that are taken of 32 and 64 bits, such as ``0213``.
+        whole_steps: of a transposed convolution, whether the result must have the size that the
+            stride gives.
+        axis_is_batch: of a gather, whether its axis must be the first behind the batch's.
+        constant_parameters: whether all inputs but the first must be constant.
         condition: what else must hold, in words. edgekit does not check it and says so.
     """
 
@@ -98,6 +111,18 @@ class Rule:
     max_batch: int | None = None
     max_reduced: int | None = None
     lone_depth: bool = False
+    last_axis: bool = False
+    resize_factors: frozenset[int] = frozenset()
+    half_pixel_factors: frozenset[int] = frozenset()
+    one_factor: bool = False
+    max_padded_kernel: int | None = None
+    one_quantization: bool = False
+    max_area: int | None = None
+    plane_strides: bool = False
+    wide_permutations: frozenset[str] | None = None
+    whole_steps: bool = False
+    axis_is_batch: bool = False
+    constant_parameters: bool = False
     condition: str = ""
 
 
@@ -169,6 +194,8 @@ class Profile:
         notes: what the reader must know, and what is not known.
         runtime, accelerator: ``None`` where the profile says nothing about it.
         limits: what a file must keep.
+        compiles: what the accelerator's compiler calls it, as `edgekit compile --target` takes it:
+            each is a target of its own, for which the same is predicted. Empty without a compiler.
     """
 
     name: str
@@ -179,3 +206,4 @@ class Profile:
     runtime: ProfileRuntime | None = None
     accelerator: Accelerator | None = None
     limits: ProfileLimits = ProfileLimits()
+    compiles: tuple[str, ...] = ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -34,6 +35,13 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in SHIPPED.glob("*.toml")))
 
 
+@cache
+def _compiled_for() -> dict[str, str]:
+    """The profile of each target that a compiler knows by another name: ethos-u55-128."""
+    tables = {name: read_toml(SHIPPED / f"{name}.toml", UsageError) for name in names()}
+    return {one: name for name, table in tables.items() for one in table.get("compiles", ())}
+
+
 def load(target: str) -> Profile:
     """A profile by its name, or by the path of a TOML file.
 
@@ -46,19 +54,26 @@ def load(target: str) -> Profile:
             raise UsageError(f"There is no profile {shown(target)}.", cure="Check the path.")
     else:
         path = _shipped(target, asked_by="--target")
-    return _from_table(_merged(path, ()), path)
+    found = _from_table(_narrowed(_merged(path, ()), target), path)
+    return replace(found, name=target) if target in found.compiles else found
 
 
 def _is_path(target: str) -> bool:
     return target.endswith(".toml") or "/" in target or "\\" in target
 
 
+def _narrowed(table: dict[str, Any], name: str) -> dict[str, Any]:
+    """The same profile for one of those that the compiler tells apart."""
+    return {**table, "compiles": [name]} if name in table.get("compiles", ()) else table
+
+
 def _shipped(name: str, *, asked_by: str) -> Path:
-    path = SHIPPED / f"{name}.toml"
+    path = SHIPPED / f"{_compiled_for().get(name, name)}.toml"
     if not _NAME.fullmatch(name) or kind_of(path) != "file":
+        near = nearest(name, (*names(), *_compiled_for()))
         raise UsageError(
             f"{asked_by}: there is no target {name!r}.",
-            cure=f"{nearest(name, names())} Or give the path of a profile.toml.",
+            cure=f"{near} Or give the path of a profile.toml.",
         )
     return path
 
@@ -80,7 +95,8 @@ def _merged(path: Path, below: tuple[Path, ...]) -> dict[str, Any]:
         raise UsageError(f"{path}: extends is {extends!r}; it must be a name or a list of names.")
     result: dict[str, Any] = {}
     for one in wanted:
-        result = _over(result, _merged(_extended(one, path), (*below, path)))
+        base = _merged(_extended(one, path), (*below, path))
+        result = _over(result, _narrowed(base, one))
     inherited = [*result.pop("sources", []), *_list(table, "sources", path)]
     notes = [*result.pop("notes", []), *_list(table, "notes", path)]
     return {**_over(result, table), "sources": inherited, "notes": notes}
@@ -125,6 +141,10 @@ _IS_TEXTS: _Check = (
     lambda value: isinstance(value, list) and all(isinstance(one, str) for one in value),
     "a list of texts",
 )
+_IS_COUNTS: _Check = (
+    lambda value: isinstance(value, list) and all(type(one) is int and one > 0 for one in value),
+    "a list of numbers from 1",
+)
 _IS_TABLE: _Check = (lambda value: isinstance(value, dict), "a table")
 _IS_LIST: _Check = (
     lambda value: isinstance(value, list) and all(isinstance(one, dict) for one in value),
@@ -144,6 +164,7 @@ _TOP: dict[str, _Check] = {
     "verified": _IS_BOOL,
     "sources": _IS_LIST,
     "notes": _IS_TEXTS,
+    "compiles": _IS_TEXTS,
     "runtime": _IS_TABLE,
     "accelerator": _IS_TABLE,
     "limits": _IS_TABLE,
@@ -180,6 +201,18 @@ _RULE: dict[str, _Check] = {
     "max_batch": _IS_COUNT,
     "max_reduced": _IS_COUNT,
     "lone_depth": _IS_BOOL,
+    "last_axis": _IS_BOOL,
+    "resize_factors": _IS_COUNTS,
+    "half_pixel_factors": _IS_COUNTS,
+    "one_factor": _IS_BOOL,
+    "max_padded_kernel": _IS_COUNT,
+    "one_quantization": _IS_BOOL,
+    "max_area": _IS_COUNT,
+    "plane_strides": _IS_BOOL,
+    "wide_permutations": _IS_TEXTS,
+    "whole_steps": _IS_BOOL,
+    "axis_is_batch": _IS_BOOL,
+    "constant_parameters": _IS_BOOL,
     "condition": _IS_TEXT,
 }
 _ACCELERATOR: dict[str, _Check] = {
@@ -209,6 +242,9 @@ _SETS = {
     "custom",
     "activations",
     "operators",
+    "resize_factors",
+    "half_pixel_factors",
+    "wide_permutations",
     "inputs",
     "outputs",
     "refused_io",
@@ -250,6 +286,7 @@ def _from_table(table: dict[str, Any], path: Path) -> Profile:
         verified=top.get("verified", False),
         sources=tuple(sources),
         notes=tuple(top["notes"]),
+        compiles=tuple(top.get("compiles", ())),
         runtime=_runtime(top["runtime"], f"[runtime] of {path}") if "runtime" in top else None,
         accelerator=_accelerator(top["accelerator"], f"[accelerator] of {path}")
         if "accelerator" in top

@@ -47,7 +47,10 @@ def test_exact_contents(wheel):
     converters = {name.replace("converters/", "edgekit/_converters/", 1) for name in
                   tracked("converters")}  # fmt: skip
     clients = {name.replace("clients/", "edgekit/_clients/", 1) for name in tracked("clients")}
-    assert package == tracked("edgekit") | converters | clients
+    compilers = {
+        name.replace("compilers/", "edgekit/_compilers/", 1) for name in tracked("compilers")
+    }
+    assert package == tracked("edgekit") | converters | clients | compilers
     assert {name.removeprefix(f"{info}/") for name in names - package} == {
         "METADATA",
         "RECORD",
