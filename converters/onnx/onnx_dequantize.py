@@ -9,6 +9,7 @@ behind an operator that also gives negative numbers is the RELU that quantizers 
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -46,12 +47,28 @@ def quantized_operators(model: onnx.ModelProto) -> dict[str, int]:
     return found
 
 
-def dequantize(model: onnx.ModelProto) -> bool:
-    """Make a model float in place; whether it was quantized."""
+@dataclass
+class StoredScales:
+    """The 8-bit quantization that a model came with, for its float form.
+
+    Attributes:
+        activations: scale, zero point and integer type of a value, by its name.
+        weights: the real numbers of constants, with the scale of each channel.
+    """
+
+    activations: dict[str, tuple[float, int, np.dtype[Any]]] = field(default_factory=dict)
+    weights: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
+
+
+def dequantize(model: onnx.ModelProto, stored: StoredScales | None = None) -> bool:
+    """Make a model float in place; whether it was quantized.
+
+    What it was quantized with is noted in ``stored``.
+    """
     if not quantized_operators(model):
         return False
     graph = Graph(model)
-    state = _Reals(graph)
+    state = _Reals(graph, stored or StoredScales())
     graph.rewrite({kind: state.rule(rule) for kind, rule in _RULES.items()}, every=state.follow)
     for value in model.graph.output:
         if value.name in state.scales:
@@ -63,8 +80,9 @@ def dequantize(model: onnx.ModelProto) -> bool:
 class _Reals:
     """Which values hold real numbers by now that were quantized in the file, and by which scale."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, stored: StoredScales) -> None:
         self.graph = graph
+        self.stored = stored
         self.scales: dict[str, np.ndarray | None] = {}
 
     def rule(self, rule: Any) -> Rule:
@@ -85,7 +103,10 @@ class _Reals:
         scales, zeros = graph.constants.get(scale), graph.constants.get(zero)
         stored = graph.constants.get(name)
         if stored is not None and scales is not None:
-            return graph.constant(_reals(stored, scales, zeros, axis, block))
+            reals = _reals(stored, scales, zeros, axis, block)
+            if stored.dtype == np.int8 and not block and (zeros is None or not zeros.any()):
+                self.stored.weights.append((reals, scales.reshape(-1)))
+            return graph.constant(reals)
         real = graph.add("Cast", name, to=onnx.TensorProto.FLOAT)
         if zero:
             real = graph.add("Sub", real, graph.add("Cast", zero, to=onnx.TensorProto.FLOAT))
@@ -108,14 +129,10 @@ class _Reals:
         kind = None if zeros is None else zeros.dtype
         if kind is None and scales is not None:
             kind, zeros = np.dtype(np.uint8), np.uint8(0)
-        if (
-            source in _SIGNED
-            and scales is not None
-            and scales.size == 1
-            and kind in (np.uint8, np.int8)
-        ):
-            limits = np.iinfo(kind)
-            if int(np.asarray(zeros).item()) == limits.min:
+        if scales is not None and scales.size == 1 and kind in (np.uint8, np.int8):
+            limits, first = np.iinfo(kind), int(np.asarray(zeros).item())
+            self.stored.activations[output] = (float(scales.item()), first, np.dtype(kind))
+            if source in _SIGNED and first == limits.min:
                 high = np.float32((limits.max - limits.min) * scales.item())
                 low = graph.constant(np.float32(0))
                 graph.add("Clip", value, low, graph.constant(high), to=output)

@@ -1,7 +1,7 @@
 """ONNX: describe a file and run it with ONNX Runtime.
 
-Verbs: ``describe``, ``reference``, ``intermediates``, ``benchmark``. The session is kept between
-them.
+Verbs: ``describe``, ``reference``, ``scales``, ``intermediates``, ``benchmark``. The session is
+kept between them.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import numpy as np
 import onnx
 import onnxruntime
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
-from onnx_dequantize import dequantize, quantized_operators
+from onnx_dequantize import StoredScales, dequantize, quantized_operators
 from onnx_graph import Graph, attributes, sort_nodes
 from onnx_intermediates import expose, modules
 from onnx_layout import input_layout
 from onnx_pooling import average_over_the_edge
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "common"))
-from quantized_source import Distance, it_is_quantized
+from quantized_source import Distance, KeptScales, it_is_quantized
 
 from edgekit_worker import Stacks, WorkerError, timed_runs
 
@@ -127,7 +127,8 @@ def reference(request: dict[str, Any], progress: Any) -> dict[str, Any]:
         outputs.append(
             {"name": name, "shape": shape, "dtype": str(stacked.dtype), "path": str(path)}
         )
-    return {"outputs": outputs, "notes": _distance(specs, stacks, kept)}
+    notes = _distance(specs, stacks, kept)
+    return {"outputs": outputs, "notes": notes, "quantized": bool(notes)}
 
 
 def _distance(
@@ -141,6 +142,42 @@ def _distance(
             given = _run(session, _feed(specs, stacks, index))
             distance.add([values[index] for values in kept], given)
     return distance.notes()
+
+
+def scales(request: dict[str, Any], progress: Any) -> dict[str, Any]:
+    """What the described model was quantized with, and what it says itself; see `KeptScales`.
+
+    The values of the float form and the outputs of the model are of the samples in ``inputs``.
+    """
+    assert _described is not None
+    specs, stored = request["specs"], StoredScales()
+    model = onnx.load(str(_described))
+    sort_nodes(model)
+    dequantize(model, stored)
+    given = _open(_described)
+    outputs = {value.name for value in model.graph.output}
+    for name in stored.activations:
+        if name not in outputs:
+            model.graph.output.append(onnx.ValueInfoProto(name=name))
+    kept = KeptScales(Path(request["outputs_folder"]))
+    exposed = Path(request["outputs_folder"]) / "exposed.onnx"
+    onnx.save(model, exposed, save_as_external_data=model.ByteSize() > 1 << 30)
+    session = _open(exposed)
+    names = [value.name for value in session.get_outputs()]
+    stacks = [np.load(request["inputs"][spec["name"]], mmap_mode="r") for spec in specs]
+    count = len(stacks[0])
+    for index in range(count):
+        feed = _feed(specs, stacks, index)
+        if index < KeptScales.SAMPLES:
+            values = dict(zip(names, _run(session, feed), strict=True))
+            for name, (scale, zero, kind) in stored.activations.items():
+                limits = np.iinfo(kind)
+                kept.activation(name, values[name], scale, zero, (limits.min, limits.max))
+        kept.outputs(_run(given, feed))
+        progress((index + 1) / count, f"{index + 1} of {count} samples")
+    for values, channels in stored.weights:
+        kept.weight(values, channels)
+    return kept.finish()
 
 
 def intermediates(request: dict[str, Any], progress: Any) -> dict[str, Any]:

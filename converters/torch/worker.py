@@ -18,16 +18,17 @@ from torch_device import choose_device, device_name, move, state_digest, timed
 from torch_export import export_onnx, save_exported_program
 from torch_intermediates import listening
 from torch_loading import load_model
-from torch_quantized import float_form, quantized_operators
+from torch_quantized import StoredScales, float_form, quantized_operators
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "common"))
-from quantized_source import Distance, it_is_quantized
+from quantized_source import Distance, KeptScales, it_is_quantized
 
 from edgekit_worker import Stacks, WorkerError, timed_runs
 
 _model: torch.nn.Module | None = None
 _program: torch.export.ExportedProgram | None = None
 _quantized: torch.nn.Module | None = None
+_stored = StoredScales()
 _device = torch.device("cpu")
 _start_ms = {"load_ms": 0.0, "first_ms": 0.0}
 
@@ -82,11 +83,12 @@ def _facts(model: torch.nn.Module, program: torch.export.ExportedProgram | None)
 
 def _make_float(example: tuple[torch.Tensor, ...]) -> list[str]:
     """Take a quantized program's float form from here on; what the user has to know of that."""
-    global _model, _program, _quantized
+    global _model, _program, _quantized, _stored
     operators = quantized_operators(_program) if _program is not None else {}
     if _program is None or not operators:
         return []
-    _quantized, _program = _model, float_form(_program, example)
+    _quantized = _model
+    _program, _stored = float_form(_program, example)
     _model = _program.module()
     return [it_is_quantized(operators)]
 
@@ -122,7 +124,33 @@ def reference(request: dict[str, Any], progress: Any) -> dict[str, Any]:
         outputs.append(
             {"name": name, "shape": shape, "dtype": str(stacked.dtype), "path": str(path)}
         )
-    return {"outputs": outputs, "notes": distance.notes()}
+    notes = distance.notes()
+    return {"outputs": outputs, "notes": notes, "quantized": bool(notes)}
+
+
+def scales(request: dict[str, Any], progress: Any) -> dict[str, Any]:
+    """What the described model was quantized with, and what it says itself; see `KeptScales`.
+
+    The values of the float form and the outputs of the model are of the samples in ``inputs``.
+    """
+    assert _quantized is not None
+    specs = request["specs"]
+    stacks = [np.load(request["inputs"][spec["name"]], mmap_mode="r") for spec in specs]
+    kept = KeptScales(Path(request["outputs_folder"]))
+    count = len(stacks[0])
+    for index in range(count):
+        sample = tuple(
+            _sample(stack, spec["shape"], index) for stack, spec in zip(stacks, specs, strict=True)
+        )
+        for name, value in _stored.values(sample) if index < KeptScales.SAMPLES else ():
+            how = _stored.activations[name]
+            kept.activation(name, value, how.scale, how.zero, (how.low, how.high))
+        given = flatten_outputs(_quantized(*sample))
+        kept.outputs([_to_numpy(value) for value in given.values()])
+        progress((index + 1) / count, f"{index + 1} of {count} samples")
+    for values, channels in _stored.weights:
+        kept.weight(values, channels)
+    return kept.finish()
 
 
 def intermediates(request: dict[str, Any], progress: Any) -> dict[str, Any]:

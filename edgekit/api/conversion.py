@@ -42,6 +42,7 @@ def convert(
     ranges: str = "auto",
     without: Sequence[Pass] = (),
     standard_metadata: bool = True,
+    keep_scales: bool = True,
     keep_prepared: bool = False,
     keep_float: Sequence[str] = (),
     keep_int16: Sequence[str] = (),
@@ -100,6 +101,7 @@ def convert(
         ranges: of activations: auto, minmax, mse, entropy or percentile:99.99.
         without: passes to leave out of the preparation for int8, see `edgekit.types.Pass`.
         standard_metadata: also write what MediaPipe and ML Kit read.
+        keep_scales: int8 of a model that is quantized already keeps the scales that it came with.
         keep_prepared: also write the prepared float model.
         keep_float, keep_int16: operators of int8, by their first outputs' names, that compute in
             float, or with 16-bit activations.
@@ -151,6 +153,7 @@ def convert(
         ranges=ranges,
         without=listed(without),
         no_standard_metadata=not standard_metadata,
+        keep_scales=keep_scales,
         keep_prepared=keep_prepared,
         keep_float=listed(keep_float),
         keep_int16=listed(keep_int16),

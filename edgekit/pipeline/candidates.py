@@ -87,21 +87,8 @@ def measure(
     Raises:
         ConversionError: the file does not load or run, or its tensors fit no way.
     """
-    work.mkdir(parents=True, exist_ok=True)
-    runner = LitertRunner(artifact, workshop=workshop, work=work, threads=2)
-    runner.name = name
-    first, few = slice(0, 1), slice(0, IN_A_ROW)
-    summary = summarize(artifact)
-    bound: Bound = bind(
-        runner,
-        artifact,
-        summary,
-        reference.compared,
-        read_contract(artifact),
-        reference.inputs_of(first),
-        reference.outputs_of(first),
-        told=told,
-    )
+    runner, bound = _opened(artifact, reference, workshop, name=name, work=work, told=told)
+    few = slice(0, IN_A_ROW)
 
     def run(_some: slice, inputs: Sequence[Array]) -> list[Array]:
         return runner.run(bound.job.fed(inputs))
@@ -117,11 +104,59 @@ def measure(
         metric=metric,
     )
     remembers = (
-        summary.stateful
+        summarize(artifact).stateful
         and not reference.stateful
         and runner.remembers(bound.job.fed(reference.inputs_of(few)))
     )
     return Measured(judged=replace(judged, remembers=remembers), bindings=bound.inputs)
+
+
+def answers(
+    artifact: Path, reference: Reference, workshop: Workshop, *, work: Path
+) -> tuple[list[Array], dict[int, float]]:
+    """What a file says on the parity samples, with the reference's axes.
+
+    Returns:
+        A stack for each output of the reference, and the steps of those that are stored as 8 bits.
+    """
+    runner, bound = _opened(artifact, reference, workshop, name=artifact.name, work=work)
+    everything = slice(None)
+    got = runner.run(bound.job.fed(reference.inputs_of(everything)))
+    wanted = reference.outputs_of(everything)
+    whole = [_whole(one, got, like) for one, like in zip(bound.job.outputs, wanted, strict=True)]
+    steps = {
+        span.index: (span.high - span.low) / 255
+        for span in bound.job.spans
+        if span.role == "output"
+    }
+    return whole, steps
+
+
+def _opened(
+    artifact: Path,
+    reference: Reference,
+    workshop: Workshop,
+    *,
+    name: str,
+    work: Path,
+    told: Sequence[dict[str, Any]] = (),
+) -> tuple[LitertRunner, Bound]:
+    """A file that runs, with its tensors bound to the reference's."""
+    work.mkdir(parents=True, exist_ok=True)
+    runner = LitertRunner(artifact, workshop=workshop, work=work, threads=2)
+    runner.name = name
+    first = slice(0, 1)
+    bound = bind(
+        runner,
+        artifact,
+        summarize(artifact),
+        reference.compared,
+        read_contract(artifact),
+        reference.inputs_of(first),
+        reference.outputs_of(first),
+        told=told,
+    )
+    return runner, bound
 
 
 def compare_stacks(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from edgekit.measure.tasks import make_metric
 from edgekit.pipeline import candidates
 from edgekit.pipeline.file_contract import file_contract
 from edgekit.pipeline.floats import FloatFile
+from edgekit.pipeline.kept_scales import KeptScales, within_one_step
 from edgekit.pipeline.ladder import RungFiles, as_tables, climb
 from edgekit.pipeline.plan import PREPARED_NAME, Plan
 from edgekit.pipeline.reference import Reference
@@ -72,9 +73,17 @@ class Quantized:
 
 
 def make_files(
-    plan: Plan, floating: FloatFile, reference: Reference, workshop: Workshop, work: Path
+    plan: Plan,
+    floating: FloatFile,
+    reference: Reference,
+    workshop: Workshop,
+    work: Path,
+    kept: KeptScales | None = None,
 ) -> Quantized:
-    """Quantize, embed the contract, compare, time and judge; climb where there is a budget."""
+    """Quantize, embed the contract, compare, time and judge; climb where there is a budget.
+
+    ``kept`` has the scales of a source that is quantized already: the int8 schemes take them.
+    """
     making = _Making(
         plan=plan, floating=floating, reference=reference, workshop=workshop, work=work
     )
@@ -83,8 +92,11 @@ def make_files(
     effort: Effort = "none" if request.synthetic else request.effort
     setting = Setting(effort=effort, ranges=request.ranges, kept=_stated(plan))
     climbing = [scheme for scheme in plan.schemes if plan.has_budget and scheme in integer]
-    others = [scheme for scheme in plan.schemes if scheme not in climbing]
+    keeping = [scheme for scheme in plan.schemes if kept and scheme in integer]
+    others = [scheme for scheme in plan.schemes if scheme not in (*climbing, *keeping)]
     batches = [making.make(others, setting)] if others else []
+    if kept and keeping:
+        batches.append(making.keeping(kept, keeping, setting.kept))
     rungs: tuple[Rung, ...] = ()
     if climbing and request.settled is not None:
         batches.append(making.make(climbing, request.settled))
@@ -172,6 +184,27 @@ class _Making:
             advice=advice,
             prepared=prepared if prepared.exists() else None,
         )
+
+    def keeping(
+        self, scales: KeptScales, schemes: Sequence[Scheme], kept: tuple[KeptLayer, ...]
+    ) -> RungFiles:
+        """Quantize by the source's scales, and say how near the files are to the source itself."""
+        folder = scales.path.with_name("files")
+        folder.mkdir()
+        stating = replace(self, floating=replace(self.floating, path=scales.path), work=folder)
+        made = stating.make(schemes, Setting(effort="none", ranges="minmax", kept=kept))
+        for file in made.files:
+            if file.error:
+                continue
+            near = within_one_step(
+                file.artifact.path, scales, self.reference, self.workshop, folder / file.scheme
+            )
+            if near is not None:
+                self._tell(
+                    f"{file.scheme} is within one step of the quantized model on {near:.1%} of "
+                    "the output values"
+                )
+        return replace(made, advice=())  # of calibration, which decided nothing here
 
     def rank(self, scheme: Scheme, setting: Setting) -> tuple[KeptLayer, ...]:
         """The layers worth taking out of 8 bits, the best bargain first."""

@@ -44,6 +44,7 @@ class Reference:
         data: the samples.
         labels: the class of each parity sample, empty where none is known.
         stateful: it may keep state from one call to the next itself.
+        quantized: it is the float form of a quantized model.
     """
 
     contract: Contract
@@ -52,6 +53,7 @@ class Reference:
     data: calibration.Dataset
     labels: tuple[int | None, ...] = ()
     stateful: bool = False
+    quantized: bool = False
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -176,6 +178,7 @@ def make_reference(plan: Plan, workshop: Workshop, work: Path) -> Reference:
         data=data,
         labels=labels,
         stateful=plan.source.kind == "tflite" and summarize(Path(plan.source.location)).stateful,
+        quantized=bool(result.get("quantized")),
     )
 
 

@@ -45,6 +45,7 @@ class ConversionRequest:
         effort: how carefully the model is prepared for int8, see `edgekit.types.Effort`.
         ranges: how activation ranges are chosen: auto, minmax, mse, entropy, percentile:99.99.
         without: passes that are left out of the preparation for int8.
+        keep_scales: int8 of a model that is quantized already keeps its scales.
         keep_prepared: also write the prepared float model.
         keep_float, keep_int16: operators of the int8 schemes, by the names of their first outputs,
             that compute in float, or with 16-bit activations.
@@ -85,6 +86,7 @@ class ConversionRequest:
     effort: Effort = "balanced"
     ranges: str = "auto"
     without: tuple[Pass, ...] = ()
+    keep_scales: bool = True
     keep_prepared: bool = False
     keep_float: tuple[str, ...] = ()
     keep_int16: tuple[str, ...] = ()

@@ -11,6 +11,7 @@ from edgekit import sources
 from edgekit.errors import ConversionError, ModelError
 from edgekit.pipeline.file_notes import notes_on
 from edgekit.pipeline.floats import make_float
+from edgekit.pipeline.kept_scales import keep_scales
 from edgekit.pipeline.locking import make_lock
 from edgekit.pipeline.origin import SAMPLES, check_origin
 from edgekit.pipeline.plan import Plan
@@ -61,6 +62,7 @@ def run(plan: Plan, progress: Progress | None = None) -> ConversionResult:
         probe = replace(probe, graph=check_graph(floating.path, reference.contract))
         for slip in probe.slips if probe.accepted else ():
             notes.note(f"Accepted: {slip}")
+        kept = keep_scales(plan, floating, reference, workshop, work, QUANTIZER)
         workshop.release(plan.runner)
         if plan.request.fold_preprocess:
             floating, attempts, reference = fold_preprocess(
@@ -77,7 +79,7 @@ def run(plan: Plan, progress: Progress | None = None) -> ConversionResult:
             notes.note(f"The graph was cleaned: {gone}; they turned axes to and fro.")
         for text in notes_on(plan.source.path, floating.path, floating.parity.bindings):
             notes.note(text)
-        quantized = make_files(plan, floating, reference, workshop, work)
+        quantized = make_files(plan, floating, reference, workshop, work, kept)
         files = quantized.files
         if _source_digest(plan) != before:
             raise ConversionError(

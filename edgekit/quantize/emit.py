@@ -29,6 +29,7 @@ from edgekit.quantize.integer_ops.norms import variance_chains
 from edgekit.quantize.integer_ops.operands import expand_constants, own_buffers, own_scalars
 from edgekit.quantize.integer_ops.padding import pad_within_ranges
 from edgekit.quantize.integer_ops.rewrites import rewrite, tied
+from edgekit.quantize.kept_scales import keep_steps
 from edgekit.quantize.layers import find_layers
 from edgekit.quantize.ranges import stated
 from edgekit.quantize.stored import refuse_misnamed, store_halves
@@ -153,6 +154,7 @@ def emit(
     if integer and ranges is not None:
         outcome = make_integer(quantized, _usable(ranges), exceptions.hold, care.reasons)
     outcome.touched |= _give_outputs(quantized, scheme) or typed
+    outcome.touched |= integer and keep_steps(quantized, loaded)
     outcome.touched |= scheme == "fp16" and store_halves(quantized)
     if asked == NO_EXCEPTIONS and not outcome.touched:
         _refuse_untouched(quantized, scheme)

@@ -1,4 +1,7 @@
-"""The quantization engine as a worker. Verbs: ``quantize``, ``rank``, ``sensitivity``."""
+"""The quantization engine as a worker.
+
+Verbs: ``quantize``, ``keep_scales``, ``rank``, ``sensitivity``.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from edgekit.errors import EdgekitError
 from edgekit.quantize.engine import Engine
 from edgekit.quantize.integer_ops.rewrites import before_passes
 from edgekit.quantize.judge import Judge
+from edgekit.quantize.kept_scales import state_scales, tables
 from edgekit.quantize.mixed_precision import excepting
 from edgekit.quantize.observe import SampleFeed
 from edgekit.quantize.prepare import prepare
@@ -78,6 +82,24 @@ def rank(request: dict[str, Any], progress: Callable[[float, str], None]) -> dic
     except EdgekitError as error:
         raise WorkerError(error.cause, cure=error.cure, kind=error.kind) from error
     return {"layers": [asdict(layer) for layer in found]}
+
+
+def keep_scales(request: dict[str, Any], progress: Callable[[float, str], None]) -> dict[str, Any]:
+    """See `edgekit.quantize.kept_scales.state_scales`.
+
+    ``stored`` is what the source's worker answered to ``scales``; ``feeds`` its samples.
+    """
+    progress(0.1, "finding the source's tensors in the file")
+    activations, weights = tables(request["stored"])
+    kept = state_scales(
+        Path(request["artifact"]),
+        Path(request["output"]),
+        activations,
+        weights,
+        _feeds(request["feeds"]),
+        work=Path(request["work"]),
+    )
+    return asdict(kept)
 
 
 def _engine(request: dict[str, Any]) -> Engine:

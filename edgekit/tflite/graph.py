@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+_LARGEST_WEIGHT = 127
+"""The largest integer that int8 weights are stored as; the smallest is its negative."""
+
 
 class GraphOwner(Protocol):
     """What a graph asks of the file that it is part of: `edgekit.tflite.model.Model`."""
@@ -104,7 +107,7 @@ class Tensor:
         if raw is None or self.quantization is not None or self.dtype != "float32":
             return None
         ends = [() if end is None else tuple(end) for end in (raw.min, raw.max)]
-        if any(len(end) != 1 for end in ends):
+        if self.is_constant or any(len(end) != 1 for end in ends):
             return None
         return float(ends[0][0]), float(ends[1][0])
 
@@ -113,6 +116,27 @@ class Tensor:
         from ai_edge_litert.schema_py_generated import QuantizationParametersT
 
         self.raw.quantization = QuantizationParametersT(min=[low], max=[high])
+
+    @property
+    def stated_steps(self) -> npt.NDArray[Any] | None:
+        """The step of each channel of float weights, where the file states it; float32."""
+        raw = self.raw.quantization
+        known = raw is not None and raw.min is not None and raw.max is not None
+        if not known or not self.is_constant or self.dtype != "float32":
+            return None  # quantized ones are integers
+        import numpy as np
+
+        low, high = (np.asarray(end, np.float32) for end in (raw.min, raw.max))
+        return high / np.float32(_LARGEST_WEIGHT) if np.array_equal(-low, high) else None
+
+    def state_steps(self, steps: npt.NDArray[Any], axis: int) -> None:
+        """State the step of each channel of float weights; runtimes ignore it."""
+        from ai_edge_litert.schema_py_generated import QuantizationParametersT
+
+        ends = [float(step) * _LARGEST_WEIGHT for step in steps]
+        self.raw.quantization = QuantizationParametersT(
+            min=[-end for end in ends], max=ends, quantizedDimension=axis
+        )
 
     @property
     def buffer(self) -> int:

@@ -1,0 +1,313 @@
+"""The scales that a quantized source came with, kept in its int8 file.
+
+A model that was trained with fake quantization has learned its scales. Its float form
+(`converters/common/quantized_source.py`) has lost them, and converters rename, fuse and transpose.
+So a tensor of the float `.tflite` is recognised by its values on a few samples: it has the range of
+the value in the source that holds the same numbers, in whatever order. Ranges and steps are then
+stated in a copy of the float file, which `edgekit.quantize.emit` reads; nothing else has to know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit.quantize.layers import find_layers
+from edgekit.quantize.observe import (
+    SampleFeed,
+    choose_samples,
+    expose_results,
+    in_memory_groups,
+    samples,
+)
+from edgekit.tflite.model import Model, read, write
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, np.dtype[Any]]
+
+_ALIKE = 1e-3
+"""Values are the same that differ by no more than this share of their range."""
+_GRID = 127
+"""The largest integer of a weight: kernels of old runtimes overflow at -128."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredActivation:
+    """A value of the source, and the integers that it became.
+
+    Attributes:
+        values: a `.npy` of shape (samples, …) with its real numbers.
+        scale, zero: a stored q stands for ``scale · (q - zero)``.
+        low, high: the limits of the integers' type.
+    """
+
+    values: Path
+    scale: float
+    zero: int
+    low: int
+    high: int
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """What the smallest and the largest integer stand for."""
+        return self.scale * (self.low - self.zero), self.scale * (self.high - self.zero)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredWeights:
+    """A constant of the source: a `.npy` with its real numbers, and the step of each channel."""
+
+    values: Path
+    scales: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """How many of the source's activations and weights were found again, and of how many."""
+
+    activations: int
+    of_activations: int
+    weights: int
+    of_weights: int
+
+
+def state_scales(
+    model: Path,
+    output: Path,
+    activations: Sequence[StoredActivation],
+    weights: Sequence[StoredWeights],
+    feeds: Sequence[SampleFeed],
+    *,
+    work: Path,
+) -> Kept:
+    """Write a copy of a float file that states the ranges and steps of its source.
+
+    A MINIMUM or MAXIMUM that only does what such a range does is left out.
+
+    Args:
+        model: the float `.tflite`.
+        output: the copy.
+        activations, weights: of the source.
+        feeds: the samples that ``activations`` have the values of, and perhaps more.
+        work: a folder for intermediate files.
+    """
+    loaded = read(model)
+    known = _BySize(activations)
+    found: dict[str, int] = {}
+    for name, values in _values(model, feeds, known.count, work):
+        place = known.like(values)
+        if place is not None:
+            found[name] = place
+    for tensor in loaded.main.tensors:
+        if tensor.name in found and not tensor.is_constant:
+            tensor.state_range(*activations[found[tensor.name]].range)
+    _leave_out_clips(loaded)
+    again = _state_steps(loaded, weights)
+    write(loaded, output)
+    return Kept(
+        activations=len(set(found.values())),
+        of_activations=len(activations),
+        weights=again,
+        of_weights=len(weights),
+    )
+
+
+class _BySize:
+    """The source's values, sorted, to be looked up by how many there are."""
+
+    def __init__(self, activations: Sequence[StoredActivation]) -> None:
+        import numpy as np
+
+        self.count = 0
+        self._sorted: dict[int, list[tuple[int, Array]]] = {}
+        for place, one in enumerate(activations):
+            stack = np.load(one.values, mmap_mode="r")
+            self.count = len(stack)
+            ordered = np.sort(stack.reshape(len(stack), -1).astype(np.float32), axis=1)
+            self._sorted.setdefault(ordered.shape[1], []).append((place, ordered))
+
+    def like(self, values: Array) -> int | None:
+        """The place of the activation with the same numbers (samples, size), if there is one."""
+        import numpy as np
+
+        candidates = self._sorted.get(values.shape[1], [])
+        if not candidates:
+            return None
+        ordered = np.sort(values, axis=1)
+        best, least = None, _ALIKE
+        for place, known in candidates:
+            width = float(known.max() - known.min())
+            if width == 0 or len(known) != len(ordered):
+                continue
+            error = float(np.abs(known - ordered).max()) / width
+            if error < least:
+                best, least = place, error
+        return best
+
+
+def _values(
+    model: Path, feeds: Sequence[SampleFeed], count: int, work: Path
+) -> Iterator[tuple[str, Array]]:
+    """Each float tensor's values on the first samples, of shape (samples, size)."""
+    import numpy as np
+    from ai_edge_litert.interpreter import Interpreter
+
+    if not count:
+        return
+    first = choose_samples(feeds, range(count))
+    exposed = work / "scales-exposed.tflite"
+    given: set[str] = set()
+    for names in in_memory_groups(read(model).main):
+        expose_results(model, exposed, names)
+        interpreter = Interpreter(model_path=str(exposed), num_threads=2)
+        interpreter.allocate_tensors()
+        inputs = interpreter.get_input_details()
+        watched = [
+            detail
+            for detail in [*inputs, *interpreter.get_output_details()]
+            if detail["dtype"] is np.float32 and detail["name"] not in given
+        ]
+        kept: dict[str, list[Array]] = {detail["name"]: [] for detail in watched}
+        for values in samples(first):
+            for detail, value in zip(inputs, values, strict=True):
+                interpreter.set_tensor(detail["index"], value.astype(detail["dtype"]))
+            interpreter.reset_all_variables()
+            interpreter.invoke()
+            for detail in watched:
+                kept[detail["name"]].append(interpreter.get_tensor(detail["index"]).ravel())
+        for name, rows in kept.items():
+            if rows and rows[0].size:
+                yield name, np.stack(rows)
+        given |= {detail["name"] for detail in inputs}
+
+
+def _leave_out_clips(model: Model) -> None:
+    """Take out each MINIMUM and MAXIMUM by a constant that lies where the stated range ends."""
+    graph = model.main
+    ends = set(graph.raw.outputs)
+    for operator in graph.operators:
+        if operator.name not in ("MINIMUM", "MAXIMUM"):
+            continue
+        result = operator.outputs[0]
+        limits = result.stated_range
+        sources = [t for t in operator.inputs if t is not None and not t.is_constant]
+        constants = [t for t in operator.inputs if t is not None and t.is_constant]
+        if limits is None or len(sources) != 1 or constants[0].data().size != 1:
+            continue
+        bound, half = float(constants[0].data().reshape(())), (limits[1] - limits[0]) / 510
+        lowest = operator.name == "MAXIMUM"
+        beyond = bound < limits[0] + half if lowest else bound > limits[1] - half
+        source = sources[0]
+        if not beyond or result.index in ends or len(graph.consumers(source)) != 1:
+            continue
+        source.state_range(*limits)
+        graph.redirect(result, source)
+        graph.remove([operator])
+
+
+def _state_steps(model: Model, weights: Sequence[StoredWeights]) -> int:
+    """State the step of each channel where a layer's weights are those of the source."""
+    import numpy as np
+
+    known: dict[int, list[tuple[int, Array]]] = {}
+    for place, stored in enumerate(weights):
+        ordered = np.sort(np.load(stored.values).ravel())
+        known.setdefault(ordered.size, []).append((place, ordered))
+    found: set[int] = set()
+    for layer in find_layers(model):
+        values = layer.weights.data()
+        ordered = np.sort(values.ravel())
+        for place, one in known.get(ordered.size, []):
+            if not np.allclose(one, ordered, rtol=1e-5, atol=1e-9):
+                continue
+            axis = values.ndim - 1 if layer.is_depthwise else 0
+            channels = np.asarray(weights[place].scales, np.float32)
+            if channels.size not in (1, values.shape[axis]):
+                continue
+            steps = np.broadcast_to(channels, values.shape[axis])
+            if _on_grid(values, steps, axis):
+                layer.weights.state_steps(steps, axis)
+                found.add(place)
+                break
+    return len(found)
+
+
+def _on_grid(values: Array, steps: Array, axis: int) -> bool:
+    """Whether all values are whole numbers of their channel's step."""
+    import numpy as np
+
+    whole = values / _along(steps, axis, values.ndim)
+    return bool(np.abs(whole - np.rint(whole)).max(initial=0) < 0.01)
+
+
+def _along(steps: Array, axis: int, rank: int) -> Array:
+    shape = [1] * rank
+    shape[axis] = -1
+    return steps.reshape(shape)
+
+
+def keep_steps(quantized: Model, source: Model) -> bool:
+    """Store weights by the steps that their source states; whether there were any.
+
+    litert-quantizer reads the step of a channel off its largest weight, which need not reach the
+    grid's end. Biases go along, since their step is the product of the input's and the weight's.
+    """
+    import numpy as np
+
+    stated = {t.name: t for t in source.main.tensors if t.stated_steps is not None}
+    constants = {t.name: t for t in source.main.tensors if t.is_constant}
+    changed = False
+    for operator in quantized.main.operators:
+        for place, weights in enumerate(operator.inputs):
+            given = stated.get(weights.name) if weights is not None else None
+            if weights is None or given is None or weights.dtype != "int8":
+                continue
+            steps = given.stated_steps
+            input_ = operator.inputs[2 if operator.name == "TRANSPOSE_CONV" else 0]
+            at = 3 if operator.name == "TRANSPOSE_CONV" else 2
+            bias = operator.inputs[at] if len(operator.inputs) > at else None
+            scale = input_.quantization if input_ is not None else None
+            if steps is None or scale is None or (bias is not None and bias.name not in constants):
+                continue
+            if place == 0 or weights.quantization is None:
+                continue
+            values, axis = given.data(), weights.quantization.axis or 0
+            if len(weights.quantization.scales) != len(steps) or not _on_grid(values, steps, axis):
+                continue
+            whole = np.rint(values / _along(steps, axis, values.ndim))
+            weights.set_data(np.clip(whole, -_GRID, _GRID).astype(np.int8))
+            weights.raw.quantization.scale = steps.astype(np.float32)
+            if bias is not None:
+                product = scale.scales[0] * steps.astype(np.float64)
+                real = constants[bias.name].data().astype(np.float64)
+                limits = np.iinfo(bias.dtype)
+                stored = np.clip(np.rint(real / product), limits.min, limits.max)
+                bias.set_data(stored.astype(bias.dtype))
+                bias.raw.quantization.scale = product.astype(np.float32)
+            changed = True
+    return changed
+
+
+def tables(
+    answer: Mapping[str, Sequence[Mapping[str, Any]]],
+) -> tuple[list[StoredActivation], list[StoredWeights]]:
+    """What a worker's verb ``scales`` says, as this module has it."""
+    activations = [
+        StoredActivation(
+            values=Path(one["path"]),
+            scale=float(one["scale"]),
+            zero=int(one["zero"]),
+            low=int(one["low"]),
+            high=int(one["high"]),
+        )
+        for one in answer["tensors"]
+    ]
+    weights = [
+        StoredWeights(values=Path(one["path"]), scales=tuple(map(float, one["scales"])))
+        for one in answer["weights"]
+    ]
+    return activations, weights
