@@ -6,7 +6,7 @@ asked, and the file is held against the quantized model itself.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit.pipeline import candidates
@@ -90,15 +90,14 @@ def keep_scales(
 
 
 def within_one_step(
-    artifact: Path, kept: KeptScales, reference: Reference, workshop: Workshop, work: Path
+    artifact: Path, itself: Reference, workshop: Workshop, work: Path
 ) -> float | None:
-    """The share of output values that are at most one step from the quantized model's.
+    """The share of output values that are at most one step from those of the quantized model.
 
     Of the outputs that have a step; nothing where none has.
     """
     import numpy as np
 
-    itself = replace(reference, files=kept.said)
     got, steps = candidates.answers(artifact, itself, workshop, work=work)
     wanted = itself.outputs_of(slice(None))
     near = [

@@ -139,13 +139,17 @@ class _Made:
 
 @dataclass(kw_only=True)
 class _Making:
-    """Makes files by one setting after the other, each batch in a folder of its own."""
+    """Makes files by one setting after the other, each batch in a folder of its own.
+
+    Where nothing is ``calibrated``, there is no advice on the calibration samples either.
+    """
 
     plan: Plan
     floating: FloatFile
     reference: Reference
     workshop: Workshop
     work: Path
+    calibrated: bool = True
     _batches: int = 0
     _told: set[str] = field(default_factory=set)
 
@@ -188,23 +192,24 @@ class _Making:
     def keeping(
         self, scales: KeptScales, schemes: Sequence[Scheme], kept: tuple[KeptLayer, ...]
     ) -> RungFiles:
-        """Quantize by the source's scales, and say how near the files are to the source itself."""
+        """Quantize by the source's scales, and compare with the quantized model itself."""
         folder = scales.path.with_name("files")
         folder.mkdir()
-        stating = replace(self, floating=replace(self.floating, path=scales.path), work=folder)
+        itself = replace(self.reference, files=scales.said)
+        floating = replace(self.floating, path=scales.path)
+        stating = replace(self, floating=floating, reference=itself, work=folder, calibrated=False)
         made = stating.make(schemes, Setting(effort="none", ranges="minmax", kept=kept))
         for file in made.files:
             if file.error:
                 continue
-            near = within_one_step(
-                file.artifact.path, scales, self.reference, self.workshop, folder / file.scheme
-            )
+            path = file.artifact.path
+            near = within_one_step(path, itself, self.workshop, folder / file.scheme)
             if near is not None:
                 self._tell(
-                    f"{file.scheme} is within one step of the quantized model on {near:.1%} of "
-                    "the output values"
+                    f"{file.scheme} is compared with the quantized model itself: "
+                    f"{near:.1%} of the output values are within one step of it"
                 )
-        return replace(made, advice=())  # of calibration, which decided nothing here
+        return made
 
     def rank(self, scheme: Scheme, setting: Setting) -> tuple[KeptLayer, ...]:
         """The layers worth taking out of 8 bits, the best bargain first."""
@@ -282,7 +287,7 @@ class _Making:
     def _advice(self, found: list[dict[str, Any]], mixed: Mixed) -> tuple[Advice, ...]:
         """The engine's advice with the samples' names; what was not told yet is told."""
         # Of random inputs there is nothing to say that the word synthetic does not say.
-        tables = [] if self.plan.request.synthetic else found
+        tables = found if self.calibrated and not self.plan.request.synthetic else []
         advice = tuple(_named(one, self.reference.data.calibration.ids) for one in tables)
         notes = [f"{one.code}: {one.message}" for one in advice if one.warning]
         for note in (*notes, *mixed.notes()):

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgekit.quantize.integer_ops.rewrites import before_passes
 from edgekit.quantize.layers import find_layers
 from edgekit.quantize.observe import (
     SampleFeed,
@@ -95,6 +96,7 @@ def state_scales(
         feeds: the samples that ``activations`` have the values of, and perhaps more.
         work: a folder for intermediate files.
     """
+    model = before_passes(model, work)
     loaded = read(model)
     known = _BySize(activations)
     found: dict[str, int] = {}
