@@ -39,7 +39,7 @@ class Distance:
         return [f"The quantized model itself is {ratio:.1f} dB from its float form"]
 
 
-class KeptScales:
+class ScalesAnswer:
     """The answer to the verb ``scales``: arrays in files, and what each was quantized with.
 
     ``tensors`` have a stack of the float form's values for the first samples, scale, zero point and

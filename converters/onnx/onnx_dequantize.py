@@ -48,7 +48,7 @@ def quantized_operators(model: onnx.ModelProto) -> dict[str, int]:
 
 
 @dataclass
-class StoredScales:
+class OnnxScales:
     """The 8-bit quantization that a model came with, for its float form.
 
     Attributes:
@@ -60,7 +60,7 @@ class StoredScales:
     weights: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
 
 
-def dequantize(model: onnx.ModelProto, stored: StoredScales | None = None) -> bool:
+def dequantize(model: onnx.ModelProto, stored: OnnxScales | None = None) -> bool:
     """Make a model float in place; whether it was quantized.
 
     What it was quantized with is noted in ``stored``.
@@ -68,7 +68,7 @@ def dequantize(model: onnx.ModelProto, stored: StoredScales | None = None) -> bo
     if not quantized_operators(model):
         return False
     graph = Graph(model)
-    state = _Reals(graph, stored or StoredScales())
+    state = _Reals(graph, stored or OnnxScales())
     graph.rewrite({kind: state.rule(rule) for kind, rule in _RULES.items()}, every=state.follow)
     for value in model.graph.output:
         if value.name in state.scales:
@@ -80,7 +80,7 @@ def dequantize(model: onnx.ModelProto, stored: StoredScales | None = None) -> bo
 class _Reals:
     """Which values hold real numbers by now that were quantized in the file, and by which scale."""
 
-    def __init__(self, graph: Graph, stored: StoredScales) -> None:
+    def __init__(self, graph: Graph, stored: OnnxScales) -> None:
         self.graph = graph
         self.stored = stored
         self.scales: dict[str, np.ndarray | None] = {}

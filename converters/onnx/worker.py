@@ -18,14 +18,14 @@ import numpy as np
 import onnx
 import onnxruntime
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
-from onnx_dequantize import StoredScales, dequantize, quantized_operators
+from onnx_dequantize import OnnxScales, dequantize, quantized_operators
 from onnx_graph import Graph, attributes, sort_nodes
 from onnx_intermediates import expose, modules
 from onnx_layout import input_layout
 from onnx_pooling import average_over_the_edge
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "common"))
-from quantized_source import Distance, KeptScales, it_is_quantized
+from quantized_source import Distance, ScalesAnswer, it_is_quantized
 
 from edgekit_worker import Stacks, WorkerError, timed_runs
 
@@ -145,12 +145,12 @@ def _distance(
 
 
 def scales(request: dict[str, Any], progress: Any) -> dict[str, Any]:
-    """What the described model was quantized with, and what it says itself; see `KeptScales`.
+    """What the described model was quantized with, and what it says itself; see `ScalesAnswer`.
 
     The values of the float form and the outputs of the model are of the samples in ``inputs``.
     """
     assert _described is not None
-    specs, stored = request["specs"], StoredScales()
+    specs, stored = request["specs"], OnnxScales()
     model = onnx.load(str(_described))
     sort_nodes(model)
     dequantize(model, stored)
@@ -159,7 +159,7 @@ def scales(request: dict[str, Any], progress: Any) -> dict[str, Any]:
     for name in stored.activations:
         if name not in outputs:
             model.graph.output.append(onnx.ValueInfoProto(name=name))
-    kept = KeptScales(Path(request["outputs_folder"]))
+    kept = ScalesAnswer(Path(request["outputs_folder"]))
     exposed = Path(request["outputs_folder"]) / "exposed.onnx"
     onnx.save(model, exposed, save_as_external_data=model.ByteSize() > 1 << 30)
     session = _open(exposed)
@@ -168,7 +168,7 @@ def scales(request: dict[str, Any], progress: Any) -> dict[str, Any]:
     count = len(stacks[0])
     for index in range(count):
         feed = _feed(specs, stacks, index)
-        if index < KeptScales.SAMPLES:
+        if index < ScalesAnswer.SAMPLES:
             values = dict(zip(names, _run(session, feed), strict=True))
             for name, (scale, zero, kind) in stored.activations.items():
                 limits = np.iinfo(kind)

@@ -43,7 +43,7 @@ class Rounding:
 
 
 @dataclass
-class StoredScales:
+class ProgramScales:
     """The 8-bit quantization that a program came with, for its float form.
 
     Attributes:
@@ -75,10 +75,10 @@ class StoredScales:
 
 def float_form(
     program: torch.export.ExportedProgram, example: tuple[torch.Tensor, ...]
-) -> tuple[torch.export.ExportedProgram, StoredScales]:
+) -> tuple[torch.export.ExportedProgram, ProgramScales]:
     """The program with its weights dequantized, exactly, and its activations not rounded."""
     module: Any = program.module()
-    stored = StoredScales(module=module)
+    stored = ProgramScales(module=module)
     known = _fold_constants(module, stored)
     for node in list(module.graph.nodes):
         if _kind(node).startswith("dequantize"):
@@ -129,7 +129,7 @@ def _arguments(node: torch.fx.Node, known: Mapping[torch.fx.Node, Any]) -> dict[
     return found
 
 
-def _fold_constants(module: Any, stored: StoredScales) -> dict[torch.fx.Node, Any]:
+def _fold_constants(module: Any, stored: ProgramScales) -> dict[torch.fx.Node, Any]:
     """Compute each (de)quantization of stored tensors and store its result; what is known then."""
     known: dict[torch.fx.Node, Any] = {}
     for node in list(module.graph.nodes):
@@ -155,7 +155,7 @@ def _fold_constants(module: Any, stored: StoredScales) -> dict[torch.fx.Node, An
 
 
 def _note_weights(
-    node: torch.fx.Node, known: Mapping[torch.fx.Node, Any], stored: StoredScales
+    node: torch.fx.Node, known: Mapping[torch.fx.Node, Any], stored: ProgramScales
 ) -> None:
     """Note a constant and its scales, where it is stored in int8 around zero."""
     given = _arguments(node, known)

@@ -18,17 +18,17 @@ from torch_device import choose_device, device_name, move, state_digest, timed
 from torch_export import export_onnx, save_exported_program
 from torch_intermediates import listening
 from torch_loading import load_model
-from torch_quantized import StoredScales, float_form, quantized_operators
+from torch_quantized import ProgramScales, float_form, quantized_operators
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "common"))
-from quantized_source import Distance, KeptScales, it_is_quantized
+from quantized_source import Distance, ScalesAnswer, it_is_quantized
 
 from edgekit_worker import Stacks, WorkerError, timed_runs
 
 _model: torch.nn.Module | None = None
 _program: torch.export.ExportedProgram | None = None
 _quantized: torch.nn.Module | None = None
-_stored = StoredScales()
+_stored = ProgramScales()
 _device = torch.device("cpu")
 _start_ms = {"load_ms": 0.0, "first_ms": 0.0}
 
@@ -129,20 +129,20 @@ def reference(request: dict[str, Any], progress: Any) -> dict[str, Any]:
 
 
 def scales(request: dict[str, Any], progress: Any) -> dict[str, Any]:
-    """What the described model was quantized with, and what it says itself; see `KeptScales`.
+    """What the described model was quantized with, and what it says itself; see `ScalesAnswer`.
 
     The values of the float form and the outputs of the model are of the samples in ``inputs``.
     """
     assert _quantized is not None
     specs = request["specs"]
     stacks = [np.load(request["inputs"][spec["name"]], mmap_mode="r") for spec in specs]
-    kept = KeptScales(Path(request["outputs_folder"]))
+    kept = ScalesAnswer(Path(request["outputs_folder"]))
     count = len(stacks[0])
     for index in range(count):
         sample = tuple(
             _sample(stack, spec["shape"], index) for stack, spec in zip(stacks, specs, strict=True)
         )
-        for name, value in _stored.values(sample) if index < KeptScales.SAMPLES else ():
+        for name, value in _stored.values(sample) if index < ScalesAnswer.SAMPLES else ():
             how = _stored.activations[name]
             kept.activation(name, value, how.scale, how.zero, (how.low, how.high))
         given = flatten_outputs(_quantized(*sample))

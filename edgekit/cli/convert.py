@@ -37,6 +37,11 @@ from edgekit.contract import Color
     type=click.Choice(("RGB", "BGR")),
     help="With --fold-preprocess: the channel order that the app feeds [RGB].",
 )
+@click.option(
+    "--keep-scales/--no-keep-scales",
+    default=True,
+    help="int8 of a model that is quantized already keeps its scales (the default).",
+)
 @click.option("--route", help="Force one route; see: edgekit toolchain list")
 @click.option("--trust-pickle", is_flag=True, help="Open a pickle, which can run any code.")
 @click.option("--signature", help="Which function of a SavedModel [serving_default].")
@@ -47,6 +52,7 @@ def command(
     inputs: tuple[str, ...],
     fold_preprocess: bool,
     feed_color: Color | None,
+    keep_scales: bool,
     route: str | None,
     trust_pickle: bool,
     signature: str | None,
@@ -75,6 +81,7 @@ def command(
         inputs=tuple(map(parse_input_flag, inputs)),
         fold_preprocess=fold_preprocess,
         feed_color=feed_color or "RGB",
+        keep_scales=keep_scales,
         route=route,
         trust_pickle=trust_pickle,
         signature=signature,

@@ -125,11 +125,6 @@ _RESULT = [
         type=click.Choice(get_args(Pass)),
         help="Repeatable: a pass to leave out of the preparation for int8.",
     ),
-    _option(
-        "--keep-scales/--no-keep-scales",
-        default=True,
-        help="int8 of a model that is quantized already keeps its scales (the default).",
-    ),
     _option("--keep-prepared", is_flag=True, help="Also write the prepared float model."),
     _option(
         "--max-drop",
@@ -305,7 +300,6 @@ def request_arguments(options: dict[str, Any]) -> dict[str, Any]:
         "ranges",
         "without",
         "no_standard_metadata",
-        "keep_scales",
         "keep_prepared",
         "keep_float",
         "keep_int16",

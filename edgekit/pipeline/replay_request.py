@@ -54,10 +54,12 @@ def _words(name: str, value: Any) -> Iterator[str]:
     """An option as it is typed; tables have an option for each key, lists one for each part."""
     flag = _FLAGS.get(name, f"--{name.replace('_', '-')}")
     match value:
-        case None | False:
+        case None:
             return
         case True:
             yield flag
+        case False:  # it is on by default
+            yield f"--no-{flag.removeprefix('--')}"
         case Limits():
             for key, part in vars(value).items():
                 yield from _words(key, part)
