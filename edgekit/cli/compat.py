@@ -177,6 +177,10 @@ def _print(result: Compatibility, verdict: tuple[VerdictState, str], *, quiet: b
         if row.reason:
             said = f"{row.client}: {row.reason} {row.cure}".strip()
             console.print(Text(said), soft_wrap=True)
+    for row in result.rows:
+        for name, value in row.facts.items():
+            told = f"{row.client}: {name.replace('_', ' ')} {value:,}"
+            console.print(Text(told), soft_wrap=True)
     state, why = verdict
     colours = {"pass": "green", "fail": "bold red", "not proven": "yellow"}
     line = Text.assemble((state.upper(), colours[state]), f" {Path(result.file).name}: {why}.")

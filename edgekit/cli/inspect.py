@@ -146,7 +146,7 @@ def _held_against(file: Path, targets: tuple[str, ...], *, quiet: bool) -> list[
     if not targets:
         return []
     from edgekit.cli.progress import Display
-    from edgekit.pipeline.compilation import held_against
+    from edgekit.pipeline.on_targets import held_against
 
     with Display(quiet=quiet) as display:
         return held_against(file, targets, display)

@@ -125,6 +125,9 @@ def _figures(report: TargetReport) -> Iterable[str]:
         share = f"{placement.accelerated} of {placement.operators} operators"
         yield f"accelerated: {share}{unknown}{said}"
     arena = report.arena
+    if report.arena_bytes is not None:
+        yield f"working memory: {report.arena_bytes:,} bytes (measured by the runtime)"
+        return
     yield (
         f"working memory: about {arena.planned:,} bytes (estimated)"
         if arena

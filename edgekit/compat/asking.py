@@ -27,6 +27,7 @@ from edgekit.errors import (
     StepTimeout,
     UsageError,
 )
+from edgekit.files import temporary_folder
 from edgekit.tflite.summary import Summary
 from edgekit.toolchain.converters import Converter
 from edgekit.toolchain.workshop import Limits, Workshop
@@ -54,6 +55,7 @@ class ClientAnswer:
         outputs: stacks (N, *shape), in the file's order.
         ms: times of one inference.
         versions: of what ran.
+        facts: whole numbers that the client tells of the file, such as ``arena_bytes``.
         lasting: whether the same client says the same about the same file tomorrow.
     """
 
@@ -63,6 +65,7 @@ class ClientAnswer:
     outputs: tuple[Array, ...] = ()
     ms: tuple[float, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
+    facts: dict[str, int] = field(default_factory=dict)
     lasting: bool = True
 
 
@@ -115,7 +118,8 @@ def _ask_worker(
     with workshop:
         try:
             title = f"Opening {name} in {worker.name}"
-            workshop.call(worker, "load", request, title=title)
+            loaded, _ = workshop.call(worker, "load", request, title=title)
+            facts = _facts(loaded)
             opened = True
             title = f"Running {name} in {worker.name}"
             result, _ = workshop.call(worker, "run", request, title=title)
@@ -136,7 +140,31 @@ def _ask_worker(
         outputs=outputs,
         ms=tuple(map(float, result["ms"])),
         versions=workshop.versions_of(worker),
+        facts=facts,
     )
+
+
+def facts_of(worker: Converter, file: Path, progress: Progress) -> dict[str, int]:
+    """What a client tells of a file when it opens it.
+
+    Raises:
+        ConversionError: it does not open it.
+        SetupError: it is not there.
+    """
+    with (
+        temporary_folder("facts") as folder,
+        Workshop(
+            name=f"facts-{worker.name}", progress=progress, work=folder, read=(file.resolve(),)
+        ) as workshop,
+    ):
+        request = {"artifact": str(file.resolve()), "folder": str(folder)}
+        title = f"Opening {file.name} in {worker.name}"
+        loaded, _ = workshop.call(worker, "load", request, title=title)
+    return _facts(loaded)
+
+
+def _facts(loaded: dict[str, Any]) -> dict[str, int]:
+    return {str(name): int(value) for name, value in loaded.get("facts", {}).items()}
 
 
 def _ask_device(

@@ -48,6 +48,7 @@ class ClientRow:
         outputs: how far each output is from LiteRT's.
         p50_ms: the median time of one inference, where its times mean something here.
         versions: of what ran.
+        facts: whole numbers that the client tells of the file, such as ``arena_bytes``.
         cached: whether this was known from an earlier run.
     """
 
@@ -60,6 +61,7 @@ class ClientRow:
     outputs: tuple[ClientDifference, ...] = ()
     p50_ms: float | None = None
     versions: dict[str, str] = field(default_factory=dict)
+    facts: dict[str, int] = field(default_factory=dict)
     cached: bool = False
 
     @property
@@ -230,6 +232,7 @@ def _row(
         cure=answer.cure,
         p50_ms=median(answer.ms) if answer.ms else None,
         versions=answer.versions,
+        facts=answer.facts,
     )
     if answer.stage != "ran":
         return replace(row, state=answer.stage)

@@ -1,4 +1,4 @@
-"""A `.tflite` compiled for an accelerator, published with a lock of its own; and targets that ask.
+"""A `.tflite` compiled for an accelerator, published with a lock of its own.
 
 The compiled file is another file than its source: it has another digest, no contract, and runs on
 the accelerator only. Its lock says what it was made from.
@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import platform
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edgekit.compilers.asking import Compiled, ask_compiler
 from edgekit.compilers.manifests import Compiler, check_options, compiler_for
 from edgekit.errors import ConversionError, UsageError
-from edgekit.files import kind_of, temporary_folder
+from edgekit.files import kind_of
 from edgekit.pipeline.locking import machine
 from edgekit.pipeline.publish import disk_errors, held, scratch_folder
 from edgekit.provenance.inputs import written
@@ -24,10 +24,8 @@ from edgekit.provenance.text import to_text
 from edgekit.provenance.verify import lock_file, own_lock
 from edgekit.sources import digest
 from edgekit.targets.check import TargetReport, check
-from edgekit.targets.profile import Profile
 from edgekit.targets.reading import load
 from edgekit.tflite.model import read
-from edgekit.toolchain import environments
 from edgekit.toolchain.workshop import Limits
 from edgekit.types import Progress, SilentProgress
 from edgekit.version import __version__
@@ -139,45 +137,6 @@ def compile_to_file(request: CompilationRequest, progress: Progress | None = Non
             left=compiled.left,
         ),
     )
-
-
-def held_against(
-    file: Path, targets: Sequence[str], progress: Progress | None = None
-) -> list[TargetReport]:
-    """What each target says about a file; a compiler is asked where it is installed.
-
-    Raises:
-        UsageError: there is no such target.
-        ModelError: the file is damaged.
-    """
-    model, size = read(file), file.stat().st_size
-    return [
-        check(
-            model,
-            profile,
-            size_bytes=size,
-            left=_left(file, profile, progress or SilentProgress()),
-        )
-        for profile in map(load, targets)
-    ]
-
-
-def _left(file: Path, profile: Profile, progress: Progress) -> Mapping[int, str] | None:
-    """What the compiler leaves to the CPU; ``None`` where it is not there, or refuses the file."""
-    if not profile.compiles:
-        return None
-    target = profile.compiles[0]
-    compiler = compiler_for(target)
-    if not environments.is_ready(compiler.worker):
-        return None
-    with temporary_folder("compile") as folder:
-        try:
-            return ask_compiler(
-                compiler, file, target, {}, folder=folder, limits=Limits(), progress=progress
-            ).left
-        except ConversionError as error:
-            progress.note(f"{compiler.worker.name} did not compile {file.name}: {error.cause}")
-            return None
 
 
 def _lock(request: CompilationRequest, compiler: Compiler, compiled: Compiled, sha256: str) -> Lock:

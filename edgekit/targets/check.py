@@ -33,6 +33,8 @@ class TargetReport:
         arena: the estimated working memory, ``None`` where a shape is not fixed.
         basis: whether the placement was predicted from the profile, or is the compiler's; empty for
             a target without a compiler.
+        arena_bytes: the smallest arena with which the runtime itself opens the file; ``None`` where
+            it was not asked.
     """
 
     target: str
@@ -43,6 +45,7 @@ class TargetReport:
     placement: Placement | None
     arena: Arena | None
     basis: Basis | Literal[""] = ""
+    arena_bytes: int | None = None
 
     @property
     def violations(self) -> tuple[Finding, ...]:
@@ -56,6 +59,7 @@ def check(
     *,
     size_bytes: int,
     left: Mapping[int, str] | None = None,
+    arena_bytes: int | None = None,
 ) -> TargetReport:
     """Everything that a profile says about a file.
 
@@ -65,11 +69,13 @@ def check(
         size_bytes: the size of the file.
         left: what the accelerator's own compiler left to the CPU and why, by the indices of the
             operators; ``None`` where it was not asked and the profile tells.
+        arena_bytes: the smallest arena with which the runtime itself opens the file, if it was
+            asked.
     """
     loading = _loading(model, profile)
     runtime = profile.runtime or ProfileRuntime(name="")
     arena = estimate(model, alignment=runtime.alignment, keeps_inputs=runtime.keeps_inputs)
-    findings = [*loading, *_limits(model, profile.limits, size_bytes, arena)]
+    findings = [*loading, *_limits(model, profile.limits, size_bytes, arena, arena_bytes)]
     placement = None
     if profile.accelerator:
         placement, found = place(model, profile.accelerator, left)
@@ -85,6 +91,7 @@ def check(
         placement=placement,
         arena=arena,
         basis=placement.basis if placement and profile.compiles else "",
+        arena_bytes=arena_bytes,
     )
 
 
@@ -117,7 +124,11 @@ def _loads(loading: Sequence[Finding]) -> bool | None:
 
 
 def _limits(
-    model: Model, limits: ProfileLimits, size_bytes: int, arena: Arena | None
+    model: Model,
+    limits: ProfileLimits,
+    size_bytes: int,
+    arena: Arena | None,
+    arena_bytes: int | None,
 ) -> Iterator[Finding]:
     if limits.integer_only and (floats := float_operators(model)):
         kinds = ", ".join(sorted({op.name for op in floats}))
@@ -138,8 +149,18 @@ def _limits(
             message=f"The file has {size_bytes:,} bytes, {limits.file_bytes:,} fit.",
             cure="Smaller: --scheme int8, dynamic-int8 or dynamic-int4; or a smaller model.",
         )
-    if limits.arena_bytes is not None:
+    if limits.arena_bytes is None:
+        return
+    if arena_bytes is None:
         yield from _memory(limits.arena_bytes, arena)
+    elif arena_bytes > limits.arena_bytes:
+        yield Finding(
+            kind="memory",
+            severity="violation",
+            message=f"One inference needs {arena_bytes:,} bytes (measured), "
+            f"{limits.arena_bytes:,} are there.",
+            cure=_SMALLER,
+        )
 
 
 def _io(
@@ -161,6 +182,9 @@ def _io(
         )
 
 
+_SMALLER = "Smaller: --scheme int8, a smaller input, or a smaller model."
+
+
 def _memory(limit: int, arena: Arena | None) -> Iterator[Finding]:
     if arena is None:
         yield Finding(
@@ -176,5 +200,5 @@ def _memory(limit: int, arena: Arena | None) -> Iterator[Finding]:
             severity="violation" if certain else "warning",
             message=f"The tensors of one inference need about {arena.planned:,} bytes (estimated; "
             f"{arena.peak:,} at the least), {limit:,} are there.",
-            cure="Smaller: --scheme int8, a smaller input, or a smaller model.",
+            cure=_SMALLER,
         )

@@ -60,6 +60,8 @@ class ProfileRuntime:
         flex: whether TensorFlow's own operators (Flex) are linked in.
         alignment: bytes to which tensors are aligned in the arena.
         keeps_inputs: whether the graph's inputs keep their place in the arena to the end.
+        client: the client of `edgekit compat` that is this runtime and tells how much memory a
+            file needs; empty for none.
     """
 
     name: str
@@ -72,6 +74,7 @@ class ProfileRuntime:
     flex: bool = False
     alignment: int = 64
     keeps_inputs: bool = True
+    client: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

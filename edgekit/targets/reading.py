@@ -192,6 +192,7 @@ _RUNTIME: dict[str, _Check] = {
     "flex": _IS_BOOL,
     "alignment": _IS_COUNT,
     "keeps_inputs": _IS_BOOL,
+    "client": _IS_TEXT,
 }
 _RULE: dict[str, _Check] = {
     "types": _IS_TEXTS,

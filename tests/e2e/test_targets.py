@@ -16,11 +16,13 @@ from quantize_nets import Net, mixed_net, operator_named, photos
 from target_nets import Chain
 
 import edgekit
-from edgekit.pipeline.compilation import held_against as inspected
+from edgekit.compat.clients import discover as clients
+from edgekit.pipeline.on_targets import held_against as inspected
 from edgekit.targets.arena import estimate
 from edgekit.targets.check import TargetReport, check
 from edgekit.targets.reading import load
 from edgekit.tflite.model import read, write
+from edgekit.toolchain.environments import ensure
 from edgekit.types import SCHEMES
 
 from .runtime_envs import environment, loaded, outputs, runtime
@@ -219,6 +221,13 @@ def test_the_arena_is_that_of_tflite_micro(files: dict[str, Path]) -> None:
     )
     head = re.search(r"Arena allocation head (\d+) bytes", done.stdout + done.stderr)
     assert head is not None, done.stdout + done.stderr
+    total = re.search(r"Arena allocation total (\d+) bytes", done.stdout + done.stderr)
+    assert total is not None
+    worker = clients()["tflite-micro"].worker
+    assert worker is not None
+    ensure(worker)
+    (report,) = inspected(path, ["tflite-micro"])
+    assert report.arena_bytes == int(total[1])  # halving finds what the allocator records
     found = estimate(read(path), alignment=16, keeps_inputs=False)
     assert found is not None
     assert found.peak <= int(head[1])

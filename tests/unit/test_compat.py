@@ -12,6 +12,7 @@ import tflite_builder
 from click.testing import CliRunner
 
 from edgekit.cli.compat import command
+from edgekit.compat.asking import facts_of
 from edgekit.compat.clients import choose, discover, read_manifest
 from edgekit.compat.judging import differences, vary
 from edgekit.compat.run import ClientRow, Compatibility, compatibility
@@ -147,6 +148,25 @@ def test_the_command_passes_only_where_another_client_ran(clients, net) -> None:
     assert document["files"][0]["rows"][1]["cached"]
     assert document["files"][0]["rows"][3]["outputs"][0]["largest"] is None
     assert document["required"] == ["litert", "well", "others", "nan"]
+
+
+def test_what_a_client_tells_of_the_file_is_kept(clients, net) -> None:
+    fake(clients, "tells", "return {'facts': {'arena_bytes': 1234}}", "")
+    known = discover()
+    for _ in range(2):
+        found = compatibility(
+            net,
+            [known["litert"], known["tells"]],
+            data=None,
+            samples=2,
+            progress=SilentProgress(),
+        )
+        assert found.rows[1].facts == {"arena_bytes": 1234}
+    assert facts_of(known["tells"].worker, net, SilentProgress()) == {"arena_bytes": 1234}
+    done = CliRunner().invoke(
+        command, [str(net), "--synthetic", "--clients", "tells", "-q"], catch_exceptions=False
+    )
+    assert "tells: arena bytes 1,234" in done.stdout
 
 
 def test_names_that_are_none_and_missing_data(clients, net) -> None:

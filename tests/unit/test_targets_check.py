@@ -10,7 +10,8 @@ from ai_edge_litert import schema_py_generated as schema
 from quantize_nets import mixed_net
 from target_nets import Chain, held_against, kinds
 
-from edgekit.targets.check import reasons
+from edgekit.targets.check import check, reasons
+from edgekit.targets.reading import load
 from edgekit.tflite.model import read
 
 
@@ -165,6 +166,10 @@ def test_size_and_memory(tmp_path: Path) -> None:
     net = int8_net()  # three tensors of 32 bytes, two alive at a time
     fits = profile(tmp_path, "[limits]\nfile_bytes = 1000\narena_bytes = 192\n")
     assert held_against(net.model, fits).fits
+    model, size = net.model, 1000
+    measured = [check(model, load(str(fits)), size_bytes=size, arena_bytes=n) for n in (192, 193)]
+    assert [report.fits for report in measured] == [True, False]
+    assert "193 bytes (measured)" in measured[1].violations[0].message
     small = profile(tmp_path, "[limits]\nfile_bytes = 999\narena_bytes = 127\n")
     report = held_against(net.model, small)
     assert kinds(report) == ["size", "memory"]
