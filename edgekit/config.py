@@ -13,7 +13,9 @@ from edgekit.contract import (
     check_elements,
     check_preprocess,
     decoder_from_table,
+    is_of_sequence,
     only_known_keys,
+    sequence_from_table,
 )
 from edgekit.errors import UsageError
 from edgekit.files import is_name, kind_of, lines_of, read_text, read_toml, shown
@@ -81,8 +83,10 @@ def load_config(path: Path) -> Config:
         check_elements(table.get("shape", ()), shown(name))
     for name, table in outputs.items():
         _check_table(table, _OUTPUT, f"[outputs.{name}] of {path}")
-        if "decoder" in table:
-            decoder_from_table(table["decoder"])
+        if is_of_sequence(decoder := table.get("decoder", {})):
+            sequence_from_table(decoder)
+        elif "decoder" in table:
+            decoder_from_table(decoder)
 
     def below(value: str | None) -> Path | None:
         return None if value is None else path.parent / value

@@ -45,7 +45,13 @@ LETTERBOX = ("letterbox", "pad_value", "pad_place", "enlarge")
 
 
 Task: TypeAlias = Literal[
-    "classification", "detection", "segmentation", "regression", "embedding", "image-to-image"
+    "classification",
+    "detection",
+    "segmentation",
+    "regression",
+    "embedding",
+    "image-to-image",
+    "sequence",
 ]
 
 
@@ -159,6 +165,25 @@ class Decoder:
     max_detections: int = 100
 
 
+SequenceFormat: TypeAlias = Literal["ctc", "argmax"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequenceDecoder:
+    """How an output of a score for each step and symbol is read (`…metrics.sequence`).
+
+    Attributes:
+        format: ``ctc``: the best symbol of each step, repeated ones once, without the blank;
+            ``argmax``: the best symbol of each step up to the end symbol.
+        blank: the number of ``ctc``'s blank; -1 is the last one.
+        end: the number of ``argmax``'s end symbol; -1 is the last one.
+    """
+
+    format: SequenceFormat
+    blank: int | None = None
+    end: int | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class OutputPart:
     """A file's output that is a part of the model's.
@@ -179,12 +204,17 @@ class OutputPart:
 
 @dataclass(frozen=True, kw_only=True)
 class OutputContract:
-    """One output: its tensor, and what it means."""
+    """One output: its tensor, and what it means.
+
+    ``labels`` are the names of classes, or the symbols of a sequence; ``decoder`` says how it
+    becomes boxes, ``sequence`` how it is read.
+    """
 
     tensor: TensorSpec
     task: Task | None = None
     labels: tuple[str, ...] = ()
     decoder: Decoder | None = None
+    sequence: SequenceDecoder | None = None
     part: OutputPart | None = None
 
 
@@ -240,6 +270,9 @@ class Contract:
                         labels=_texts(entry["labels"]),
                         decoder=decoder_from_table(entry["decoder"])
                         if entry.get("decoder")
+                        else None,
+                        sequence=sequence_from_table(entry["sequence"])
+                        if entry.get("sequence")
                         else None,
                         part=_part(entry["part"]) if entry.get("part") else None,
                     )
@@ -388,6 +421,35 @@ def _check_decoder(decoder: Decoder) -> None:
         len(anchor) != 2 for scale in decoder.grid_anchors for anchor in scale
     ):
         raise UsageError("decoder: variances has 4 numbers, each of grid_anchors has 2.")
+
+
+def is_of_sequence(table: Mapping[str, Any]) -> bool:
+    """Whether a ``decoder`` table says how a sequence is read."""
+    return table.get("format") in get_args(SequenceFormat)
+
+
+def sequence_from_table(table: Mapping[str, Any]) -> SequenceDecoder:
+    """A `SequenceDecoder` from a TOML or JSON table, checked.
+
+    Raises:
+        UsageError: an unknown key, or the symbol is missing that the format cannot do without.
+    """
+    only_known_keys(table, {f.name for f in fields(SequenceDecoder)}, "decoder")
+    values = {key: value for key, value in table.items() if value is not None}
+    needed = "blank" if values["format"] == "ctc" else "end"
+    for name in ("blank", "end"):
+        value = {"first": 0, "last": -1}.get(str(values.get(name)), values.get(name))
+        if name != needed and value is None:
+            continue
+        if name != needed or type(value) is not int or value < -1:
+            raise UsageError(
+                f"decoder: the format {values['format']} needs {needed} and nothing else; it must "
+                'be "first", "last" or a number.',
+                cure=f'For example decoder = {{ format = "{values["format"]}", '
+                f'{needed} = "first" }}',
+            )
+        values[name] = value
+    return SequenceDecoder(**values)
 
 
 def check_elements(shape: Sequence[int | None], name: str) -> None:

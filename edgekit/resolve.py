@@ -18,7 +18,9 @@ from edgekit.contract import (
     check_label_count,
     decoder_from_table,
     image_axes,
+    is_of_sequence,
     preprocess_from_table,
+    sequence_from_table,
 )
 from edgekit.errors import UsageError
 from edgekit.types import Layout, TensorSpec
@@ -121,13 +123,20 @@ def _resolve_outputs(
                 tensor=spec,
                 task=(task if index == 0 and task else table.get("task", before.task)),
                 labels=labels if index == 0 and labels else own_labels,
-                decoder=decoder_from_table(table["decoder"])
-                if "decoder" in table
-                else before.decoder,
+                **_decoders(table, before),
             )
         )
         check_label_count(outputs[-1])
     return tuple(outputs)
+
+
+def _decoders(table: Mapping[str, Any], before: OutputContract) -> dict[str, Any]:
+    """How the output is read, by the ``decoder`` of its table, else as it was."""
+    if "decoder" not in table:
+        return {"decoder": before.decoder, "sequence": before.sequence}
+    if is_of_sequence(table["decoder"]):
+        return {"sequence": sequence_from_table(table["decoder"])}
+    return {"decoder": decoder_from_table(table["decoder"])}
 
 
 def _match_outputs(

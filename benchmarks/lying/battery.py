@@ -15,6 +15,7 @@ import numpy as np
 import edgekit
 from edgekit.quantize.emit import emit
 from lying.nets import (
+    LETTERS,
     SIDE,
     Array,
     Digits,
@@ -30,6 +31,7 @@ from lying.nets import (
     reshape,
     scores,
     start,
+    text_line,
 )
 
 COUNT = 200
@@ -155,6 +157,12 @@ class Bench:
             whole = net.operator("ROUND", [up], "whole", (1, 10))
             out = dense(net, whole, "down", np.eye(10) / steps, np.zeros(10))
         return self.save(net, arg_max(net, out, "chosen"))
+
+    def line(self, matrix: Array | None = None, bias: Array | float = 0.0) -> Path:
+        """(1, 9, 11): four digits side by side, read with a blank between them (CTC)."""
+        net = Net(1, SIDE, LETTERS * SIDE, 1)
+        out = text_line(net, self.layers)
+        return self.save(net, out if matrix is None else mapped(net, out, matrix, bias))
 
     def class_map(
         self, matrix: Array | None = None, bias: Array | float = 0.0, *, real: bool = False
@@ -343,6 +351,7 @@ def groups(bench: Bench) -> Iterator[Group]:
     yield from _evidence(bench)
     yield from _memories(bench)
     yield from _indices(bench)
+    yield from _sequences(bench)
     yield from _regressors(bench)
     yield from _dense(bench)
     yield from _others(bench)
@@ -508,6 +517,48 @@ def _indices(bench: Bench) -> Iterator[Group]:
         )
         group.lie("upside down", bench.class_map(_flipped(3), real=real))
         yield group
+
+
+def _sequences(bench: Bench) -> Iterator[Group]:
+    """Lines of four digits."""
+    images, labels = bench.digits.held_out(LETTERS * 120)
+    lines = np.concatenate([images[place::LETTERS] for place in range(LETTERS)], axis=2)
+    texts = np.array(["".join(map(str, labels[row : row + LETTERS])) for row in range(0, 480, 4)])
+    characters = bench.path(".txt")
+    characters.write_text("".join(f"{digit}\n" for digit in range(10)))
+    stated = {"task": "sequence", "labels": characters}
+    steps, symbols = 2 * LETTERS + 1, 11
+    size = steps * symbols
+    for name, data in (
+        ("lines, labels", bench.data(lines, texts)),
+        ("lines, no labels", bench.data(lines)),
+    ):
+        group = Group(
+            name=name, reference=bench.line(), data=data, options=stated, stored=with_8_bits
+        )
+        group.twin("the same", bench.line(np.eye(size)))
+        group.twin("the last bit of float", bench.line(np.eye(size) * (1 + 2e-7)))
+        never = np.tile(np.where(np.arange(symbols) == 5, -40.0, 0.0), steps)
+        group.lie("one character never chosen", bench.line(np.eye(size), never))
+        group.lie("blank shifted", bench.line(channels(steps, np.roll(np.eye(symbols), -1, 1))))
+        cut = np.zeros((steps, symbols))
+        cut[-2:, 0] = 80
+        group.lie("texts cut off", bench.line(np.eye(size), cut.ravel()))
+        group.lie("nothing read", bench.line(np.eye(size), np.tile(cut[-1], steps)))
+        turned = np.kron(np.eye(steps)[::-1], np.eye(symbols))
+        group.lie("from right to left", bench.line(turned))
+        swapped = np.eye(symbols)[[0, 1, 3, 2, *range(4, 11)]]
+        group.lie("two characters swapped", bench.line(channels(steps, swapped)))
+        yield group
+    silent = np.tile(np.where(np.arange(symbols) == 0, 80.0, 0.0), steps)
+    nothing = Group(
+        name="a reference that reads nothing",
+        reference=bench.line(np.eye(size), silent),
+        data=bench.data(lines),
+        options=stated,
+    )
+    nothing.lie("the same", bench.line(np.eye(size), silent))
+    yield nothing
 
 
 def _regressors(bench: Bench) -> Iterator[Group]:

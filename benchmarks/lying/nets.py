@@ -24,6 +24,8 @@ __all__ = ["Array", "Digits", "Layers", "Net", "Tensor", "train"]
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 SIDE = 8
+LETTERS = 4
+"""So many digits make a line."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,32 @@ def planes(net: Net) -> Tensor:
     offset = np.tile([4.0, -2.0, -1.5], size)
     flat = dense(net, net.image, "planes_flat", weights, offset)
     return reshape(net, flat, "planes", 1, SIDE, SIDE, 3)
+
+
+def text_line(net: Net, layers: Layers) -> Tensor:
+    """(1, 9, 11): four digits side by side, with a blank before, between and behind them."""
+    steps, symbols, inner = 2 * LETTERS + 1, 11, layers.weights[0].shape[1]
+    first = np.zeros((SIDE, LETTERS, SIDE, LETTERS, inner))
+    for place in range(LETTERS):
+        first[:, place, :, place] = layers.weights[0].reshape(SIDE, SIDE, inner)
+    flat = dense(
+        net,
+        net.image,
+        "letters",
+        first.reshape(SIDE * LETTERS * SIDE, LETTERS * inner),
+        np.tile(layers.biases[0], LETTERS),
+    )
+    active = net.relu(flat, "letters_relu")
+    second = np.zeros((LETTERS, inner, steps, symbols))
+    bias = np.zeros((steps, symbols))
+    bias[::2, 0], bias[1::2, 0] = 20, -40
+    for place in range(LETTERS):
+        second[place, :, 2 * place + 1, 1:] = layers.weights[1]
+        bias[2 * place + 1, 1:] = layers.biases[1]
+    out = dense(
+        net, active, "steps_flat", second.reshape(LETTERS * inner, steps * symbols), bias.ravel()
+    )
+    return reshape(net, out, "steps", 1, steps, symbols)
 
 
 def arg_max(net: Net, source: Tensor, name: str) -> Tensor:

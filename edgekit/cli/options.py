@@ -27,7 +27,7 @@ from edgekit.types import SCHEMES, Effort, IoDtype, Pass
 if TYPE_CHECKING:
     from edgekit.toolchain.workshop import Limits
 
-_LAYOUTS = ("folders", "coco", "voc", "voc-segmentation", "yolo", "csv", "npz")
+_LAYOUTS = ("folders", "coco", "voc", "voc-segmentation", "yolo", "csv", "npz", "texts")
 
 
 def _option(*names: str, **attributes: Any) -> click.Option:

@@ -10,6 +10,7 @@ from edgekit.datasets.coco import open_coco
 from edgekit.datasets.folders import open_folders
 from edgekit.datasets.samples import LabelledData, Layout
 from edgekit.datasets.tables import open_csv, open_labelled_npz
+from edgekit.datasets.texts import has_texts, open_texts
 from edgekit.datasets.voc import open_voc, open_voc_masks
 from edgekit.datasets.yolo import open_yolo
 from edgekit.errors import DataError
@@ -51,9 +52,11 @@ def open_labelled(
         case "yolo":
             return open_yolo(path, classes, outputs=outputs)
         case "csv":
-            return open_csv(path, classes, outputs=outputs, numbers=task == "regression")
+            return open_csv(path, classes, outputs=outputs, task=task)
         case "npz":
             return open_labelled_npz(path, classes, outputs=outputs, task=task)
+        case "texts":
+            return open_texts(path)
 
 
 def find_layout(path: Path, *, task: Task | None = None) -> Layout:
@@ -65,6 +68,8 @@ def find_layout(path: Path, *, task: Task | None = None) -> Layout:
             return "npz"
         case ".json":
             return "coco"
+    if task == "sequence" and path.is_dir() and has_texts(path):
+        return "texts"
     if (path / "JPEGImages").is_dir():
         masks = (path / "SegmentationClass").is_dir()
         if masks and (task == "segmentation" or not (path / "Annotations").is_dir()):

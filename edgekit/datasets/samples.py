@@ -29,6 +29,7 @@ Layout: TypeAlias = Literal[
     "yolo",  # labels/*.txt beside images/
     "csv",  # path and label, a sample a line
     "npz",  # stacked arrays, one of them `labels`
+    "texts",  # word.txt beside word.png: what is written on it
 ]
 
 
@@ -40,8 +41,8 @@ class Mask:
     read: Callable[[], Array]
 
 
-Label: TypeAlias = "int | float | Array | Boxes | Mask | None"
-"""A class number of the model, a number or array to be met, objects, or a plane of classes."""
+Label: TypeAlias = "int | float | str | Array | Boxes | Mask | None"
+"""A class number of the model, a number, array or text to be met, objects, a plane of classes."""
 
 
 @dataclass(frozen=True, kw_only=True)

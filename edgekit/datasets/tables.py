@@ -32,7 +32,7 @@ def open_csv(
     classes: Sequence[str] = (),
     *,
     outputs: int | None = None,
-    numbers: bool = False,
+    task: Task | None = None,
 ) -> LabelledData:
     """A picture's path, relative to the CSV, and its label on each line.
 
@@ -42,7 +42,8 @@ def open_csv(
         path: the CSV.
         classes: the model's class names.
         outputs: how many scores the model has, where known.
-        numbers: labels are values to be met (a regression); all columns after the first.
+        task: of a regression labels are values to be met, in all columns after the first; of a
+            sequence the text in the second; else classes.
 
     Raises:
         DataError: a line without a label, a path that is missing or leads out of the folder, a
@@ -65,8 +66,10 @@ def open_csv(
         inside(path.parent, name, path)
     notes: tuple[str, ...] = ()
     labels: Sequence[Label]
-    if numbers:
+    if task == "regression":
         labels = _values(rows, path)
+    elif task == "sequence":
+        labels = [row[1] for row in rows]
     else:
         texts = [row[1].strip() for row in rows]
         found = known_classes(
@@ -100,7 +103,8 @@ def open_labelled_npz(
 ) -> LabelledData:
     """Arrays stacked on axis 0, with one named ``labels`` or ``label``.
 
-    For a classifier and an embedding they are classes, see `to_classes`; else values to be met.
+    For a classifier and an embedding they are classes, see `to_classes`; for a sequence texts; else
+    values to be met.
 
     Raises:
         DataError: the file is damaged, has no labels, a class that the model has no score for, or
@@ -118,6 +122,8 @@ def open_labelled_npz(
     if task in ("classification", "embedding"):
         found = known_classes(raw, ids, classes, outputs=outputs)
         labels, notes = found.numbers, tuple(filter(None, [found.note]))
+    elif task == "sequence":
+        labels = [_text(label, name) for label, name in zip(raw, ids, strict=True)]
     else:
         labels = [_value(label, name) for label, name in zip(raw, ids, strict=True)]
 
@@ -131,6 +137,15 @@ def open_labelled_npz(
 def _is_file(path: Path) -> None:
     if path.is_dir():
         raise DataError(f"{path} is a folder.", cure="Give the path of the file in it.")
+
+
+def _text(label: Any, name: str) -> str:
+    if not isinstance(label, str):
+        raise DataError(
+            f"{name} has a label that is no text: {str(label)[:40]}.",
+            cure='np.savez(file, x=x, labels=np.array(["one", "two"]))',
+        )
+    return label
 
 
 def _value(label: Any, name: str) -> Label:

@@ -46,6 +46,12 @@ def meaning(model: Model, contract: Contract, outputs: tuple[Output, ...], *, to
             return _segmentation(model, place, entry, outputs[place])
         case "regression" | "embedding" | "image-to-image" | None:
             return Values(output=place)
+        case "sequence":
+            raise UsageError(
+                "edgekit embed writes no code yet that reads sequences.",
+                cure="--task regression writes the module with the output's plain values; take the "
+                "best symbol of each step in the app, as decoder in the contract says.",
+            )
         case task:
             assert_never(task)
 

@@ -66,6 +66,7 @@ class Judged:
     """What the rows of one candidate say.
 
     ``values`` and ``intervals`` are by metric: what compares outputs, and what the task measures.
+    ``missing``: what keeps the task's figures from proving anything.
     ``remembers``: its answers depend on the samples before, and the reference's do not.
     """
 
@@ -77,6 +78,7 @@ class Judged:
     drift: tuple[TensorDrift, ...] = ()
     values: dict[str, float] = field(default_factory=dict)
     intervals: dict[str, Interval] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
     remembers: bool = False
 
 
@@ -145,6 +147,7 @@ def judge_rows(
         ),
         values=found,
         intervals=intervals,
+        missing=summary.missing,
     )
 
 
@@ -300,6 +303,7 @@ def verdict(
         reasons=missing | dict(reasons or {}),
         accept_few=accept_few,
     )
+    found = replace(found, missing=(*found.missing, *judged.missing))
     return replace(found, wrong=(REMEMBERS,)) if judged.remembers else found
 
 
@@ -325,9 +329,8 @@ _NEEDS_NO_LABELS = (
     "_to_reference",
     "_to_reference_db",
     "lost_share",
-    "classes_lost",
     "index_skill",
-    "indices_lost",
+    "_lost",
 )
 
 

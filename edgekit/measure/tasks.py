@@ -11,6 +11,7 @@ from edgekit.closeness import is_vector_of_scores
 from edgekit.contract import Contract, Decoder, OutputContract, image_axes
 from edgekit.errors import UsageError
 from edgekit.measure.heads import recognise_head
+from edgekit.measure.sequences import sequence_place, symbols_of
 from edgekit.types import TensorSpec
 from edgekit.validation.metrics import (
     ClassificationMetric,
@@ -20,12 +21,14 @@ from edgekit.validation.metrics import (
     Metric,
     Regression,
     SegmentationMetric,
+    SequenceMetric,
     load_metric,
 )
 from edgekit.validation.metrics.boxes import Boxes
 from edgekit.validation.metrics.decode import decode
 from edgekit.validation.metrics.detection import CONFIDENT
 from edgekit.validation.metrics.segmentation import PlaneLayout
+from edgekit.validation.metrics.sequence import read
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -69,6 +72,8 @@ def make_metric(
             return SegmentationMetric(classes=classes, layout=layout_)
         case "detection":
             return _detection(contract)
+        case "sequence":
+            return _sequence(contract)
         case task:
             assert_never(task)
 
@@ -103,6 +108,8 @@ def class_count(contract: Contract) -> int | None:
         case "detection":
             main = _main(contract)
             return len(main.labels) or None
+        case "sequence":
+            return None
         case _:
             return len(first.labels) or None
 
@@ -133,6 +140,8 @@ def say(contract: Contract, outputs: Sequence[Array]) -> str:
             axis = {"NHWC": -1, "NCHW": 0}.get(layout)
             plane = np.rint(first) if axis is None else first.argmax(axis)
             return _areas(plane.astype(int), classes, labels)
+        case "sequence":
+            return _text(contract, outputs)
         case _:
             return _values(first.ravel())
 
@@ -144,6 +153,8 @@ def say_label(contract: Contract, label: Any) -> str:
     labels = class_names(contract)
     if label is None:
         return ""
+    if isinstance(label, str):
+        return label
     if isinstance(label, Boxes):
         return _counted([_name(int(one), labels) for one in label.classes])
     if isinstance(label, int | np.integer) and contract.task in (None, "classification"):
@@ -175,6 +186,18 @@ def _detection(contract: Contract) -> Metric:
         size=size,
         anchors=_anchors(main.decoder),
     )
+
+
+def _sequence(contract: Contract) -> SequenceMetric:
+    place = sequence_place(contract)
+    decoder = contract.outputs[place].sequence
+    if decoder is None:
+        raise UsageError(
+            "A sequence needs to say how its output is read.",
+            cure='In edgekit.toml: [outputs.NAME] task = "sequence" and '
+            'decoder = { format = "ctc", blank = "first" }.',
+        )
+    return SequenceMetric(decoder=decoder, symbols=symbols_of(contract), place=place)
 
 
 def _lines_to_paste(contract: Contract, size: tuple[int, int] | None) -> str:
@@ -267,6 +290,14 @@ def _boxes(contract: Contract, outputs: Sequence[Array], labels: Sequence[str]) 
     found = decode(named, main.tensor.name, main.decoder, size, anchors=_anchors(main.decoder))
     sure = found.classes[found.scores >= CONFIDENT]
     return _counted([_name(int(one), labels) for one in sure])
+
+
+def _text(contract: Contract, outputs: Sequence[Array]) -> str:
+    metric = _sequence(contract)
+    stack = outputs[metric.place][None]
+    (numbers,) = read(stack, metric.decoder, len(metric.symbols))
+    names = metric.symbols
+    return "".join(names[one] if names else f"<{one}>" for one in numbers) or "nothing"
 
 
 def _counted(names: Sequence[str]) -> str:

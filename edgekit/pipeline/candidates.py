@@ -23,6 +23,7 @@ from edgekit.measure.rows import (
     reference_rows,
     sample_rows,
 )
+from edgekit.pipeline.labels import SampleLabel
 from edgekit.pipeline.reference import Reference
 from edgekit.runners.litert import LITERT
 from edgekit.runners.litert_runner import IN_A_ROW, LitertRunner
@@ -222,7 +223,7 @@ def _judge(
         for place, spec in enumerate(reference.outputs)
         if spec.name in (parts or {})
     }
-    labels: Sequence[int | None] = reference.labels or [None] * parity.count
+    labels: Sequence[SampleLabel] = reference.labels or [None] * parity.count
     joining = Joining(1)
     for some in _blocks(reference):
         inputs, wanted = reference.inputs_of(some), reference.outputs_of(some)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from math import prod
+from typing import TypeAlias
 
 from edgekit.calibration import Dataset
 from edgekit.calibration.checks import listing
@@ -14,11 +15,14 @@ from edgekit.datasets.classes import SampleClasses, names_as_labels, to_classes
 from edgekit.errors import DataError
 from edgekit.types import Progress, TensorSpec
 
+SampleLabel: TypeAlias = "int | str | None"
+"""A class of the model, or the text of a sequence."""
+
 
 def settle_labels(
     contract: Contract, outputs: Sequence[TensorSpec], data: Dataset, progress: Progress
-) -> tuple[Contract, tuple[int | None, ...]]:
-    """The contract with the names of the classes, and the class of each parity sample.
+) -> tuple[Contract, tuple[SampleLabel, ...]]:
+    """The contract with the names of the classes, and the class or text of each parity sample.
 
     Where no names are stated, those of class folders are the labels if there are as many as
     scores; what was done, and what accuracy leaves out, is told to ``progress``.
@@ -35,6 +39,8 @@ def settle_labels(
         UsageError: not as many names as scores.
         DataError: a classifier's labels are no classes of its.
     """
+    if contract.task == "sequence":
+        return contract, _texts(contract, data)
     if not contract.outputs or not outputs or contract.task not in (None, *_TASKS):
         return contract, ()
     first = replace(contract.outputs[0], tensor=replace(outputs[0], layout=None))
@@ -55,6 +61,17 @@ def settle_labels(
     if classes.note:
         progress.note(f"{classes.note}.")
     return contract, classes.numbers
+
+
+def _texts(contract: Contract, data: Dataset) -> tuple[SampleLabel, ...]:
+    """What is written on each sample; a folder's name is not."""
+    pairs = zip(data.parity.labels, data.parity.ids, strict=True)
+    found = tuple(
+        label if isinstance(label, str) and not name.startswith(f"{label}/") else None
+        for label, name in pairs
+    )
+    known = any(found) and any(entry.labels for entry in contract.outputs)
+    return found if known else ()
 
 
 _TASKS = ("classification", "embedding")

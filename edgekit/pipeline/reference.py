@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit import calibration
-from edgekit.contract import Contract, InputContract, OutputContract
+from edgekit.contract import Contract, InputContract, OutputContract, SequenceDecoder
 from edgekit.errors import ModelError
+from edgekit.measure.sequences import settle_sequence
 from edgekit.measure.tasks import require_decoder
-from edgekit.pipeline.labels import settle_labels
+from edgekit.pipeline.labels import SampleLabel, settle_labels
 from edgekit.pipeline.plan import Plan
 from edgekit.pipeline.probe import look, probed_samples, reference_accuracy, refuse_contradictions
 from edgekit.quantize.emit import refuse_bad_source
@@ -42,7 +43,7 @@ class Reference:
         outputs: the outputs with the shapes of one sample.
         files: one stack of shape (N, …) per output.
         data: the samples.
-        labels: the class of each parity sample, empty where none is known.
+        labels: the class or text of each parity sample, empty where none is known.
         stateful: it may keep state from one call to the next itself.
         quantized: it is the float form of a quantized model.
     """
@@ -51,9 +52,15 @@ class Reference:
     outputs: tuple[TensorSpec, ...]
     files: tuple[Path, ...]
     data: calibration.Dataset
-    labels: tuple[int | None, ...] = ()
+    labels: tuple[SampleLabel, ...] = ()
     stateful: bool = False
     quantized: bool = False
+
+    @property
+    def classes(self) -> list[int | None]:
+        """The class of each parity sample, where it is one."""
+        labels = self.labels or [None] * self.data.parity.count
+        return [label if isinstance(label, int) else None for label in labels]
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -171,7 +178,7 @@ def make_reference(plan: Plan, workshop: Workshop, work: Path) -> Reference:
     if not files:
         raise ModelError("The model has no outputs.", cure="Return at least one tensor.")
     contract, labels = settle_labels(contract, outputs, data, workshop.progress)
-    return Reference(
+    reference = Reference(
         contract=contract,
         outputs=outputs,
         files=files,
@@ -180,6 +187,23 @@ def make_reference(plan: Plan, workshop: Workshop, work: Path) -> Reference:
         stateful=plan.source.kind == "tflite" and summarize(Path(plan.source.location)).stateful,
         quantized=bool(result.get("quantized")),
     )
+    some = reference.outputs_of(slice(0, _READ))
+    contract, notes = settle_sequence(reference.compared, some)
+    for note in notes:
+        workshop.progress.note(note)
+    decoders = [entry.sequence for entry in contract.outputs]
+    return replace(reference, contract=_read_by(reference.contract, decoders))
+
+
+_READ = 16
+"""So many samples show how a sequence is read, where nobody says."""
+
+
+def _read_by(contract: Contract, decoders: Sequence[SequenceDecoder | None]) -> Contract:
+    if not any(decoders) or len(decoders) != len(contract.outputs):
+        return contract
+    pairs = zip(contract.outputs, decoders, strict=True)
+    return replace(contract, outputs=tuple(replace(one, sequence=how) for one, how in pairs))
 
 
 def probe_contract(plan: Plan, reference: Reference, workshop: Workshop, work: Path) -> Probe:
@@ -215,7 +239,7 @@ def probe_contract(plan: Plan, reference: Reference, workshop: Workshop, work: P
         return [_samples(one, spec) for one, spec in zip(answers, reference.outputs, strict=True)]
 
     some = probed_samples(parity.count, reference.inputs_of(slice(0, 1)))
-    labels = reference.labels or [None] * parity.count
+    labels = reference.classes
     found = look(
         reference.contract,
         reference.inputs_of(some),

@@ -42,6 +42,11 @@ _NAMES = {
     "rmse": "RMSE",
     "mae_to_reference": "MAE to the reference",
     "rmse_to_reference": "RMSE to the reference",
+    "text_agreement": "same texts",
+    "cer_to_reference": "character errors to the reference",
+    "symbols_lost": "number of symbols that are never read any more",
+    "text_accuracy": "texts right",
+    "cer": "character error rate",
     "psnr_db": "PSNR",
     "ssim": "SSIM",
     "psnr_to_reference_db": "PSNR to the reference",
@@ -55,12 +60,17 @@ _FALLING = {
     "miou_drop": "mIoU",
     "pixel_accuracy_drop": "pixel accuracy",
     "recall_at_1_drop": "recall@1",
+    "text_accuracy_drop": "texts right",
     "recall_at_5_drop": "recall@5",
     "psnr_drop_db": "PSNR",
     "ssim_drop": "SSIM",
 }
-_RISING = {"mae_increase": "MAE", "rmse_increase": "RMSE"}
-_PERCENT = ("top1_", "top5_", "map_", "miou", "pixel_", "recall_", "index_")
+_RISING = {
+    "mae_increase": "MAE",
+    "rmse_increase": "RMSE",
+    "cer_increase": "character error rate",
+}
+_PERCENT = ("top1_", "top5_", "map_", "miou", "pixel_", "recall_", "index_", "text_", "cer")
 _PERCENT_NAMES = {
     "lost_share",
     "systematic_error",

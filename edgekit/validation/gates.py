@@ -91,6 +91,13 @@ TASK_METRICS = {
     "rmse_increase": "the file's rmse minus the reference's",
     "mae_to_reference": "mean absolute difference from the reference, over all values",
     "rmse_to_reference": "root of the mean squared difference from the reference",
+    "text_agreement": "share of samples that are read exactly as by the reference",
+    "cer_to_reference": "edits for each symbol of the reference's texts",
+    "symbols_lost": "number of symbols that the reference reads often and the file never with it",
+    "text_accuracy": "share of samples that are read exactly as labelled",
+    "text_accuracy_drop": "the reference's text_accuracy minus the file's",
+    "cer": "character error rate: edits for each character of the labelled texts",
+    "cer_increase": "the file's cer minus the reference's",
     "psnr_db": "mean peak signal-to-noise ratio against the labelled pictures, in dB",
     "ssim": "mean structural similarity with the labelled pictures",
     "psnr_drop_db": "the reference's psnr_db minus the file's",
@@ -222,6 +229,13 @@ def _of_task(scheme: Scheme | None, task: Task | None) -> tuple[Gate, ...]:
             return _at_most("psnr_drop_db", 100 * loss), fidelity
         case "regression":
             return (_at_least("r2", 1 - 10 * loss),)
+        case "sequence":
+            return (
+                _at_most("text_accuracy_drop", loss),
+                _at_least("text_agreement", same),
+                _at_most("cer_to_reference", 5 * loss),
+                _at_most("symbols_lost", 0),
+            )
         case None:
             return ()
     assert_never(task)

@@ -411,3 +411,40 @@ def test_the_layout_that_is_stated_wins(tmp_path):
         "images/1.jpg": 0,
         "labels/2.jpg": 1,
     }
+
+
+# ------------------------------------------------------------------------- texts
+
+
+def test_texts_beside_pictures(tmp_path):
+    for name, text in (("a", "hello\n"), ("b", " two words "), ("c", None)):
+        nets_picture(tmp_path / f"{name}.png")
+        if text is not None:
+            (tmp_path / f"{name}.txt").write_text(text)
+    data = open_labelled(tmp_path, task="sequence")
+    assert data.layout == "texts"
+    assert [(one.id, one.label) for one in data] == [("a.png", "hello"), ("b.png", " two words ")]
+    assert "1 pictures without a text" in data.notes[0]
+
+
+def test_texts_in_a_csv_keep_their_commas_and_digits(tmp_path):
+    nets_picture(tmp_path / "a.png")
+    nets_picture(tmp_path / "b.png")
+    (tmp_path / "truth.csv").write_text('path,text\na.png,"1,5 kg"\nb.png,007\n')
+    data = open_labelled(tmp_path / "truth.csv", task="sequence", classes=("0", "7"))
+    assert [one.label for one in data] == ["1,5 kg", "007"]
+
+
+def test_texts_in_an_npz(tmp_path):
+    np.savez(tmp_path / "x.npz", x=np.zeros((2, 4)), labels=np.array(["one", "two"]))
+    assert [one.label for one in open_labelled(tmp_path / "x.npz", task="sequence")] == [
+        "one",
+        "two",
+    ]
+    np.savez(tmp_path / "y.npz", x=np.zeros((2, 4)), labels=np.array([1, 2]))
+    with pytest.raises(DataError, match="no text"):
+        open_labelled(tmp_path / "y.npz", task="sequence")
+
+
+def nets_picture(path):
+    cv2.imwrite(str(path), np.zeros((8, 8, 3), np.uint8))

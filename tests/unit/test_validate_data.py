@@ -134,3 +134,17 @@ def test_boxes_and_masks_follow_the_picture(tmp_path):
     assert label_for_input(_labelled(3), None, contract) == 3
     with pytest.raises(DataError, match="input is one"):
         label_for_input(_labelled(boxes), None, contract)
+
+
+def test_texts_need_a_character_set(tmp_path):
+    nets.pictures(tmp_path, 2)
+    for picture in tmp_path.glob("*.png"):
+        picture.with_suffix(".txt").write_text("word")
+    without = open_samples(tmp_path, task="sequence")
+    assert not without.labelled
+    assert "--labels" in without.why
+    found = open_samples(tmp_path, task="sequence", classes=("w", "o", "r", "d"))
+    assert (found.layout, found.get(0).label) == ("texts", "word")
+    for text in tmp_path.glob("*.txt"):
+        text.unlink()
+    assert "no labels for sequence" in open_samples(tmp_path, task="sequence", classes="ab").why

@@ -35,6 +35,7 @@ _LAYOUTS: dict[Task, frozenset[Layout]] = {
     "image-to-image": frozenset({"npz"}),
     "detection": frozenset({"coco", "voc", "yolo"}),
     "segmentation": frozenset({"voc-segmentation", "npz"}),
+    "sequence": frozenset({"csv", "npz", "texts"}),
 }
 """Which layouts hold labels that a task can be measured with."""
 
@@ -176,6 +177,8 @@ def _no_labels(
     """Why the data is taken without labels; empty where it has some that can be used."""
     if task is not None and layout not in _LAYOUTS[task]:
         return f"the data has no labels for {task}"
+    if task == "sequence" and not classes:
+        return "the character set is not known without --labels"
     match layout:
         case "folders":
             return _folders_say_nothing(path, classes, outputs)

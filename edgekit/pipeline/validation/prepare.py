@@ -17,6 +17,7 @@ from edgekit.datasets.digests import sample_digest
 from edgekit.errors import ConversionError, DataError, UsageError
 from edgekit.measure import tasks
 from edgekit.measure.binding import Bound, bind
+from edgekit.measure.sequences import settle_sequence
 from edgekit.objects import ObjectOrigin
 from edgekit.pipeline.origin import SAMPLES, check_origin
 from edgekit.pipeline.probe import look, probed_samples
@@ -286,6 +287,31 @@ def first_sample(
         f"None of the {len(chosen)} samples can be read: {problem}",
         cure="Check --data.",
     )
+
+
+_READ = 16
+"""So many samples show how a sequence is read, where nobody says."""
+
+
+def settle(
+    samples: Samples,
+    chosen: Sequence[int],
+    contract: Contract,
+    reference: OpenReference,
+    first: First,
+) -> tuple[Contract, tuple[str, ...]]:
+    """The contract with how a sequence is read, and what was found out about it.
+
+    Raises:
+        UsageError: nobody says, and nothing shows it.
+    """
+    if contract.task != "sequence":
+        return contract, ()
+    outputs = first.outputs
+    asked = isinstance(reference.runner, ConverterRunner | LitertRunner)
+    if asked and not any(entry.sequence for entry in contract.outputs):
+        outputs = reference.runner.run(read_stacks(samples, chosen[:_READ], contract)[0])
+    return settle_sequence(contract, outputs)
 
 
 def probe_contract(

@@ -15,6 +15,7 @@ from edgekit.validation.metrics.protocol import (
 )
 from edgekit.validation.metrics.regression import Regression
 from edgekit.validation.metrics.segmentation import SegmentationMetric
+from edgekit.validation.metrics.sequence import SequenceMetric
 from edgekit.validation.metrics.user import UserMetric, load_metric
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Rows",
     "Score",
     "SegmentationMetric",
+    "SequenceMetric",
     "Settings",
     "Tally",
     "UserMetric",

@@ -68,10 +68,15 @@ class Score:
 
 @dataclass(frozen=True, kw_only=True)
 class MetricSummary:
-    """The figures of one metric; ``details`` are plain values that explain them."""
+    """The figures of one metric.
+
+    ``details`` are plain values that explain them; ``missing`` are sentences about what keeps them
+    from proving anything.
+    """
 
     scores: tuple[Score, ...]
     details: dict[str, Any] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
 
     @property
     def values(self) -> dict[str, float]:
