@@ -52,6 +52,8 @@ Task: TypeAlias = Literal[
     "embedding",
     "image-to-image",
     "sequence",
+    "keypoints",
+    "depth",
 ]
 
 

@@ -164,6 +164,41 @@ class Bench:
         out = text_line(net, self.layers)
         return self.save(net, out if matrix is None else mapped(net, out, matrix, bias))
 
+    def heat_maps(self, matrix: Array | None = None, bias: Array | float = 0.0) -> Path:
+        """(1, 8, 8, 4): where the ink is in each quarter of the picture."""
+        net = start()
+        places = np.arange(SIDE * SIDE)
+        rows, columns = places // SIDE, places % SIDE
+        near = np.maximum(abs(rows[:, None] - rows), abs(columns[:, None] - columns))
+        blur = np.where(near == 0, 0.5, np.where(near == 1, 0.05, 0.0))
+        quarter = 2 * (rows >= SIDE // 2) + (columns >= SIDE // 2)
+        weights = blur[:, :, None] * (quarter[:, None] == np.arange(4))
+        flat = dense(net, net.image, "flat", weights.reshape(len(places), -1), np.zeros(256))
+        out = reshape(net, flat, "maps", 1, SIDE, SIDE, 4)
+        return self.save(net, out if matrix is None else mapped(net, out, matrix, bias))
+
+    def coordinates(self, matrix: Array | None = None, bias: Array | float = 0.0) -> Path:
+        """(1, 4, 2): a point for each quarter, moved by the ink in it."""
+        net = start()
+        places = np.arange(SIDE * SIDE)
+        rows, columns = places // SIDE, places % SIDE
+        quarter = 2 * (rows >= SIDE // 2) + (columns >= SIDE // 2)
+        where = np.stack([columns - 3.5, rows - 3.5], axis=1)
+        weights = where[:, None] * (quarter[:, None] == np.arange(4))[..., None] * 4
+        offset = np.array([[70, 60], [190, 65], [80, 180], [200, 210]], float)
+        flat = dense(net, net.image, "flat", weights.reshape(len(places), -1), offset.ravel())
+        out = reshape(net, flat, "points", 1, 4, 2)
+        return self.save(net, out if matrix is None else mapped(net, out, matrix, bias))
+
+    def depths(self, matrix: Array | None = None, bias: Array | float = 0.0) -> Path:
+        """(1, 8, 8, 1): metres, nearer where there is ink."""
+        net = start()
+        size = SIDE * SIDE
+        out = dense(net, net.image, "flat", -4 * np.eye(size), np.full(size, 6.0))
+        if matrix is not None:
+            out = mapped(net, out, matrix, bias)
+        return self.save(net, reshape(net, out, "metres", 1, SIDE, SIDE, 1))
+
     def class_map(
         self, matrix: Array | None = None, bias: Array | float = 0.0, *, real: bool = False
     ) -> Path:
@@ -352,6 +387,7 @@ def groups(bench: Bench) -> Iterator[Group]:
     yield from _memories(bench)
     yield from _indices(bench)
     yield from _sequences(bench)
+    yield from _poses(bench)
     yield from _regressors(bench)
     yield from _dense(bench)
     yield from _others(bench)
@@ -559,6 +595,59 @@ def _sequences(bench: Bench) -> Iterator[Group]:
     )
     nothing.lie("the same", bench.line(np.eye(size), silent))
     yield nothing
+
+
+def _poses(bench: Bench) -> Iterator[Group]:
+    """Keypoints of maps and of coordinates."""
+    images, _ = bench.digits.held_out(100)
+    data, size = bench.data(images), SIDE * SIDE
+    stated: dict[str, Any] = {"task": "keypoints"}
+    maps = Group(
+        name="heat maps",
+        reference=bench.heat_maps(),
+        data=data,
+        options=stated,
+        stored=with_8_bits,
+    )
+    maps.twin("the same", bench.heat_maps(np.eye(size * 4)))
+    maps.lie("two keypoints swapped", bench.heat_maps(channels(size, np.eye(4)[[1, 0, 2, 3]])))
+    maps.lie("one keypoint lost", bench.heat_maps(channels(size, np.diag([1, 1, 1, 0.0]))))
+    maps.lie("upside down", bench.heat_maps(_flipped(4)))
+    maps.lie("transposed", bench.heat_maps(_transposed(4)))
+    maps.lie("each map's mean", bench.heat_maps(_averaged(4)))
+    yield maps
+    points = Group(
+        name="coordinates",
+        reference=bench.coordinates(),
+        data=data,
+        options=stated,
+        stored=with_8_bits,
+    )
+    swapped = np.kron(np.eye(4)[[1, 0, 2, 3]], np.eye(2))
+    middle = np.array([70, 60, 190, 65, 80, 180, 200, 210], float)
+    points.twin("the same", bench.coordinates(np.eye(8)))
+    points.lie("y before x", bench.coordinates(channels(4, np.eye(2)[::-1])))
+    points.lie("two keypoints swapped", bench.coordinates(swapped))
+    points.lie("0…1 for pixels", bench.coordinates(np.eye(8) / 256))
+    points.lie("one pose", bench.coordinates(np.zeros((8, 8)), middle))
+    points.lie("nearly one pose", bench.coordinates(0.3 * np.eye(8), 0.7 * middle))
+    yield points
+    metres = Group(
+        name="depth",
+        reference=bench.depths(),
+        data=data,
+        options={"task": "depth"},
+        stored=with_8_bits,
+    )
+    mean = 6 - 4 * images.mean(axis=0).ravel()
+    metres.twin("the same", bench.depths(np.eye(size)))
+    metres.lie("twice as far", bench.depths(2 * np.eye(size)))
+    metres.lie("a tenth too far", bench.depths(1.1 * np.eye(size)))
+    metres.lie("one plane", bench.depths(np.zeros((size, size)), 4.5))
+    metres.lie("the mean map", bench.depths(np.zeros((size, size)), mean))
+    metres.lie("upside down", bench.depths(_flipped(1)))
+    metres.lie("far for near", bench.depths(-np.eye(size), 8.0))
+    yield metres
 
 
 def _regressors(bench: Bench) -> Iterator[Group]:

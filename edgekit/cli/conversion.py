@@ -140,6 +140,7 @@ _COLUMNS = {
     "worst_sqnr_db": ("worst\ndB", "{:.1f}"),
     "index_agreement": ("same\nindices", "{:.1%}"),
     "top1_agreement": ("same\ntop-1", "{:.1%}"),
+    "text_agreement": ("same\ntexts", "{:.1%}"),
     "top1_accuracy": ("accu-\nracy", "{:.1%}"),
     "latency_p50_ms": ("p50\nms", "{:.2f}"),
     "latency_p90_ms": ("p90\nms", "{:.2f}"),

@@ -44,7 +44,7 @@ def meaning(model: Model, contract: Contract, outputs: tuple[Output, ...], *, to
             return _detection(entry, names, place, outputs)
         case "segmentation":
             return _segmentation(model, place, entry, outputs[place])
-        case "regression" | "embedding" | "image-to-image" | None:
+        case "regression" | "embedding" | "image-to-image" | "keypoints" | "depth" | None:
             return Values(output=place)
         case "sequence":
             raise UsageError(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-_BLANKS = frozenset({"<blank>", "[blank]", "blank", "<blk>", "<pad>", "[pad]", "<ctc>", "ε", "∅"})
+_BLANKS = frozenset({"<blank>", "[blank]", "blank", "<blk>", "<pad>", "[pad]", "<ctc>"})
 _ENDS = frozenset({"<eos>", "[eos]", "eos", "</s>", "[s]", "<end>", "[end]"})
 _MOST = 0.3
 """A blank is best in at least so many of all steps, and ten times as often as the other end."""
@@ -26,7 +26,7 @@ _INSIDE = 0.5
 def settle_sequence(
     contract: Contract, outputs: Sequence[Array]
 ) -> tuple[Contract, tuple[str, ...]]:
-    """The contract with how its sequence is read, and what was found out.
+    """The contract with how its sequence is read and a text for each symbol; what was found out.
 
     Args:
         contract: on the reference's tensors; nothing happens where its task is another.
@@ -45,15 +45,11 @@ def settle_sequence(
         decoder, why = _found(entry, stack)
         entry = replace(entry, sequence=decoder)
         notes = (f"Output {entry.tensor.name} is read by {decoder.format}: {why}.",)
-        contract = replace(
-            contract,
-            outputs=tuple(
-                entry if number == place else one for number, one in enumerate(contract.outputs)
-            ),
-        )
     assert entry.sequence is not None
-    symbol_table(entry.labels, entry.sequence, _classes(stack, len(entry.labels)))
-    return contract, notes
+    symbols = symbol_table(entry.labels, entry.sequence, _classes(stack, len(entry.labels)))
+    entries = list(contract.outputs)
+    entries[place] = replace(entry, labels=symbols)
+    return replace(contract, outputs=tuple(entries)), notes
 
 
 def sequence_place(contract: Contract) -> int:
@@ -64,15 +60,11 @@ def sequence_place(contract: Contract) -> int:
 
 
 def symbols_of(contract: Contract) -> tuple[str, ...]:
-    """The text of each symbol; nothing where the character set is not known."""
+    """The text of each symbol of a settled contract; nothing where they are not known."""
     entry = contract.outputs[sequence_place(contract)]
-    sizes = [size for size in entry.tensor.shape[1:] if size is not None and size != 1]
-    if entry.sequence is None or not entry.labels or not sizes:
+    if entry.sequence is None:
         return ()
-    classes = len(entry.labels)
-    if len(sizes) == 2:
-        classes = sizes[symbol_axis(sizes, classes)]
-    return symbol_table(entry.labels, entry.sequence, classes)
+    return symbol_table(entry.labels, entry.sequence, len(entry.labels))
 
 
 def _classes(stack: Array, labels: int) -> int:

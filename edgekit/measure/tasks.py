@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import TYPE_CHECKING, Any
 
 from edgekit.closeness import is_vector_of_scores
-from edgekit.contract import Contract, Decoder, OutputContract, image_axes
+from edgekit.contract import Contract, Decoder, OutputContract, Task, image_axes
 from edgekit.errors import UsageError
 from edgekit.measure.heads import recognise_head
 from edgekit.measure.sequences import sequence_place, symbols_of
 from edgekit.types import TensorSpec
 from edgekit.validation.metrics import (
     ClassificationMetric,
+    DepthMetric,
     DetectionMetric,
     EmbeddingMetric,
     ImageQuality,
+    KeypointMetric,
     Metric,
     Regression,
     SegmentationMetric,
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 
 _SHOWN = 3
 _FEWEST_SCORES = 2
+_MOST_OF_ONE, _NEGATIVE = 1.5, 0.1
+"""Pictures overshoot 0…1 by at most so much."""
 
 
 def make_metric(
@@ -47,7 +51,7 @@ def make_metric(
     Args:
         contract: on the reference's tensors.
         samples: how many there are in the data.
-        span: how far the values of a picture output reach, for image-to-image.
+        span: how far the values of a picture output reach, for image-to-image; `picture_range`.
         own: a metric of the user's: ``package.module:function``.
 
     Raises:
@@ -55,27 +59,30 @@ def make_metric(
     """
     if own is not None:
         return load_metric(own)
-    match contract.task:
-        case None:
-            return ClassificationMetric() if _are_scores(contract) else None
-        case "classification":
-            return ClassificationMetric()
-        case "regression":
-            return Regression()
-        case "embedding":
-            return EmbeddingMetric(samples=samples)
-        case "image-to-image":
-            layout = _picture_layout(contract.outputs[0])
-            return ImageQuality(data_range=255.0 if span > 1.5 else 1.0, layout=layout)
-        case "segmentation":
-            layout_, classes = _planes(contract.outputs[0])
-            return SegmentationMetric(classes=classes, layout=layout_)
-        case "detection":
-            return _detection(contract)
-        case "sequence":
-            return _sequence(contract)
-        case task:
-            assert_never(task)
+    if contract.task is None:
+        return ClassificationMetric() if _are_scores(contract) else None
+    makers: dict[Task, Callable[[], Metric]] = {
+        "classification": ClassificationMetric,
+        "regression": Regression,
+        "embedding": lambda: EmbeddingMetric(samples=samples),
+        "image-to-image": lambda: ImageQuality(
+            data_range=span, layout=_picture_layout(contract.outputs[0])
+        ),
+        "segmentation": lambda: _segmentation(contract),
+        "detection": lambda: _detection(contract),
+        "sequence": lambda: _sequence(contract),
+        "keypoints": lambda: _keypoints(contract),
+        "depth": DepthMetric,
+    }
+    return makers[contract.task]()
+
+
+def picture_range(pictures: Array) -> float:
+    """The largest value minus the smallest that such pictures can have: of 0…1, −1…1 or 0…255."""
+    largest = float(abs(pictures).max(initial=0.0))
+    if largest > _MOST_OF_ONE:
+        return 255.0
+    return 2.0 if float(pictures.min(initial=0.0)) < -_NEGATIVE else 1.0
 
 
 def input_size(tensor: TensorSpec) -> tuple[int, int] | None:
@@ -108,7 +115,7 @@ def class_count(contract: Contract) -> int | None:
         case "detection":
             main = _main(contract)
             return len(main.labels) or None
-        case "sequence":
+        case "sequence" | "depth":
             return None
         case _:
             return len(first.labels) or None
@@ -171,6 +178,11 @@ def _main(contract: Contract) -> OutputContract:
     return decoded[0] if decoded else contract.outputs[0]
 
 
+def _segmentation(contract: Contract) -> Metric:
+    layout, classes = _planes(contract.outputs[0])
+    return SegmentationMetric(classes=classes, layout=layout)
+
+
 def _detection(contract: Contract) -> Metric:
     main = _main(contract)
     size = input_size(contract.inputs[0].tensor) if contract.inputs else None
@@ -198,6 +210,17 @@ def _sequence(contract: Contract) -> SequenceMetric:
             'decoder = { format = "ctc", blank = "first" }.',
         )
     return SequenceMetric(decoder=decoder, symbols=symbols_of(contract), place=place)
+
+
+def _keypoints(contract: Contract) -> KeypointMetric:
+    first = contract.outputs[0]
+    sizes = [size or 1 for size in first.tensor.shape[1:]]
+    size = input_size(contract.inputs[0].tensor) if contract.inputs else None
+    axis = None
+    if len(sizes) == 3 and min(sizes) > 1:
+        layout, _ = _planes(first)
+        axis = 2 if layout == "NHWC" else 0
+    return KeypointMetric(axis=axis, size=size, names=first.labels)
 
 
 def _lines_to_paste(contract: Contract, size: tuple[int, int] | None) -> str:

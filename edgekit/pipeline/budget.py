@@ -19,6 +19,8 @@ AGREEMENT: dict[Task, str] = {
     "embedding": "neighbour_agreement",
     "image-to-image": "ssim_to_reference",
     "sequence": "text_agreement",
+    "keypoints": "pck_agreement",
+    "depth": "delta1_agreement",
 }
 """Where there is no top-1: the figure of the task that is 1 for a file that does as the framework.
 What is missing to 1 is what was lost."""

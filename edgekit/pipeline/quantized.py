@@ -21,7 +21,7 @@ from edgekit.errors import (
 from edgekit.measure.judge import Judged, verdict
 from edgekit.measure.judge import measured as figures_of
 from edgekit.measure.parts import Mixed, of_reference, told_by
-from edgekit.measure.tasks import make_metric
+from edgekit.measure.tasks import make_metric, picture_range
 from edgekit.pipeline import candidates
 from edgekit.pipeline.file_contract import file_contract
 from edgekit.pipeline.floats import FloatFile
@@ -392,7 +392,7 @@ class _Making:
     def _metric(self) -> Metric | None:
         """The task's, where the contract has what it needs."""
         reference = self.reference
-        span = max(float(abs(stack).max(initial=0)) for stack in reference.outputs_of(slice(0, 1)))
+        span = max(map(picture_range, reference.outputs_of(slice(0, 1))))
         try:
             return make_metric(reference.compared, samples=reference.data.parity.count, span=span)
         except (UsageError, SetupError) as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit import calibration
-from edgekit.contract import Contract, InputContract, OutputContract, SequenceDecoder
+from edgekit.contract import Contract, InputContract, OutputContract
 from edgekit.errors import ModelError
 from edgekit.measure.sequences import settle_sequence
 from edgekit.measure.tasks import require_decoder
@@ -191,19 +191,19 @@ def make_reference(plan: Plan, workshop: Workshop, work: Path) -> Reference:
     contract, notes = settle_sequence(reference.compared, some)
     for note in notes:
         workshop.progress.note(note)
-    decoders = [entry.sequence for entry in contract.outputs]
-    return replace(reference, contract=_read_by(reference.contract, decoders))
+    return replace(reference, contract=_read_as(reference.contract, contract))
 
 
 _READ = 16
 """So many samples show how a sequence is read, where nobody says."""
 
 
-def _read_by(contract: Contract, decoders: Sequence[SequenceDecoder | None]) -> Contract:
-    if not any(decoders) or len(decoders) != len(contract.outputs):
+def _read_as(contract: Contract, settled: Contract) -> Contract:
+    if contract.task != "sequence":
         return contract
-    pairs = zip(contract.outputs, decoders, strict=True)
-    return replace(contract, outputs=tuple(replace(one, sequence=how) for one, how in pairs))
+    pairs = zip(contract.outputs, settled.outputs, strict=False)
+    outputs = (replace(one, sequence=how.sequence, labels=how.labels) for one, how in pairs)
+    return replace(contract, outputs=tuple(outputs))
 
 
 def probe_contract(plan: Plan, reference: Reference, workshop: Workshop, work: Path) -> Probe:

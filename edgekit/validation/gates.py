@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Literal, assert_never, cast
+from typing import Literal, cast
 
 from edgekit.arguments import nearest
 from edgekit.contract import Task
@@ -98,6 +98,20 @@ TASK_METRICS = {
     "text_accuracy_drop": "the reference's text_accuracy minus the file's",
     "cer": "character error rate: edits for each character of the labelled texts",
     "cer_increase": "the file's cer minus the reference's",
+    "oks": "mean object keypoint similarity with labelled keypoints",
+    "oks_to_reference": "mean object keypoint similarity with the reference's keypoints",
+    "pck": "share of labelled keypoints that are met within a tenth of the pose's longer side",
+    "pck_agreement": "share of the reference's sure keypoints that the file has as near",
+    "pck_drop": "the reference's pck minus the file's",
+    "keypoints_lost": "number of keypoints that the file mostly has elsewhere",
+    "absrel": "mean of the error over the labelled depth",
+    "absrel_to_reference": "mean of the difference over the reference's depth",
+    "delta1": "share of labelled depths that are met within a factor of 1.25",
+    "delta1_agreement": "share of the reference's depths that the file has within a factor of 1.25",
+    "delta1_drop": "the reference's delta1 minus the file's",
+    "absrel_aligned": "absrel after each map was scaled to the labels' median",
+    "delta1_aligned": "delta1 after each map was scaled to the labels' median",
+    "delta1_aligned_drop": "the reference's delta1_aligned minus the file's",
     "psnr_db": "mean peak signal-to-noise ratio against the labelled pictures, in dB",
     "ssim": "mean structural similarity with the labelled pictures",
     "psnr_drop_db": "the reference's psnr_db minus the file's",
@@ -215,30 +229,43 @@ def defaults(
 def _of_task(scheme: Scheme | None, task: Task | None) -> tuple[Gate, ...]:
     loss = 0.001 if scheme == "fp32" else 0.01
     same = _same(scheme)
-    match task:
-        case "classification":
-            return _at_most("top1_drop", loss), _at_least("top1_agreement", same)
-        case "detection":
-            return _at_most("map_drop", loss), _at_least("map_50_agreement", same)
-        case "segmentation":
-            return _at_most("miou_drop", loss), _at_least("pixel_agreement", 1 - 10 * loss)
-        case "embedding":
-            return _at_most("recall_at_1_drop", loss), _at_least("mean_cosine", 1 - 5 * loss)
-        case "image-to-image":
-            fidelity = _at_least("ssim_to_reference", 1 - 5 * loss)
-            return _at_most("psnr_drop_db", 100 * loss), fidelity
-        case "regression":
-            return (_at_least("r2", 1 - 10 * loss),)
-        case "sequence":
-            return (
-                _at_most("text_accuracy_drop", loss),
-                _at_least("text_agreement", same),
-                _at_most("cer_to_reference", 5 * loss),
-                _at_most("symbols_lost", 0),
-            )
-        case None:
-            return ()
-    assert_never(task)
+    table: dict[Task | None, tuple[Gate, ...]] = {
+        None: (),
+        "classification": (_at_most("top1_drop", loss), _at_least("top1_agreement", same)),
+        "detection": (_at_most("map_drop", loss), _at_least("map_50_agreement", same)),
+        "segmentation": (
+            _at_most("miou_drop", loss),
+            _at_least("pixel_agreement", 1 - 10 * loss),
+        ),
+        "embedding": (
+            _at_most("recall_at_1_drop", loss),
+            _at_least("mean_cosine", 1 - 5 * loss),
+        ),
+        "image-to-image": (
+            _at_most("psnr_drop_db", 100 * loss),
+            _at_least("ssim_to_reference", 1 - 5 * loss),
+        ),
+        "regression": (_at_least("r2", 1 - 10 * loss),),
+        "sequence": (
+            _at_most("text_accuracy_drop", loss),
+            _at_least("text_agreement", same),
+            _at_most("cer_to_reference", 5 * loss),
+            _at_most("symbols_lost", 0),
+        ),
+        "keypoints": (
+            _at_most("pck_drop", loss),
+            _at_least("pck_agreement", same),
+            _at_least("oks_to_reference", 1 - 10 * loss),
+            _at_most("keypoints_lost", 0),
+        ),
+        "depth": (
+            _at_most("delta1_drop", loss),
+            _at_most("delta1_aligned_drop", loss),
+            _at_least("delta1_agreement", 1 - 10 * loss),
+            _at_most("absrel_to_reference", 10 * loss),
+        ),
+    }
+    return table[task]
 
 
 def for_outputs(

@@ -400,3 +400,11 @@ def test_every_task_has_defaults_of_known_metrics():
         for scheme in ("int8", "fp32")
     )
     assert loose.limit > tight.limit
+
+
+@pytest.mark.parametrize("task", get_args(Task))
+def test_every_task_has_defaults_and_a_metric_that_measures_them(task):
+    """A default on a figure that nobody measures would never fail."""
+    agreeing = [gate.metric for gate in defaults("int8", task) if gate.default]
+    assert set(agreeing) <= set(METRICS)
+    assert len(agreeing) > len(defaults("int8", None))

@@ -36,6 +36,8 @@ _LAYOUTS: dict[Task, frozenset[Layout]] = {
     "detection": frozenset({"coco", "voc", "yolo"}),
     "segmentation": frozenset({"voc-segmentation", "npz"}),
     "sequence": frozenset({"csv", "npz", "texts"}),
+    "keypoints": frozenset({"npz"}),
+    "depth": frozenset({"npz"}),
 }
 """Which layouts hold labels that a task can be measured with."""
 

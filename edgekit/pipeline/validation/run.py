@@ -17,7 +17,7 @@ from edgekit.config import Config, load_config
 from edgekit.contract import Contract
 from edgekit.files import temporary_folder
 from edgekit.measure.job import MeasuringJob
-from edgekit.measure.tasks import require_decoder
+from edgekit.measure.tasks import picture_range, require_decoder
 from edgekit.pipeline.probe import check_graph, refuse_contradictions
 from edgekit.pipeline.target import Target, open_target
 from edgekit.pipeline.validation import contracts, prepare, timing
@@ -255,7 +255,7 @@ class _Run:
         parts: dict[str, list[list[int]]] = {}
         for one in bound:
             parts |= {str(place): spans for place, spans in one.parts.items()}
-        span = max((float(abs(stack).max(initial=0)) for stack in first.outputs), default=1.0)
+        span = max(map(picture_range, first.outputs), default=1.0)
         return MeasuringJob(
             data=str(self.request.data),
             layout=self.samples.layout,

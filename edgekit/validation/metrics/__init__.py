@@ -1,9 +1,11 @@
 """Task metrics: one protocol (`protocol.Metric`), a module for each task."""
 
 from edgekit.validation.metrics.classification import ClassificationMetric
+from edgekit.validation.metrics.depth import DepthMetric
 from edgekit.validation.metrics.detection import DetectionMetric
 from edgekit.validation.metrics.embedding import EmbeddingMetric
 from edgekit.validation.metrics.image import ImageQuality
+from edgekit.validation.metrics.keypoints import KeypointMetric
 from edgekit.validation.metrics.protocol import (
     Batch,
     Metric,
@@ -21,9 +23,11 @@ from edgekit.validation.metrics.user import UserMetric, load_metric
 __all__ = [
     "Batch",
     "ClassificationMetric",
+    "DepthMetric",
     "DetectionMetric",
     "EmbeddingMetric",
     "ImageQuality",
+    "KeypointMetric",
     "Metric",
     "MetricSummary",
     "Regression",
