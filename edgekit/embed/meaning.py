@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, assert_never
 from edgekit.contract import Activation, BoxFormat, Contract, Decoder, DecoderFormat, OutputContract
 from edgekit.embed.spec import Classification, Decode, Detection, Output, Segmentation, Values
 from edgekit.errors import UsageError
+from edgekit.measure.tasks import lines_to_paste
 from edgekit.npy import map_npy
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def meaning(model: Model, contract: Contract, outputs: tuple[Output, ...], *, to
         case "classification":
             return _classification(model, place, entry, outputs[place], top_k)
         case "detection":
-            return _detection(entry, names, place, outputs)
+            return _detection(contract, entry, names, place, outputs)
         case "segmentation":
             return _segmentation(model, place, entry, outputs[place])
         case "regression" | "embedding" | "image-to-image" | "keypoints" | "depth" | None:
@@ -107,14 +108,17 @@ def _require_labels(labels: tuple[str, ...], classes: int, where: str) -> None:
 
 
 def _detection(
-    entry: OutputContract, names: list[str], place: int, outputs: tuple[Output, ...]
+    contract: Contract,
+    entry: OutputContract,
+    names: list[str],
+    place: int,
+    outputs: tuple[Output, ...],
 ) -> Detection:
     decoder = entry.decoder
     if decoder is None:
         raise UsageError(
             "The contract of this detector does not say how its outputs become boxes (decoder).",
-            cure='In an edgekit.toml: [outputs.NAME] task = "detection" and '
-            'decoder = { format = "yolov8" }, then --config; see docs/validation.md.',
+            cure=f"{lines_to_paste(contract)}\nThen name the file with --config.",
         )
     scores, selected, count = (
         _place(name, names) for name in (decoder.scores, decoder.classes, decoder.count)

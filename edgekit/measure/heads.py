@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from edgekit.types import TensorSpec
 
 _STRIDES = (8, 16, 32)
+_ANCHORS = "[[10, 13], [16, 30], [33, 23]]"
 _QUERIES = 1000
 """Detectors that ask for a fixed number of objects ask for no more; anchors are thousands."""
 
@@ -34,16 +35,21 @@ def recognise_head(outputs: Sequence[TensorSpec], size: tuple[int, int] | None) 
         return _one_table(*next(iter(rows.items())), size)
     boxes = next((name for name, shape in shapes.items() if len(shape) == 2 and shape[1] == 4), "")
     if boxes:
-        return _with_boxes(boxes, shapes)
-    maps = {name: shape for name, shape in shapes.items() if len(shape) in (3, 4)}
+        return _with_boxes(boxes, shapes, _places(size))
+    maps = {name: _channels_first(shape) for name, shape in shapes.items() if len(shape) in (3, 4)}
     if len(maps) == len(shapes) >= 2:
         return _maps(maps)
     return None
 
 
+def _places(size: tuple[int, int] | None) -> int:
+    """How many places there are at strides of 8, 16 and 32."""
+    return sum((size[0] // s) * (size[1] // s) for s in _STRIDES) if size else 0
+
+
 def _one_table(name: str, shape: tuple[int, ...], size: tuple[int, int] | None) -> Head | None:
     rows, columns = shape
-    places = sum((size[0] // s) * (size[1] // s) for s in _STRIDES) if size else 0
+    places = _places(size)
     if columns == 6 and rows <= _QUERIES:
         return Head(
             name="YOLOv10 (boxes, score and class in one table)",
@@ -58,14 +64,16 @@ def _one_table(name: str, shape: tuple[int, ...], size: tuple[int, int] | None) 
         return Head(
             name="YOLOX",
             lines=_lines(name, 'format = "yolov5"'),
-            advice="Export it with decode_in_inference = True, so that its boxes are in pixels.",
+            advice="Export it with decode_in_inference = True, so that its boxes are in pixels. If "
+            f"its {columns} columns are 4 + classes, it is a turned YOLOv8: return y.transpose(1, 2) "
+            'and state format = "yolov8".',
         )
     if columns > 5 and rows > _QUERIES:
         return Head(name="YOLOv5 or YOLOv7", lines=_lines(name, 'format = "yolov5"'))
     return None
 
 
-def _with_boxes(boxes: str, shapes: dict[str, tuple[int, ...]]) -> Head | None:
+def _with_boxes(boxes: str, shapes: dict[str, tuple[int, ...]], places: int) -> Head | None:
     """A table of boxes and what belongs to it."""
     count = shapes[boxes][0]
     others = {name: shape for name, shape in shapes.items() if name != boxes}
@@ -93,12 +101,25 @@ def _with_boxes(boxes: str, shapes: dict[str, tuple[int, ...]]) -> Head | None:
             ),
             advice='RT-DETR has activation = "sigmoid" and no background.',
         )
+    if count == places:
+        return Head(
+            name="YOLO-NAS or PP-YOLOE",
+            lines=_lines(boxes, f'format = "ssd", scores = "{scores}", box = "xyxy"'),
+            advice="Its boxes are corners in pixels and its scores 0…1; say so if they are not.",
+        )
     return Head(
         name="SSD or RetinaNet",
         lines=_lines(boxes, f'format = "ssd", scores = "{scores}", background = 0'),
         advice='If the boxes are offsets, name their anchors: anchors = "anchors.npy". RetinaNet '
         'has activation = "sigmoid" and no background.',
     )
+
+
+def _channels_first(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A map's sizes as (channels, height, width); (anchors, height, width, numbers) stay."""
+    if len(shape) == 3 and shape[0] == shape[1] != shape[2]:
+        return shape[2], shape[0], shape[1]
+    return shape
 
 
 def _maps(maps: dict[str, tuple[int, ...]]) -> Head | None:
@@ -111,10 +132,10 @@ def _maps(maps: dict[str, tuple[int, ...]]) -> Head | None:
             advice="edgekit has no decoder for it: state no task, so that the maps themselves are "
             "compared.",
         )
-    widths = {shape[0] for shape in maps.values()} if len(flat) == len(maps) else {0}
-    if len(widths) == 1 and len({shape[1:] for shape in maps.values()}) == len(maps):
+    deep = {(shape[0], *shape[3:]) for shape in maps.values()}
+    if len(deep) == 1 and len({shape[1:] for shape in maps.values()}) == len(maps):
         first = next(iter(maps))
-        anchors = ", ".join(["[[10, 13], [16, 30], [33, 23]]"] * len(maps))
+        anchors = ", ".join([_ANCHORS] * len(maps))
         return Head(
             name="raw heads of YOLOv5 or YOLOv7",
             lines=_lines(first, f'format = "yolo-grid", grid_anchors = [{anchors}]'),

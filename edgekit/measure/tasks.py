@@ -8,8 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.closeness import is_vector_of_scores
-from edgekit.contract import Contract, Decoder, OutputContract, Task, image_axes
-from edgekit.errors import UsageError
+from edgekit.contract import (
+    Contract,
+    Decoder,
+    OutputContract,
+    SequenceDecoder,
+    Task,
+    image_axes,
+)
+from edgekit.errors import DataError, UsageError
 from edgekit.measure.heads import recognise_head
 from edgekit.measure.sequences import sequence_place, symbols_of
 from edgekit.types import TensorSpec
@@ -189,7 +196,7 @@ def _detection(contract: Contract) -> Metric:
     if main.decoder is None or size is None:
         raise UsageError(
             "A detector needs to say how its outputs become boxes.",
-            cure=_lines_to_paste(contract, size),
+            cure=lines_to_paste(contract),
         )
     return DetectionMetric(
         names=tuple(entry.tensor.name for entry in contract.outputs),
@@ -223,8 +230,9 @@ def _keypoints(contract: Contract) -> KeypointMetric:
     return KeypointMetric(axis=axis, size=size, names=first.labels)
 
 
-def _lines_to_paste(contract: Contract, size: tuple[int, int] | None) -> str:
+def lines_to_paste(contract: Contract) -> str:
     """What to write into edgekit.toml: for the head that the shapes show, else where to look."""
+    size = input_size(contract.inputs[0].tensor) if contract.inputs else None
     head = recognise_head([entry.tensor for entry in contract.outputs], size)
     if head is None:
         return (
@@ -238,14 +246,31 @@ def _lines_to_paste(contract: Contract, size: tuple[int, int] | None) -> str:
     return f"{paste}\n  {head.advice}" if head.advice else paste
 
 
-def require_decoder(contract: Contract) -> None:
-    """Ask for what only the user knows of a detector, before anything has run.
+def require_meaning(contract: Contract) -> None:
+    """Ask for what only the user knows of a task, before anything has run.
 
     Raises:
-        UsageError: the task is detection, and how outputs become boxes is not stated.
+        UsageError: how a detector's outputs become boxes is not stated; or an output has a shape in
+            which nothing of its task can be.
     """
+    import numpy as np
+
     if contract.task == "detection":
         _detection(contract)
+    if contract.task not in ("keypoints", "sequence"):
+        return
+    place = sequence_place(contract) if contract.task == "sequence" else 0
+    shape = contract.outputs[place].tensor.shape
+    if None in shape:
+        return
+    nothing = np.zeros((1, *(size or 1 for size in shape[1:])), np.float32)
+    try:
+        if contract.task == "keypoints":
+            _keypoints(contract).points(nothing)
+        else:
+            read(nothing, SequenceDecoder(format="ctc", blank=0))
+    except DataError as error:
+        raise UsageError(error.cause, cure=error.cure) from error
 
 
 def _anchors(decoder: Decoder) -> Array | None:

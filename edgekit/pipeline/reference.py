@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit import calibration
 from edgekit.contract import Contract, InputContract, OutputContract
-from edgekit.errors import ModelError
+from edgekit.errors import ModelError, UsageError
 from edgekit.measure.sequences import settle_sequence
-from edgekit.measure.tasks import require_decoder
+from edgekit.measure.tasks import require_meaning
 from edgekit.pipeline.labels import SampleLabel, settle_labels
 from edgekit.pipeline.plan import Plan
 from edgekit.pipeline.probe import look, probed_samples, reference_accuracy, refuse_contradictions
@@ -277,8 +277,12 @@ def _agreed(plan: Plan, workshop: Workshop) -> Contract:
     """The model's contract, completed and free of contradictions."""
     contract = _describe(plan, workshop)
     refuse_contradictions(contract, accepted=plan.request.accept_contract)
-    if plan.has_budget:
-        require_decoder(contract)
+    try:
+        require_meaning(contract)
+    except UsageError as error:
+        if plan.has_budget:
+            raise
+        workshop.progress.note(f"{error.cause} {error.cure}")
     return contract
 
 

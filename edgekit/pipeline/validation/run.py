@@ -17,7 +17,7 @@ from edgekit.config import Config, load_config
 from edgekit.contract import Contract
 from edgekit.files import temporary_folder
 from edgekit.measure.job import MeasuringJob
-from edgekit.measure.tasks import picture_range, require_decoder
+from edgekit.measure.tasks import picture_range, require_meaning
 from edgekit.pipeline.probe import check_graph, refuse_contradictions
 from edgekit.pipeline.target import Target, open_target
 from edgekit.pipeline.validation import contracts, prepare, timing
@@ -83,7 +83,7 @@ def validate(request: ValidationRequest, progress: Progress | None = None) -> Va
             contract = prepare.make_contract(request, config, reference, embedded)
             refuse_contradictions(contract, accepted=request.accept_contract)
             if request.metric is None:
-                require_decoder(contract)
+                require_meaning(contract)
             run = _Run(
                 request=request,
                 reference=reference,
