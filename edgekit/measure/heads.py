@@ -65,8 +65,8 @@ def _one_table(name: str, shape: tuple[int, ...], size: tuple[int, int] | None) 
             name="YOLOX",
             lines=_lines(name, 'format = "yolov5"'),
             advice="Export it with decode_in_inference = True, so that its boxes are in pixels. If "
-            f"its {columns} columns are 4 + classes, it is a turned YOLOv8: return y.transpose(1, 2) "
-            'and state format = "yolov8".',
+            f"its {columns} columns are 4 + classes, it is a turned YOLOv8: return "
+            'y.transpose(1, 2) and state format = "yolov8".',
         )
     if columns > 5 and rows > _QUERIES:
         return Head(name="YOLOv5 or YOLOv7", lines=_lines(name, 'format = "yolov5"'))
