@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _BLANKS = frozenset({"<blank>", "[blank]", "blank", "<blk>", "<pad>", "[pad]", "<ctc>"})
 _ENDS = frozenset({"<eos>", "[eos]", "eos", "</s>", "[s]", "<end>", "[end]"})
 _MOST = 0.3
-"""A blank is best in at least so many of all steps, and ten times as often as the other end."""
+"""A blank is best in at least so many of all steps, and four times as often as the other end."""
 _INSIDE = 0.5
 """And in so many of the samples between other symbols."""
 
@@ -88,7 +88,7 @@ def _found(entry: OutputContract, stack: Array) -> tuple[SequenceDecoder, str]:
         ends = {"first": best == 0, "last": best == sizes[axis] - 1}
         where = max(ends, key=lambda end: float(ends[end].mean()))
         share, total = float(ends[where].mean()), sum(float(end.mean()) for end in ends.values())
-        if share >= _MOST and share >= 10 * (total - share) and _is_inside(ends[where]):
+        if share >= _MOST and share >= 4 * (total - share) and _is_inside(ends[where]):
             why = f"the {where} symbol is the best of {share:.0%} of all steps, as a blank is"
             return SequenceDecoder(format="ctc", blank=0 if where == "first" else -1), why
     name = entry.tensor.name
