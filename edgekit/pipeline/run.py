@@ -10,13 +10,14 @@ from typing import cast
 from edgekit import sources
 from edgekit.errors import ConversionError, ModelError
 from edgekit.pipeline.file_notes import notes_on
+from edgekit.pipeline.float_stage import FloatStage, load, save
 from edgekit.pipeline.floats import make_float
 from edgekit.pipeline.kept_scales import keep_scales
 from edgekit.pipeline.locking import make_lock
 from edgekit.pipeline.origin import SAMPLES, check_origin
 from edgekit.pipeline.plan import Plan
 from edgekit.pipeline.probe import check_graph
-from edgekit.pipeline.publish import publish, work_folder
+from edgekit.pipeline.publish import publish, scratch_folder, work_folder
 from edgekit.pipeline.quantized import QUANTIZER, make_files
 from edgekit.pipeline.raw_pixels import fold_preprocess
 from edgekit.pipeline.reference import Reference, data_report, make_reference, probe_contract
@@ -40,76 +41,148 @@ def run(plan: Plan, progress: Progress | None = None) -> ConversionResult:
     Raises:
         EdgekitError: any class but `GateFailed`; nothing was written or replaced then.
     """
-    progress = progress or SilentProgress()
-    notes = _Notes(progress)
     started = time.monotonic()
-    before = _source_digest(plan)
+    with work_folder(plan) as work, _workshop(plan, work, progress) as workshop:
+        workshop.warm(_needed_first(plan))
+        stage = _float_stage(plan, workshop, work)
+        return _finish(plan, stage, workshop, work, started)
+
+
+def convert_to_float(plan: Plan, folder: Path, progress: Progress | None = None) -> None:
+    """The first half of `run`, kept in a folder: what serves every scheme of the model.
+
+    Raises:
+        EdgekitError: as `run`.
+    """
+    with scratch_folder(folder) as work, _workshop(plan, work, progress) as workshop:
+        workshop.warm(_needed_first(plan)[:-1])
+        stage = _float_stage(plan, workshop, work)
+        _require_unchanged(plan, stage.source_digest)
+        save(stage, folder)
+
+
+def finish_from(plan: Plan, folder: Path, progress: Progress | None = None) -> ConversionResult:
+    """The second half of `run`, from what `convert_to_float` kept: the same files and verdicts.
+
+    Args:
+        plan: the same request; only what `convert_to_float` does not look at may differ.
+        folder: what `convert_to_float` filled. Nothing in it is changed.
+        progress: told of steps, fractions and notes.
+
+    Raises:
+        EdgekitError: as `run`.
+    """
+    started = time.monotonic()
+    stage = load(folder)
     with (
         work_folder(plan) as work,
-        Workshop(
-            name=plan.source.name,
-            progress=notes,
-            limits=plan.request.limits,
-            work=work,
-            source=plan.source,
-        ) as workshop,
+        _workshop(plan, work, progress, read=(folder,)) as workshop,
     ):
-        workshop.warm(_needed_first(plan))
-        reference = make_reference(plan, workshop, work)
-        _ask_the_object(plan, reference, notes)
-        probe = probe_contract(plan, reference, workshop, work)
-        floating, attempts = make_float(plan, reference, workshop, work)
-        probe = replace(probe, graph=check_graph(floating.path, reference.contract))
-        for slip in probe.slips if probe.accepted else ():
-            notes.note(f"Accepted: {slip}")
-        kept = keep_scales(plan, floating, reference, workshop, work, QUANTIZER)
-        workshop.release(plan.runner)
-        if plan.request.fold_preprocess:
-            floating, attempts, reference = fold_preprocess(
-                plan, floating, attempts, reference, workshop, work
-            )
-        plan = _without_the_impossible(plan, floating.path, notes)
-        if reference.stateful:
-            notes.note(
-                "The model keeps state from one call to the next, and so do its files: the app "
-                "must reset their variables before each new sequence (compared here with a reset "
-                "before each sample)."
-            )
-        if gone := cleaned(read(floating.path)):
-            notes.note(f"The graph was cleaned: {gone}; they turned axes to and fro.")
-        for text in notes_on(plan.source.path, floating.path, floating.parity.bindings):
-            notes.note(text)
-        quantized = make_files(plan, floating, reference, workshop, work, kept)
-        files = quantized.files
-        if _source_digest(plan) != before:
-            raise ConversionError(
-                f"{plan.source.location} changed while it was converted.",
-                cure="Convert again; if it happens again, a converter writes to its input.",
-            )
-        result = ConversionResult(
-            source=_named(plan),
-            source_digest=before,
-            contract=reference.contract,
-            data=data_report(plan, reference.data),
-            attempts=attempts,
-            files=tuple(_in_place(plan, file, probe) for file in files),
-            steps=tuple(workshop.steps),
-            notes=tuple(notes.kept),
-            advice=quantized.advice,
-            ladder=quantized.ladder,
-            probe=probe,
-            output=plan.output,
-            report=plan.report,
-            seconds=round(time.monotonic() - started, 3),
+        workshop.steps += stage.steps
+        workshop.warm([LITERT, QUANTIZER])
+        return _finish(plan, stage, workshop, work, started)
+
+
+def _workshop(
+    plan: Plan, work: Path, progress: Progress | None, read: tuple[Path, ...] = ()
+) -> Workshop:
+    return Workshop(
+        name=plan.source.name,
+        progress=_Notes(progress or SilentProgress()),
+        limits=plan.request.limits,
+        work=work,
+        source=plan.source,
+        read=read,
+    )
+
+
+def _float_stage(plan: Plan, workshop: Workshop, work: Path) -> FloatStage:
+    """From the model to the float file that equals it, and what is known of both."""
+    notes = _notes(workshop)
+    before = _source_digest(plan)
+    reference = make_reference(plan, workshop, work)
+    _ask_the_object(plan, reference, notes)
+    probe = probe_contract(plan, reference, workshop, work)
+    floating, attempts = make_float(plan, reference, workshop, work)
+    probe = replace(probe, graph=check_graph(floating.path, reference.contract))
+    for slip in probe.slips if probe.accepted else ():
+        notes.note(f"Accepted: {slip}")
+    kept = keep_scales(plan, floating, reference, workshop, work, QUANTIZER)
+    workshop.release(plan.runner)
+    if plan.request.fold_preprocess:
+        floating, attempts, reference = fold_preprocess(
+            plan, floating, attempts, reference, workshop, work
         )
-        if all(file.error for file in files):
-            raise ConversionError(
-                f"No scheme could be written. {files[0].scheme}: {files[0].error}",
-                cure="Choose other schemes with --scheme.",
-            )
-        lock = make_lock(plan, reference, result, files, quantized.prepared)
-        publish(plan, files, to_json(result), quantized.prepared, lock=to_text(lock))
+    return FloatStage(
+        source_digest=before,
+        reference=reference,
+        probe=probe,
+        floating=floating,
+        kept=kept,
+        attempts=attempts,
+        notes=tuple(notes.kept),
+        steps=tuple(workshop.steps),
+    )
+
+
+def _finish(
+    plan: Plan, stage: FloatStage, workshop: Workshop, work: Path, started: float
+) -> ConversionResult:
+    """From the float file to the files of all schemes, judged and in place."""
+    notes = _notes(workshop)
+    reference, floating, probe = stage.reference, stage.floating, stage.probe
+    notes.kept[:] = stage.notes
+    plan = _without_the_impossible(plan, floating.path, notes)
+    if reference.stateful:
+        notes.note(
+            "The model keeps state from one call to the next, and so do its files: the app "
+            "must reset their variables before each new sequence (compared here with a reset "
+            "before each sample)."
+        )
+    if gone := cleaned(read(floating.path)):
+        notes.note(f"The graph was cleaned: {gone}; they turned axes to and fro.")
+    for text in notes_on(plan.source.path, floating.path, floating.parity.bindings):
+        notes.note(text)
+    quantized = make_files(plan, floating, reference, workshop, work, stage.kept)
+    files = quantized.files
+    _require_unchanged(plan, stage.source_digest)
+    result = ConversionResult(
+        source=_named(plan),
+        source_digest=stage.source_digest,
+        contract=reference.contract,
+        data=data_report(plan, reference.data),
+        attempts=stage.attempts,
+        files=tuple(_in_place(plan, file, probe) for file in files),
+        steps=tuple(workshop.steps),
+        notes=tuple(notes.kept),
+        advice=quantized.advice,
+        ladder=quantized.ladder,
+        probe=probe,
+        output=plan.output,
+        report=plan.report,
+        seconds=round(time.monotonic() - started, 3),
+    )
+    if all(file.error for file in files):
+        raise ConversionError(
+            f"No scheme could be written. {files[0].scheme}: {files[0].error}",
+            cure="Choose other schemes with --scheme.",
+        )
+    lock = make_lock(plan, reference, result, files, quantized.prepared)
+    publish(plan, files, to_json(result), quantized.prepared, lock=to_text(lock))
     return result
+
+
+def _require_unchanged(plan: Plan, before: str | None) -> None:
+    if _source_digest(plan) != before:
+        raise ConversionError(
+            f"{plan.source.location} changed while it was converted.",
+            cure="Convert again; if it happens again, a converter writes to its input.",
+        )
+
+
+def _notes(workshop: Workshop) -> _Notes:
+    assert isinstance(workshop.progress, _Notes)
+    return workshop.progress
 
 
 def _ask_the_object(plan: Plan, reference: Reference, progress: Progress) -> None:

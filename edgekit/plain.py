@@ -1,0 +1,57 @@
+"""Dataclasses as plain data, and back by their types: what one process tells another in a file."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+_T = TypeVar("_T")
+
+
+def to_plain(value: Any) -> Any:
+    """A value as JSON has it: dataclasses as tables, sequences and sets as lists, paths as text."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {one.name: to_plain(getattr(value, one.name)) for one in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): to_plain(part) for key, part in value.items()}
+    if isinstance(value, set | frozenset):
+        return sorted(map(to_plain, value))
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [to_plain(part) for part in value]
+    if isinstance(value, Path):
+        return str(value)
+    # NumPy's numbers and arrays have their own words for it.
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def from_plain(kind: type[_T], value: Any) -> _T:
+    """The inverse of `to_plain`, for dataclasses whose fields say what they are.
+
+    Raises:
+        TypeError, KeyError, ValueError: the data is not of this kind.
+    """
+    return cast(_T, _read(kind, value))
+
+
+def _read(kind: Any, value: Any) -> Any:
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        if value is None and type(None) in parts:
+            return None
+        return _read(next(one for one in parts if one is not type(None)), value)
+    if is_dataclass(kind):
+        hints = get_type_hints(kind)
+        return cast(Any, kind)(**{name: _read(hints[name], part) for name, part in value.items()})
+    if origin is tuple:
+        inner = [parts[0]] * len(value) if parts[1:] == (...,) else parts
+        return tuple(_read(one, part) for one, part in zip(inner, value, strict=True))
+    if origin in (list, Sequence):
+        return [_read(parts[0], part) for part in value]
+    if origin in (dict, Mapping):
+        return {name: _read(parts[1], part) for name, part in value.items()}
+    if origin is frozenset:
+        return frozenset(_read(parts[0], part) for part in value)
+    return kind(value) if kind is Path else value
