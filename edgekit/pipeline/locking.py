@@ -106,6 +106,21 @@ def _make_lock(
     )
 
 
+def input_digests(plan: Plan) -> dict[str, str]:
+    """What a conversion would be made from, without its data: digests of files, versions of code.
+
+    Raises:
+        ConversionError: a file cannot be read.
+    """
+    code = _code(plan)
+    try:
+        found = {one.role: one.sha256 for one in _inputs(plan, code)}
+    except OSError as error:
+        why = error.strerror or error
+        raise ConversionError(f"{error.filename} cannot be read: {why}.") from error
+    return {**found, **{f"version/{name}": version for name, version in code.versions.items()}}
+
+
 def machine() -> dict[str, str]:
     """Where this runs, in the words of a lock."""
     return {
