@@ -27,6 +27,7 @@ _NAMES = {
     "record_reference": "edgekit.api",
     "replay": "edgekit.api",
     "sensitivity": "edgekit.api",
+    "sweep": "edgekit.sweep",
     "validate": "edgekit.api",
     "verify": "edgekit.api",
     "CandidateResult": "edgekit.validation_result",
@@ -36,6 +37,7 @@ _NAMES = {
     "Limits": "edgekit.toolchain.workshop",
     "Preprocess": "edgekit.contract",
     "Progress": "edgekit.types",
+    "SweepResult": "edgekit.sweep.run",
     "TensorSpec": "edgekit.types",
     "ValidationResult": "edgekit.validation_result",
 }
@@ -54,12 +56,14 @@ if TYPE_CHECKING:
         record_reference,
         replay,
         sensitivity,
+        sweep,
         validate,
         verify,
     )
     from edgekit.contract import Preprocess
     from edgekit.errors import EdgekitError
     from edgekit.results import ConversionResult, FileResult
+    from edgekit.sweep.run import SweepResult
     from edgekit.toolchain.workshop import Limits
     from edgekit.types import Progress, TensorSpec
     from edgekit.validation_result import CandidateResult, ValidationResult
@@ -72,6 +76,7 @@ __all__ = [
     "Limits",
     "Preprocess",
     "Progress",
+    "SweepResult",
     "TensorSpec",
     "ValidationResult",
     "__version__",
@@ -86,6 +91,7 @@ __all__ = [
     "record_reference",
     "replay",
     "sensitivity",
+    "sweep",
     "validate",
     "verify",
 ]

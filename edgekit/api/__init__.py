@@ -11,6 +11,7 @@ from edgekit.api.files import (
     verify,
 )
 from edgekit.api.judging import benchmark, explain, record_reference, validate
+from edgekit.api.sweeping import sweep
 
 __all__ = [
     "benchmark",
@@ -24,6 +25,7 @@ __all__ = [
     "record_reference",
     "replay",
     "sensitivity",
+    "sweep",
     "validate",
     "verify",
 ]

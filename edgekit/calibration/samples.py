@@ -7,13 +7,13 @@ A `Source` knows its samples without having read them; a `Sample` reads its cont
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from edgekit.calibration.tensors import Content, Loaded, to_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from edgekit.types import TensorSpec
 
     Array: TypeAlias = NDArray[Any]
+else:
+    Array = Any  # `edgekit.plain` reads the types of fields while edgekit runs
 
 Split: TypeAlias = Literal["calibration", "parity"]
 Label: TypeAlias = "str | int | float | Array | None"

@@ -13,6 +13,7 @@ from edgekit.version import __version__
 COMMANDS = {
     "convert": ("edgekit.cli.convert", "Turn a trained model into verified .tflite files."),
     "quantize": ("edgekit.cli.quantize", "Quantize a float .tflite file."),
+    "sweep": ("edgekit.cli.sweep", "Convert and measure many models in many ways."),
     "sensitivity": ("edgekit.cli.sensitivity", "Show which layers cost accuracy in int8."),
     "validate": ("edgekit.cli.validate", "Compare .tflite files with their reference, and judge."),
     "explain": ("edgekit.cli.explain", "Find the first bad operator of a .tflite, and why."),

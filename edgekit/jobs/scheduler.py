@@ -19,14 +19,12 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Protocol
 
-from edgekit.errors import UsageError
+from edgekit.errors import SetupError, UsageError
 from edgekit.jobs.protocol import Ending, Executor, Job, Outcome, Resources
 from edgekit.jobs.store import Kept, Store
 
 RETRIES: Mapping[Ending, int] = {Ending.CRASHED: 2, Ending.LOST: 5}
 """How often a job is started again in one run, by how it ended. All others never are."""
-FINAL = frozenset({Ending.DONE, Ending.WRONG_INPUT})
-"""What the next run takes as it is: the same input would end in the same way."""
 _POLL = 0.25
 _LONGEST_WAIT = 60.0
 _STUCK = 20.0
@@ -130,8 +128,12 @@ class Scheduler:
 
     def _known(self, graph: _Graph) -> dict[str, Kept]:
         found = self._store.find(graph.jobs)
-        final = {Ending.DONE} if self._again else FINAL
-        return {key: kept for key, kept in found.items() if kept.ending in final}
+        return {key: kept for key, kept in found.items() if self._stays(kept)}
+
+    def _stays(self, kept: Kept) -> bool:
+        """Whether a job would end as it did: the same input, and not a full disk or the like."""
+        wrong = kept.ending == Ending.WRONG_INPUT and kept.exit_code != SetupError.exit_code
+        return kept.ending == Ending.DONE or (wrong and not self._again)
 
 
 @dataclass(kw_only=True)

@@ -227,12 +227,16 @@ class _Planning:
     def _file_job(self, point: Point) -> str:
         request = self._of_scheme(point)
         floating = self._float_job(point)
+        stated = self._plans[point.model, point.size].gates
+        timed = any(gate.metric.startswith("latency") for _, gate in stated)
         return self._add(
             "to_scheme",
             point.name,
             {"request": to_plain(request), "float": floating},
             decides=[_table(request), self._made_from[point.model, point.size]],
             needs=(floating,),
+            # A gate on latency is judged where nothing else runs.
+            resources=Resources(cores=self.cores) if timed else None,
         )
 
     def _recording_job(self, point: Point) -> str:

@@ -12,13 +12,9 @@ from edgekit.sweep.points import Point
 
 RowState = Literal["pass", "fail", "not proven", "failed", "dropped", "waiting"]
 """A verdict; or that a job failed, that a search dropped it, or that it has not ended yet."""
-ACCURACY = (
-    "top1_accuracy",
-    "map",
-    "miou",
-    "top1_agreement",
-    "centred_sqnr_db",
-)
+_AGAINST_LABELS = ("top1_accuracy", "map_50_95", "miou", "recall_at_1", "psnr_db")
+_AGAINST_REFERENCE = ("top1_agreement", "map_agreement", "miou_agreement", "neighbour_agreement")
+ACCURACY = (*_AGAINST_LABELS, *_AGAINST_REFERENCE, "centred_sqnr_db")
 """Figures by which files are compared, the one that says most first; more is better."""
 LATENCY, SIZE = "latency_p50_ms", "size_mb"
 _IDENTITY = ("cpu", "machine", "device", "system")
@@ -55,6 +51,11 @@ class SweepRow:
     front: bool = False
     seconds: float = 0.0
 
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return f"{self.point.name} on {self.point.on}"
+
 
 def machine_words(facts: Mapping[str, str]) -> str:
     """A machine and the runtime on it, as far as they decide latencies."""
@@ -62,39 +63,41 @@ def machine_words(facts: Mapping[str, str]) -> str:
     return ", ".join([*known, *(f"{name} {facts[name]}" for name in _RUNTIMES if name in facts)])
 
 
-def make_row(
-    point: Point, made: Kept | None, measured: Kept | None, *, dropped: bool = False
-) -> SweepRow:
+def failed_row(point: Point, failed: Kept) -> SweepRow:
+    """A combination that one of its jobs failed for."""
+    return SweepRow(point=point, state="failed", why=(f"{failed.name}: {failed.reason}",))
+
+
+def make_row(point: Point, made: Kept | None, measured: Kept | None) -> SweepRow:
     """A row of what a file's job and the last of its measuring jobs came to."""
-    for kept in (made, measured):
-        if kept is not None and kept.ending != Ending.DONE:
-            return SweepRow(point=point, state="failed", why=(kept.reason,), seconds=kept.seconds)
-    if made is None:
+    if made is None or measured is None:
         return SweepRow(point=point, state="waiting")
-    built, found = _table(made.value), _table(measured.value) if measured else {}
-    metrics = {**built["metrics"], **found.get("metrics", {})}
-    states = [built["state"], *([found["state"]] if "state" in found else [])]
-    state: RowState = next(
-        (one for one in ("fail", "not proven") if one in states),  # type: ignore[arg-type]
-        "pass",
-    )
-    if measured is None or dropped:
-        state = "dropped" if dropped else "waiting"
+    for kept in (made, measured):
+        if kept.ending != Ending.DONE:
+            return failed_row(point, kept)
+    built, found = _table(made.value), _table(measured.value)
+    states = {built["state"], found.get("state", "pass")}
+    state: RowState = "fail" if "fail" in states else "pass"
+    if "not proven" in states and state == "pass":
+        state = "not proven"
     folder = f"artifacts/{made.files[:2]}/{made.files}"
     report = f"{folder}/{built['report']}"
-    if measured is not None and found.get("report"):
+    if found.get("report"):
         report = f"artifacts/{measured.files[:2]}/{measured.files}/{found['report']}"
+    # What was timed while the file was made had other jobs beside it.
+    own = {name: one for name, one in built["metrics"].items() if not name.startswith("latency")}
+    metrics = {**own, **found["metrics"]}
     return SweepRow(
         point=point,
         state=state,
         why=tuple(dict.fromkeys((*built["why"], *found.get("why", ())))),
         metrics={name: value for name, value in metrics.items() if value is not None},
-        machine=machine_words(found.get("machine", {})),
+        machine=machine_words(found["machine"]),
         samples=found.get("samples", 0),
         file=f"{folder}/{built['file']}",
         report=report,
         sha256=built["sha256"],
-        seconds=made.seconds + (measured.seconds if measured else 0.0),
+        seconds=made.seconds + measured.seconds,
     )
 
 

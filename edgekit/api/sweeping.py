@@ -1,0 +1,58 @@
+"""``edgekit.sweep``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgekit.arguments import AnyPath, is_path, path
+from edgekit.errors import UsageError
+from edgekit.sweep.file import read_sweep, sweep_from_table
+from edgekit.sweep.planning import plan_sweep
+from edgekit.sweep.run import SweepResult, carry_out, cores_here, folder_of
+from edgekit.toolchain.workshop import Limits
+from edgekit.types import Progress
+
+
+def sweep(
+    file: AnyPath | Mapping[str, Any],
+    *,
+    output: AnyPath | None = None,
+    retry_failed: bool = False,
+    trust_pickle: bool = False,
+    limits: Limits | None = None,
+    progress: Progress | None = None,
+) -> SweepResult:
+    """Convert and measure many models in many ways, and say which files are on the front.
+
+    >>> edgekit.sweep("sweep.toml").front  # doctest: +SKIP
+
+    What an earlier call has finished, also one that was killed, is not done again.
+
+    Args:
+        file: a sweep file, or what it would hold as a dict; see docs/sweep.md.
+        output: the folder for everything, ``NAME_sweep`` by default; needed with a dict.
+        retry_failed: try again also what failed for its input.
+        trust_pickle: open pickles, which can run any code.
+        limits: on the time and memory of each step.
+        progress: told of jobs, failures and retries.
+
+    Returns:
+        The result. A failed gate or job is no exception: look at ``result.passed``.
+
+    Raises:
+        edgekit.errors.EdgekitError: see `edgekit.errors` for the classes.
+    """
+    folder = path(output, "output")
+    if isinstance(file, Mapping):
+        if folder is None:
+            raise UsageError("A sweep from a dict has no name.", cure="Give output, a folder.")
+        read = sweep_from_table(file, Path.cwd(), "the sweep")
+    elif is_path(file):
+        read = read_sweep(Path(file))
+        folder = folder or folder_of(Path(file))
+    else:
+        raise UsageError(f"The sweep is a {type(file).__name__}.", cure="Give a path or a dict.")
+    planned = plan_sweep(read, cores=cores_here(), limits=limits, trust_pickle=trust_pickle)
+    return carry_out(planned, folder, again=retry_failed, progress=progress)
