@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgekit.cli.options import ConversionCommand, limits
-from edgekit.cli.parameters import FOLDER, PATH
+from edgekit.cli.parameters import PATH
 from edgekit.cli.terminal import echo, make_console
 from edgekit.cli.verdicts import exit_code_of
 from edgekit.errors import ConversionError
@@ -152,7 +152,7 @@ def show_command(folder: Path, name: str, as_json: bool) -> int:
 
 @command.command(name="export", epilog="Example: edgekit sweep export sweep_sweep -o best")
 @folder_argument
-@click.option("--output", "-o", type=FOLDER, required=True, help="A folder for the files.")
+@click.option("--output", "-o", type=PATH, required=True, help="A folder for the files.")
 @click.option("--all", "everything", is_flag=True, help="All that passed, not only the front.")
 @click.option("--force", is_flag=True, help="Replace what is there.")
 @json_option

@@ -259,7 +259,7 @@ def look(store: Store) -> SweepResult:
         table=with_front(rows),
         failures=tuple(
             JobFailure(name=one.name, ending=one.ending, reason=one.reason, tries=one.tries)
-            for one in kept.values()
+            for one in (kept[key] for key in needs if key in kept)
             if one.ending != Ending.DONE
         ),
         jobs=len(wanted),

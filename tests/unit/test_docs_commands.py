@@ -83,6 +83,8 @@ def test_typed_commands_and_their_options_exist(document: Path) -> None:
             continue
         name = " ".join(words[:2]) if " ".join(words[:2]) in COMMANDS else words[0]
         assert name in COMMANDS, f"edgekit {' '.join(words)}"
+        if name == "sweep":  # `edgekit sweep FILE` is `edgekit sweep run FILE`
+            name = "sweep run"
         used = {word.partition("=")[0] for word in words if word.startswith("-")}
         assert used <= options(COMMANDS[name]), f"edgekit {' '.join(words)}"
 
