@@ -20,26 +20,32 @@ def _network(width: int, layers: int, *, separable: bool = False) -> nn.Module:
 
 
 def tiny() -> nn.Module:
+    """One small convolution."""
     return _network(3, 0)
 
 
 def narrow() -> nn.Module:
+    """One convolution."""
     return _network(8, 0)
 
 
 def separable() -> nn.Module:
+    """Two depthwise-separable layers."""
     return _network(8, 2, separable=True)
 
 
 def medium() -> nn.Module:
+    """Two convolutions."""
     return _network(8, 1)
 
 
 def deep() -> nn.Module:
+    """Four convolutions."""
     return _network(8, 3)
 
 
 def wide() -> nn.Module:
+    """Two wide convolutions."""
     return _network(24, 1)
 
 

@@ -48,14 +48,14 @@ class Watcher(Protocol):
 
 
 @dataclass
-class Clock:
+class PatienceClock:
     """Time and patience, which a simulation has its own of."""
 
     now: Callable[[], float] = time.monotonic
 
 
 @dataclass
-class Tally:
+class JobTally:
     """What a run of the scheduler came to: jobs by ending, and those that were there before."""
 
     endings: Counter[Ending] = field(default_factory=Counter)
@@ -87,16 +87,16 @@ class Scheduler:
         *,
         retries: Mapping[Ending, int] = RETRIES,
         again: bool = False,
-        clock: Clock | None = None,
+        clock: PatienceClock | None = None,
     ) -> None:
         self._executor = executor
         self._store = store
         self._watcher = watcher
         self._retries = retries
         self._again = again
-        self._clock = clock or Clock()
+        self._clock = clock or PatienceClock()
 
-    def run(self, jobs: Sequence[Job], priority: Callable[[Job], int] = lambda _: 0) -> Tally:
+    def run(self, jobs: Sequence[Job], priority: Callable[[Job], int] = lambda _: 0) -> JobTally:
         """Run all that is not done yet.
 
         The first Ctrl-C lets what runs come to its end and starts nothing more; the second ends it.
@@ -190,9 +190,9 @@ class _Run:
         watcher: Watcher,
         *,
         retries: Mapping[Ending, int],
-        clock: Clock,
+        clock: PatienceClock,
     ) -> None:
-        self.tally = Tally()
+        self.tally = JobTally()
         self._graph = graph
         self._executor = executor
         self._store = store

@@ -28,7 +28,7 @@ from edgekit.pipeline.record import RecordRequest
 from edgekit.pipeline.validation import ValidationRequest
 from edgekit.plain import to_plain
 from edgekit.sweep.file import Faults, SweepFile, SweepModel, parsed_inputs, runtime_of
-from edgekit.sweep.points import Point, points
+from edgekit.sweep.points import Combination, points
 from edgekit.sweep.work import MODULE
 from edgekit.toolchain.workshop import Limits, versions
 from edgekit.validation import gates
@@ -54,13 +54,13 @@ CONVERTING, RECORDING, MEASURING = range(3)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Candidate:
+class SweepCandidate:
     """A combination and the jobs that it takes: its file, and how that does where it runs.
 
     ``rounds`` has one job for each round of a search, the last of which has all samples.
     """
 
-    point: Point
+    point: Combination
     file: str
     rounds: tuple[str, ...]
 
@@ -71,7 +71,7 @@ class SweepPlan:
 
     sweep: SweepFile
     jobs: Mapping[str, Job]
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[SweepCandidate, ...]
 
     def needed(self, keys: list[str]) -> list[Job]:
         """The jobs of these keys and all that they need, each after those."""
@@ -135,7 +135,7 @@ class _Planning:
         """The models by their names."""
         return {model.name: model for model in self.sweep.models}
 
-    def check(self, wanted: tuple[Point, ...]) -> None:
+    def check(self, wanted: tuple[Combination, ...]) -> None:
         """Plan the conversion of every model at every size: what is wrong is told before anything.
 
         Raises:
@@ -157,16 +157,16 @@ class _Planning:
                 found.take(f"{point.name!r}", error)
         found.stop()
 
-    def candidate(self, point: Point) -> Candidate:
+    def candidate(self, point: Combination) -> SweepCandidate:
         """A combination with its jobs, which are made where they are new."""
         file = self._file_job(point)
         limits = (*(self.sweep.search.samples if self.sweep.search else ()), None)
         data = self.models[point.model].settings.get("data")
         if data is None:
-            return Candidate(point=point, file=file, rounds=(self._latency_job(point, file),))
+            return SweepCandidate(point=point, file=file, rounds=(self._latency_job(point, file),))
         recording = self._recording_job(point)
         rounds = tuple(self._figures_job(point, file, recording, most) for most in limits)
-        return Candidate(point=point, file=file, rounds=tuple(dict.fromkeys(rounds)))
+        return SweepCandidate(point=point, file=file, rounds=tuple(dict.fromkeys(rounds)))
 
     def _conversion(self, name: str, size: str) -> ConversionRequest:
         model = self.models[name]
@@ -183,7 +183,7 @@ class _Planning:
             **{"config": None, **known},
         )
 
-    def _of_scheme(self, point: Point) -> ConversionRequest:
+    def _of_scheme(self, point: Combination) -> ConversionRequest:
         request = self._conversion(point.model, point.size)
         own = {"effort": point.effort} if point.effort else {}
         return replace(
@@ -200,7 +200,7 @@ class _Planning:
             raise DataError(f"There is no file or folder {shown(data)}.", cure="Check data.")
         check_preprocess(settings.get("preprocess", {}))
 
-    def _float_job(self, point: Point) -> str:
+    def _float_job(self, point: Combination) -> str:
         name, size = point.model, point.size
         made = self._plans[name, size]
         request = made.request
@@ -224,7 +224,7 @@ class _Planning:
             ],
         )
 
-    def _file_job(self, point: Point) -> str:
+    def _file_job(self, point: Combination) -> str:
         request = self._of_scheme(point)
         floating = self._float_job(point)
         stated = self._plans[point.model, point.size].gates
@@ -239,7 +239,7 @@ class _Planning:
             resources=Resources(cores=self.cores) if timed else None,
         )
 
-    def _recording_job(self, point: Point) -> str:
+    def _recording_job(self, point: Combination) -> str:
         name, size = point.model, point.size
         request = self._plans[name, size].request
         settings = self.models[name].settings
@@ -272,7 +272,7 @@ class _Planning:
             ],
         )
 
-    def _figures_job(self, point: Point, file: str, recording: str, most: int | None) -> str:
+    def _figures_job(self, point: Combination, file: str, recording: str, most: int | None) -> str:
         settings = self.models[point.model].settings
         limit = settings.get("limit")
         if most is not None:
@@ -303,7 +303,7 @@ class _Planning:
             resources=self._alone(point),
         )
 
-    def _latency_job(self, point: Point, file: str) -> str:
+    def _latency_job(self, point: Combination, file: str) -> str:
         settings = self.models[point.model].settings
         address, runtime = runtime_of(point.on)
         request = ValidationRequest(
@@ -324,7 +324,7 @@ class _Planning:
             resources=self._alone(point),
         )
 
-    def _alone(self, point: Point) -> Resources:
+    def _alone(self, point: Combination) -> Resources:
         """Nothing runs beside what is timed; a device elsewhere has one holder."""
         address, _ = runtime_of(point.on)
         if address == "local":

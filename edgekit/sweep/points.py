@@ -16,7 +16,7 @@ _EFFORTLESS = frozenset({"fp32", "fp16"})
 
 
 @dataclass(frozen=True, kw_only=True)
-class Point:
+class Combination:
     """One combination. ``size`` is empty where there is only one; ``effort`` where it has no part.
 
     ``on`` is where its file runs: ``local``, a runtime, or the address of a device.
@@ -39,7 +39,7 @@ class Point:
         return " ".join(filter(None, self.file))
 
 
-def points(sweep: SweepFile) -> tuple[Point, ...]:
+def points(sweep: SweepFile) -> tuple[Combination, ...]:
     """All combinations, each once, in the order of the file.
 
     Raises:
@@ -69,11 +69,11 @@ def _crossed(
     schemes: tuple[Scheme, ...],
     efforts: tuple[Effort, ...],
     places: tuple[str, ...],
-) -> Iterator[Point]:
+) -> Iterator[Combination]:
     for model, size, scheme, effort, on in product(models, sizes, schemes, efforts, places):
         own = "" if scheme in _EFFORTLESS else effort
-        yield Point(model=model, size=size, scheme=scheme, effort=own, on=on)
+        yield Combination(model=model, size=size, scheme=scheme, effort=own, on=on)
 
 
-def _fits(point: Point, pattern: Mapping[str, Any]) -> bool:
+def _fits(point: Combination, pattern: Mapping[str, Any]) -> bool:
     return all(getattr(point, key) in values for key, values in pattern.items())

@@ -19,7 +19,7 @@ from edgekit.pipeline.publish import held
 from edgekit.plain import from_plain, to_plain
 from edgekit.shown import Shown
 from edgekit.sweep.halving import survivors
-from edgekit.sweep.planning import Candidate, SweepPlan, priority
+from edgekit.sweep.planning import SweepCandidate, SweepPlan, priority
 from edgekit.sweep.rows import SweepRow, failed_row, make_row, with_front
 from edgekit.types import Progress, SilentProgress, VerdictState
 from edgekit.version import __version__
@@ -202,7 +202,7 @@ def _run(plan: SweepPlan, store: Store, scheduler: Scheduler) -> tuple[dict[int,
     return dropped, False, known
 
 
-def _rows(store: Store, candidates: Sequence[Candidate], number: int) -> list[SweepRow]:
+def _rows(store: Store, candidates: Sequence[SweepCandidate], number: int) -> list[SweepRow]:
     pairs = [(one.file, one.rounds[min(number, len(one.rounds) - 1)]) for one in candidates]
     kept = store.find({key for pair in pairs for key in pair})
     return [
@@ -231,7 +231,7 @@ def look(store: Store) -> SweepResult:
             f"{store.folder} holds no plan: its sweep ended before it began.",
             cure="Run edgekit sweep again.",
         )
-    candidates = from_plain(tuple[Candidate, ...], noted["candidates"])
+    candidates = from_plain(tuple[SweepCandidate, ...], noted["candidates"])
     kept = store.find(noted["jobs"])
     needs = {key: tuple(job[1]) for key, job in noted["jobs"].items()}
     rows: list[SweepRow] = []

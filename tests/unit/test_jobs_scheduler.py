@@ -13,7 +13,7 @@ from job_fakes import FakeExecutor, Told, job
 
 from edgekit.errors import UsageError
 from edgekit.jobs.protocol import Ending, Job
-from edgekit.jobs.scheduler import Clock, Scheduler, Tally
+from edgekit.jobs.scheduler import JobTally, PatienceClock, Scheduler
 from edgekit.jobs.store import Store
 
 
@@ -29,7 +29,7 @@ def executor(tmp_path: Path) -> FakeExecutor:
     return FakeExecutor(tmp_path / "work")
 
 
-class _Ticking(Clock):
+class _Ticking(PatienceClock):
     """Seconds go by with every look at it."""
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ def run(
     told: Told | None = None,
     priority: Callable[[Job], int] = lambda _: 0,
     again: bool = False,
-) -> Tally:
+) -> JobTally:
     watcher = told or Told()
     scheduler = Scheduler(executor, store, watcher, again=again, clock=_Ticking())
     return scheduler.run(jobs, priority)

@@ -9,14 +9,14 @@ from typing import Any
 from edgekit.jobs.protocol import Ending
 from edgekit.jobs.store import Kept
 from edgekit.sweep.halving import survivors
-from edgekit.sweep.points import Point
+from edgekit.sweep.points import Combination
 from edgekit.sweep.rows import SweepRow, front_of, make_row, with_front
 
 HERE = {"cpu": "A", "machine": "x86_64", "ai-edge-litert": "2.1"}
 
 
-def point(name: str = "net", on: str = "local") -> Point:
-    return Point(model=name, size="", scheme="int8", effort="fast", on=on)
+def point(name: str = "net", on: str = "local") -> Combination:
+    return Combination(model=name, size="", scheme="int8", effort="fast", on=on)
 
 
 def kept(value: Any, ending: Ending = Ending.DONE) -> Kept:
