@@ -21,7 +21,7 @@ from typing import Protocol
 
 from edgekit.errors import SetupError, UsageError
 from edgekit.jobs.protocol import Ending, Executor, Job, Outcome, Resources
-from edgekit.jobs.store import Kept, Store
+from edgekit.jobs.store import KeptJob, Store
 
 RETRIES: Mapping[Ending, int] = {Ending.CRASHED: 2, Ending.LOST: 5}
 """How often a job is started again in one run, by how it ended. All others never are."""
@@ -37,7 +37,7 @@ class Watcher(Protocol):
     def started(self, job: Job) -> None:
         """A job was given to the executor."""
 
-    def ended(self, kept: Kept) -> None:
+    def ended(self, kept: KeptJob) -> None:
         """A job has come to its end, also one that was never started."""
 
     def retried(self, job: Job, outcome: Outcome) -> None:
@@ -110,7 +110,7 @@ class Scheduler:
             SetupError: the store cannot keep a result; what had finished is kept.
         """
         graph = _Graph.of(jobs, priority)
-        run = _Run(
+        run = _Course(
             graph,
             self._executor,
             self._store,
@@ -126,11 +126,11 @@ class Scheduler:
             run.stop()
         return run.tally
 
-    def _known(self, graph: _Graph) -> dict[str, Kept]:
+    def _known(self, graph: _Graph) -> dict[str, KeptJob]:
         found = self._store.find(graph.jobs)
         return {key: kept for key, kept in found.items() if self._stays(kept)}
 
-    def _stays(self, kept: Kept) -> bool:
+    def _stays(self, kept: KeptJob) -> bool:
         """Whether a job would end as it did: the same input, and not a full disk or the like."""
         wrong = kept.ending == Ending.WRONG_INPUT and kept.exit_code != SetupError.exit_code
         return kept.ending == Ending.DONE or (wrong and not self._again)
@@ -179,7 +179,7 @@ class _Graph:
             raise UsageError(f"These jobs need each other in a circle: {', '.join(names[:5])}.")
 
 
-class _Run:
+class _Course:
     """One run: what is ready, what runs, what waits for a second try."""
 
     def __init__(
@@ -212,7 +212,7 @@ class _Run:
         self._started = False
         self._stuck_since = math.inf
 
-    def skip(self, known: Mapping[str, Kept]) -> None:
+    def skip(self, known: Mapping[str, KeptJob]) -> None:
         """Take what earlier runs came to, and offer what can start."""
         self.tally.known = len(known)
         self._over |= known.keys()
@@ -312,7 +312,7 @@ class _Run:
             self._offer(job.key)
         return True
 
-    def _settle(self, kept: Kept) -> None:
+    def _settle(self, kept: KeptJob) -> None:
         """Let those go on that waited for a job, or take them with it."""
         self._left -= 1
         self._over.add(kept.key)
@@ -326,7 +326,7 @@ class _Run:
             if not self._graph.waiting[key] and self._started and key not in self._over:
                 self._offer(key)
 
-    def _drop(self, failed: Kept) -> None:
+    def _drop(self, failed: KeptJob) -> None:
         """Everything that needs what failed, directly or not, ends here; it is not kept."""
         if failed.ending == Ending.CANCELLED and self.tally.interrupted:
             return
@@ -364,8 +364,8 @@ class _Run:
         self._settle(kept)
 
 
-def _never(job: Job, reason: str) -> Kept:
-    return Kept(key=job.key, name=job.name, ending=Ending.CANCELLED, tries=0, reason=reason)
+def _never(job: Job, reason: str) -> KeptJob:
+    return KeptJob(key=job.key, name=job.name, ending=Ending.CANCELLED, tries=0, reason=reason)
 
 
 @contextmanager

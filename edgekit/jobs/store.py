@@ -42,7 +42,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kept:
+class KeptJob:
     """What is known of a job that has ended.
 
     ``files`` is the digest of its folder, empty where it has none; ``tries`` counts its starts.
@@ -101,11 +101,11 @@ class Store:
                 self._base.close()
             self._base = None
 
-    def __getitem__(self, key: str) -> Kept:
+    def __getitem__(self, key: str) -> KeptJob:
         found = self.find([key])
         return found[key]
 
-    def find(self, keys: Iterable[str]) -> dict[str, Kept]:
+    def find(self, keys: Iterable[str]) -> dict[str, KeptJob]:
         """What is known of these jobs; those that never ended are left out."""
         wanted = list(keys)
         found = {}
@@ -132,7 +132,7 @@ class Store:
             row = self._ready.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
         return None if row is None else json.loads(row[0])
 
-    def keep(self, ended: Sequence[tuple[Job, Outcome, int]]) -> list[Kept]:
+    def keep(self, ended: Sequence[tuple[Job, Outcome, int]]) -> list[KeptJob]:
         """Keep jobs that have ended, with the number of their tries; all at once.
 
         The folders of the outcomes are moved, and are gone afterwards.
@@ -149,13 +149,13 @@ class Store:
                 )
         return kept
 
-    def _entry(self, job: Job, outcome: Outcome, tries: int) -> Kept:
+    def _entry(self, job: Job, outcome: Outcome, tries: int) -> KeptJob:
         files = ""
         if outcome.folder is not None and outcome.ending == Ending.DONE:
             files = self._adopt(outcome.folder)
         elif outcome.folder is not None:
             shutil.rmtree(outcome.folder, ignore_errors=True)
-        return Kept(
+        return KeptJob(
             key=job.key,
             name=job.name,
             ending=outcome.ending,
@@ -295,15 +295,15 @@ def _listing(folder: Path) -> list[list[str]]:
     return sorted(found)
 
 
-def _row(one: Kept) -> tuple[str | int | float, ...]:
+def _row(one: KeptJob) -> tuple[str | int | float, ...]:
     value, machine = json.dumps(one.value), json.dumps(dict(one.machine))
     start = (one.key, one.name, one.ending.value, one.tries, one.reason, one.exit_code)
     return *start, value, one.files, one.seconds, machine
 
 
-def _kept(row: tuple[Any, ...]) -> Kept:
+def _kept(row: tuple[Any, ...]) -> KeptJob:
     key, name, ending, tries, reason, exit_code, value, files, seconds, machine = row
-    return Kept(
+    return KeptJob(
         key=key,
         name=name,
         ending=Ending(ending),

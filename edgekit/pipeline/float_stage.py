@@ -15,6 +15,7 @@ from pathlib import Path
 from edgekit.calibration.samples import SampleSet
 from edgekit.errors import SetupError
 from edgekit.pipeline.floats import FloatFile
+from edgekit.pipeline.kept_scales import KeptScales
 from edgekit.pipeline.reference import Reference
 from edgekit.plain import from_plain, to_plain
 from edgekit.results import Attempt
@@ -29,14 +30,15 @@ _TABLE = "stage.json"
 class FloatStage:
     """A model and the float file that equals it.
 
-    ``source_digest`` is of the model's file before, where there is one; ``notes`` and ``steps`` are
-    those of the first half.
+    ``source_digest`` is of the model's file before, where there is one; ``kept`` has the scales of
+    a source that is quantized already; ``notes`` and ``steps`` are those of the first half.
     """
 
     source_digest: str | None
     reference: Reference
     probe: Probe
     floating: FloatFile
+    kept: KeptScales | None
     attempts: tuple[Attempt, ...]
     notes: tuple[str, ...]
     steps: tuple[Step, ...]
@@ -80,10 +82,16 @@ def _moved(stage: FloatStage, to: Callable[[Path, str], Path]) -> FloatStage:
         return replace(one, files=files)
 
     reference, data = stage.reference, stage.reference.data
-    answers = enumerate(reference.files)
+    answers, kept = enumerate(reference.files), stage.kept
     return replace(
         stage,
         floating=replace(stage.floating, path=to(stage.floating.path, FLOAT_NAME)),
+        kept=kept
+        and replace(
+            kept,
+            path=to(kept.path, "kept.tflite"),
+            said=tuple(to(path, f"kept-{place}.npy") for place, path in enumerate(kept.said)),
+        ),
         reference=replace(
             reference,
             files=tuple(to(path, f"reference-{place}.npy") for place, path in answers),

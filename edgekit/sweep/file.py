@@ -88,7 +88,7 @@ SETTINGS: dict[str, _Check] = {
     **dict.fromkeys(("keep_float", "keep_int16"), _TEXTS),
     **dict.fromkeys(("samples", "parity_samples", "limit", "threads"), _COUNT),
     **dict.fromkeys(("fold_preprocess", "accept_few", "accept_contract", "synthetic"), _FLAG),
-    **dict.fromkeys(("allow_float_ops", "standard_metadata", "strict"), _FLAG),
+    **dict.fromkeys(("allow_float_ops", "keep_scales", "standard_metadata", "strict"), _FLAG),
     "layout": _TEXT,
     "seed": _SEED,
     "preprocess": _TABLE,

@@ -46,7 +46,10 @@ _PLACES = frozenset(
 _MODEL = ("weights", "signature", "preprocess", "fold_preprocess", "feed_color", "route")
 _DATA = ("calibration", "parity", "samples", "parity_samples", "synthetic", "seed")
 _MEANING = ("task", "labels", "config", "accept_few")
-_CONVERSION = (*_MODEL, *_DATA, *_MEANING, "accept_contract", *_QUANTIZING, *_JUDGING)
+_CONVERSION = (
+    *(*_MODEL, *_DATA, *_MEANING, "accept_contract", "keep_scales"),
+    *(*_QUANTIZING, *_JUDGING),
+)
 _MEASURING = (*_MEANING, "layout", "limit", "seed", "preprocess")
 
 CONVERTING, RECORDING, MEASURING = range(3)

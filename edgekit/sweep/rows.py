@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from edgekit.jobs.protocol import Ending
-from edgekit.jobs.store import Kept
+from edgekit.jobs.store import KeptJob
 from edgekit.sweep.points import Combination
 
 RowState = Literal["pass", "fail", "not proven", "failed", "dropped", "waiting"]
@@ -63,12 +63,12 @@ def machine_words(facts: Mapping[str, str]) -> str:
     return ", ".join([*known, *(f"{name} {facts[name]}" for name in _RUNTIMES if name in facts)])
 
 
-def failed_row(point: Combination, failed: Kept) -> SweepRow:
+def failed_row(point: Combination, failed: KeptJob) -> SweepRow:
     """A combination that one of its jobs failed for."""
     return SweepRow(point=point, state="failed", why=(f"{failed.name}: {failed.reason}",))
 
 
-def make_row(point: Combination, made: Kept | None, measured: Kept | None) -> SweepRow:
+def make_row(point: Combination, made: KeptJob | None, measured: KeptJob | None) -> SweepRow:
     """A row of what a file's job and the last of its measuring jobs came to."""
     if made is None or measured is None:
         return SweepRow(point=point, state="waiting")

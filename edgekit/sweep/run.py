@@ -14,7 +14,7 @@ from edgekit.errors import SetupError, UsageError
 from edgekit.jobs.local import LocalExecutor
 from edgekit.jobs.protocol import Ending, Executor, Job, Outcome
 from edgekit.jobs.scheduler import Scheduler
-from edgekit.jobs.store import STATE_NAME, Kept, Store
+from edgekit.jobs.store import STATE_NAME, KeptJob, Store
 from edgekit.pipeline.publish import held
 from edgekit.plain import from_plain, to_plain
 from edgekit.shown import Shown
@@ -299,7 +299,7 @@ class _Told:
     def started(self, job: Job) -> None:
         self._progress.update(self._ended / max(1, self._jobs), job.name)
 
-    def ended(self, kept: Kept) -> None:
+    def ended(self, kept: KeptJob) -> None:
         self._ended += 1
         self._progress.update(self._ended / max(1, self._jobs), kept.name)
         if kept.ending not in (Ending.DONE, Ending.CANCELLED):

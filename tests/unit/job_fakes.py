@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from edgekit.jobs.protocol import Ending, Job, Outcome, Resources
-from edgekit.jobs.store import Kept
+from edgekit.jobs.store import KeptJob
 
 
 def job(name: str, *needs: Job, cores: float = 1.0, devices: frozenset[str] = frozenset()) -> Job:
@@ -82,14 +82,14 @@ class FakeExecutor:
 class Told:
     """A `Watcher` that remembers."""
 
-    endings: dict[str, Kept] = field(default_factory=dict)
+    endings: dict[str, KeptJob] = field(default_factory=dict)
     retries: list[str] = field(default_factory=list)
     interruptions: list[int] = field(default_factory=list)
 
     def started(self, job: Job) -> None:
         pass
 
-    def ended(self, kept: Kept) -> None:
+    def ended(self, kept: KeptJob) -> None:
         assert kept.name not in self.endings
         self.endings[kept.name] = kept
 

@@ -7,7 +7,7 @@ from itertools import product
 from typing import Any
 
 from edgekit.jobs.protocol import Ending
-from edgekit.jobs.store import Kept
+from edgekit.jobs.store import KeptJob
 from edgekit.sweep.halving import survivors
 from edgekit.sweep.points import Combination
 from edgekit.sweep.rows import SweepRow, front_of, make_row, with_front
@@ -19,13 +19,13 @@ def point(name: str = "net", on: str = "local") -> Combination:
     return Combination(model=name, size="", scheme="int8", effort="fast", on=on)
 
 
-def kept(value: Any, ending: Ending = Ending.DONE) -> Kept:
-    return Kept(
+def kept(value: Any, ending: Ending = Ending.DONE) -> KeptJob:
+    return KeptJob(
         key="k", name="the job", ending=ending, tries=1, value=value, files="ab" * 32, reason="why"
     )
 
 
-def made(state: str = "pass", **metrics: float) -> Kept:
+def made(state: str = "pass", **metrics: float) -> KeptJob:
     return kept(
         {
             "file": "n.tflite",
@@ -38,7 +38,7 @@ def made(state: str = "pass", **metrics: float) -> Kept:
     )
 
 
-def found(state: str = "pass", **metrics: float) -> Kept:
+def found(state: str = "pass", **metrics: float) -> KeptJob:
     return kept(
         {"state": state, "why": [f"{state}!"], "metrics": metrics, "machine": HERE, "samples": 9}
     )
