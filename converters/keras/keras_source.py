@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import keras
 from hdf5_check import check_weights
+from keras_quantized import as_float, float_calls, quantized_layers
 from loaded_model import EXPORT_CURE, TRUST_CURE, LoadedModel, make_specs, unique
 
 from edgekit_worker import WorkerError
@@ -19,8 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def load_keras(path: Path, weights: str | None, *, trusted: bool) -> LoadedModel:
+def load_keras(
+    path: Path, weights: str | None, *, trusted: bool, make_float: bool = False
+) -> LoadedModel:
     """The model in ``path``, with other ``weights`` where they are given.
+
+    With ``make_float`` it is the float form of what Keras has quantized.
 
     Raises:
         WorkerError: it is damaged, unsafe, or made of code that is not here.
@@ -39,7 +44,7 @@ def load_keras(path: Path, weights: str | None, *, trusted: bool) -> LoadedModel
     except Exception as error:
         cause = _why_not_loaded(path, str(error).strip())
         raise WorkerError(cause, cure=EXPORT_CURE, kind="model") from error
-    return _describe_keras(path, model)
+    return _describe_keras(path, model, make_float=make_float)
 
 
 def _why_not_loaded(path: Path, message: str) -> str:
@@ -82,7 +87,7 @@ def _is_lambda_code(entry: dict[str, Any]) -> bool:
     return entry.get("class_name") == "__lambda__" or entry.get("function_type") == "lambda"
 
 
-def _describe_keras(path: Path, model: Any) -> LoadedModel:
+def _describe_keras(path: Path, model: Any, *, make_float: bool) -> LoadedModel:
     """Names, shapes and layouts of a Keras model; the order is that of ``model.inputs``."""
     if not isinstance(model, keras.Sequential) and not hasattr(model, "output_names"):
         cause = f"{path} is a subclassed model: it does not tell its inputs and outputs."
@@ -99,7 +104,14 @@ def _describe_keras(path: Path, model: Any) -> LoadedModel:
     sequential = isinstance(model, keras.Sequential)
     structure = inputs[0] if sequential else model.input
 
+    quantized = quantized_layers(model) if make_float else {}
+    calls = float_calls(model) if quantized else ()
+
     def call(*tensors: Any) -> list[Any]:
+        with as_float(calls):
+            return itself(*tensors)
+
+    def itself(*tensors: Any) -> list[Any]:
         packed = keras.tree.pack_sequence_as(structure, tensors)
         return list(keras.tree.flatten(model(packed, training=False)))
 
@@ -114,6 +126,8 @@ def _describe_keras(path: Path, model: Any) -> LoadedModel:
         call=call,
         owner=model,
         options=options,
+        quantized=quantized,
+        itself=itself if quantized else None,
     )
 
 

@@ -42,6 +42,9 @@ class LoadedModel:
             ``outputs``; in inference mode.
         owner: whatever owns the variables, so that they live as long as this.
         options: what was changed on loading, for the report.
+        quantized: the kinds of layers that Keras has quantized, and how often each occurs; `call`
+            computes their float form where that was asked for.
+        itself: `call` of the quantized model.
     """
 
     inputs: tuple[Spec, ...]
@@ -49,6 +52,8 @@ class LoadedModel:
     call: Callable[..., list[Any]]
     owner: Any
     options: dict[str, Any] = field(default_factory=dict)
+    quantized: dict[str, int] = field(default_factory=dict)
+    itself: Callable[..., list[Any]] | None = None
 
 
 def make_specs(

@@ -7,10 +7,11 @@ on one function of static shapes in inference mode, so what is exported is what 
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,13 @@ import numpy as np
 import tensorflow as tf
 from keras_export import freeze, to_onnx, to_tflite, trace
 from keras_intermediates import layers_of
+from keras_quantized import FloatGraph, float_graph
 from keras_source import load_keras
 from loaded_model import LoadedModel, Spec
 from saved_model_source import load_saved_model
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "common"))
+from quantized_source import Distance, ScalesAnswer, it_is_quantized
 
 from edgekit_worker import Stacks, WorkerError, timed_runs
 
@@ -37,6 +42,27 @@ _loaded: dict[str, LoadedModel] = {}  # at most one, under "model"
 _load_ms = {"load_ms": 0.0}
 _trace = lru_cache(maxsize=2)(trace)
 _freeze = lru_cache(maxsize=2)(freeze)
+_as_float: list[bool] = [False]
+"""Whether the float form of a quantized model was asked for."""
+
+
+@lru_cache(maxsize=2)
+def _float_graph(model: LoadedModel, shapes: tuple[tuple[int, ...], ...]) -> FloatGraph | None:
+    return float_graph(_trace(model, shapes)) if _as_float[0] else None
+
+
+def _function(model: LoadedModel, shapes: tuple[tuple[int, ...], ...]) -> Any:
+    """The model, or its float form, for inputs of these shapes."""
+    made = _float_graph(model, shapes)
+    return _trace(model, shapes) if made is None else made.function
+
+
+@lru_cache(maxsize=2)
+def _itself(model: LoadedModel, shapes: tuple[tuple[int, ...], ...]) -> Any | None:
+    """The quantized model; nothing where it is none, or was not to be made float."""
+    if model.itself is not None:
+        return trace(replace(model, call=model.itself), shapes)
+    return None if _float_graph(model, shapes) is None else _trace(model, shapes)
 
 
 def describe(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
@@ -48,6 +74,7 @@ def describe(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """
     progress(0.2, "loading the model")
     started = time.perf_counter()
+    _as_float[0] = bool(request["source"].get("as_float"))
     model = _loaded["model"] = _load(request["source"])
     _load_ms["load_ms"] = 1e3 * (time.perf_counter() - started)
     return {
@@ -82,14 +109,18 @@ def reference(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     model = _model()
     specs = {spec["name"]: spec for spec in request["specs"]}
     shapes = _shapes(model, specs)
-    function = _trace(model, shapes)
+    function, itself = _function(model, shapes), _itself(model, shapes)
+    distance = Distance()
     files = [np.load(request["inputs"][spec.name], mmap_mode="r") for spec in model.inputs]
     count = _sample_count(files, model)
     samples: list[list[np.ndarray]] = [[] for _ in model.outputs]
     for index in range(count):
         feeds = _feeds(files, shapes, model, index)
-        for kept, tensor in zip(samples, _run(function, feeds), strict=True):
+        given = _run(function, feeds)
+        for kept, tensor in zip(samples, given, strict=True):
             kept.append(tensor)
+        if itself is not None:
+            distance.add(given, _run(itself, feeds))
         progress((index + 1) / count, f"sample {index + 1} of {count}")
     folder = Path(request["outputs_folder"])
     folder.mkdir(parents=True, exist_ok=True)
@@ -97,8 +128,40 @@ def reference(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
         "outputs": [
             _save(spec, arrays, folder / f"output_{index}.npy")
             for index, (spec, arrays) in enumerate(zip(model.outputs, samples, strict=True))
-        ]
+        ],
+        "notes": _notes(model, shapes) + distance.notes(),
+        "quantized": itself is not None,
     }
+
+
+def _notes(model: LoadedModel, shapes: tuple[tuple[int, ...], ...]) -> list[str]:
+    graph = _float_graph(model, shapes)
+    operators = {**model.quantized, **(graph.operators if graph else {})}
+    return [it_is_quantized(operators)] if operators else []
+
+
+def scales(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """What the described model was quantized with, and what it says itself; see `ScalesAnswer`.
+
+    The values of the float form and the outputs of the model are of the samples in ``inputs``.
+    """
+    model = _model()
+    shapes = _shapes(model, {spec["name"]: spec for spec in request["specs"]})
+    graph, itself = _float_graph(model, shapes), _itself(model, shapes)
+    files = [np.load(request["inputs"][spec.name], mmap_mode="r") for spec in model.inputs]
+    kept = ScalesAnswer(Path(request["outputs_folder"]))
+    count = _sample_count(files, model)
+    for index in range(count):
+        feeds = _feeds(files, shapes, model, index)
+        if graph is not None and graph.activations and index < ScalesAnswer.SAMPLES:
+            values = _run(graph.values, feeds)
+            for (name, how), value in zip(graph.activations.items(), values, strict=True):
+                kept.activation(name, value, how.scale, how.zero, (how.low, 255))
+        kept.outputs(_run(itself, feeds))
+        progress((index + 1) / count, f"sample {index + 1} of {count}")
+    for weights, channels in graph.weights if graph is not None else ():
+        kept.weight(weights, channels)
+    return kept.finish()
 
 
 def intermediates(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
@@ -161,7 +224,7 @@ def convert(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     model = _model()
     shapes = _shapes(model, {spec["name"]: spec for spec in request["inputs"]})
     progress(0.1, "tracing the model")
-    frozen = _freeze(_trace(model, shapes))
+    frozen = _freeze(_function(model, shapes))
     progress(0.4, f"writing {request['to']}")
     output = Path(request["output"])
     write = to_onnx if request["to"] == "onnx" else to_tflite
@@ -179,7 +242,7 @@ def _load(source: dict[str, Any]) -> LoadedModel:
     if not path.exists():
         raise WorkerError(f"There is no file or folder {path}.", kind="model")
     if source["kind"] != "saved_model":
-        return load_keras(path, source["weights"], trusted=trusted)
+        return load_keras(path, source["weights"], trusted=trusted, make_float=_as_float[0])
     if source["weights"]:
         cause = "A SavedModel has its weights inside; it takes no other weights."
         raise WorkerError(cause, cure="Leave out --weights.", kind="usage")

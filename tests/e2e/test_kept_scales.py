@@ -12,6 +12,8 @@ import edgekit
 from edgekit.results import ConversionResult
 from edgekit.tflite.model import read
 
+from .conftest import run_python, tflite_outputs
+
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
@@ -96,8 +98,7 @@ def convert(model: Path, data: Path, **options: Any) -> ConversionResult:
         calibration=data,
         schemes=["fp32", "int8"],
         accept_few=True,
-        output=model.with_suffix(""),
-        **options,
+        **{"output": model.with_suffix(""), **options},
     )
 
 
@@ -181,3 +182,74 @@ def test_new_scales_are_chosen_where_the_user_wants_them(converted, tmp_path):
         if tensor.quantization is not None and not tensor.is_constant
     ]
     assert net.scales[-1][0] not in [pytest.approx(scale, rel=1e-3) for scale in have]
+
+
+FAKE_QUANT = """
+import numpy as np, tensorflow as tf
+
+class Net(tf.Module):
+    def __init__(self):
+        random = np.random.default_rng(0)
+        self.kernel = tf.Variable(random.normal(size=(3, 3, 1, 8)).astype("f") / 3)
+        self.matrix = tf.Variable(random.normal(size=(8, 5)).astype("f") / 2)
+
+    @tf.function
+    def run(self, x):
+        fake = lambda v, *ends: tf.quantization.fake_quant_with_min_max_args(v, *ends)
+        ends = 1.2 * tf.reduce_max(tf.abs(self.kernel), [0, 1, 2])
+        kernel = tf.quantization.fake_quant_with_min_max_vars_per_channel(
+            self.kernel, -ends, ends, 8, True)
+        y = tf.nn.relu(tf.nn.conv2d(fake(x, -1.5, 2.0), kernel, 1, "SAME"))
+        y = tf.reduce_mean(fake(y, 0.0, 1.5), [1, 2])
+        y = fake(y, 0.0, 0.9) @ fake(self.matrix, -1.9, 1.9, 8, True)
+        return {"scores": fake(y, -0.8, 0.9)}
+
+net = Net()
+x = np.random.default_rng(1).normal(size=(60, 8, 8, 1)).astype("f")
+spec = tf.TensorSpec((1, 8, 8, 1), name="x")
+tf.saved_model.save(net, "fake", net.run.get_concrete_function(spec))
+np.save("x.npy", x)
+np.save("said.npy", np.concatenate([net.run(one[None])["scores"] for one in x]))
+"""
+
+
+def test_fake_quant_of_tensorflow_is_kept(tmp_path):
+    run_python(FAKE_QUANT, tmp_path)
+    result = convert(tmp_path / "fake", tmp_path / "x.npy", output=tmp_path / "files")
+    assert any("4 of 4 activations and 2 of 2 weights" in note for note in result.notes)
+    file = int8_file(result)
+    step = read(file).main.outputs[0].quantization.scales[0]
+    distance = np.abs(
+        tflite_outputs(file, np.load(tmp_path / "x.npy")[:, None]) - np.load(tmp_path / "said.npy")
+    )
+    assert np.mean(distance < 1.01 * step) > 0.99
+
+
+KERAS_INT8 = """
+import keras, numpy as np
+
+keras.utils.set_random_seed(0)
+layers = keras.layers
+given = keras.Input((8, 8, 1), name="x")
+value = layers.Conv2D(8, 3, activation="relu")(given)
+value = layers.EinsumDense("bijc,cd->bijd", output_shape=(6, 6, 6), bias_axes="d")(value)
+net = keras.Model(given, layers.Dense(5)(layers.Flatten()(value)))
+x = np.random.default_rng(1).normal(size=(60, 8, 8, 1)).astype("f")
+np.save("x.npy", x)
+np.save("unquantized.npy", net(x))
+net.quantize("int8")
+net.save("net.keras")
+"""
+
+
+def test_layers_that_keras_has_quantized_become_float(tmp_path):
+    run_python(KERAS_INT8, tmp_path)
+    result = convert(tmp_path / "net.keras", tmp_path / "x.npy")
+    assert any("1 int8 Dense" in note or "int8 EinsumDense" in note for note in result.notes)
+    file = next(one.artifact.path for one in result.files if one.scheme == "fp32")
+    said, right = (
+        tflite_outputs(file, np.load(tmp_path / "x.npy")[:, None]),
+        np.load(tmp_path / "unquantized.npy"),
+    )
+    # Weights alone are rounded in the float form, to 1/254 of each channel's largest.
+    assert np.sqrt(np.mean((said - right) ** 2)) < 0.02 * right.std()
