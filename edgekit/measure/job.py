@@ -84,7 +84,7 @@ class CandidateJob:
     outputs: Sequence[Taken]
     spans: Sequence[Span] = ()
     widths: Sequence[float | None] = field(default_factory=list)
-    indices: Sequence[bool] = ()
+    indices: Sequence[bool] = field(default_factory=list)
 
     @property
     def named(self) -> tuple[int, ...]:
