@@ -44,14 +44,30 @@ def _read(kind: Any, value: Any) -> Any:
         return _read(next(one for one in parts if one is not type(None)), value)
     if is_dataclass(kind):
         hints = get_type_hints(kind)
+        _require(value, Mapping, kind)
         return cast(Any, kind)(**{name: _read(hints[name], part) for name, part in value.items()})
+    if origin in (dict, Mapping):
+        _require(value, Mapping, kind)
+        return {name: _read(parts[1], part) for name, part in value.items()}
+    if origin in (tuple, list, Sequence, frozenset):
+        return _read_many(origin, parts, value)
+    if kind in (str, Path):
+        _require(value, str, kind)
+    if kind in (int, float):
+        _require(value, int if kind is int else int | float, kind)
+    return kind(value) if kind is Path else value
+
+
+def _read_many(origin: Any, parts: tuple[Any, ...], value: Any) -> Any:
+    _require(value, Sequence, origin)
     if origin is tuple:
         inner = [parts[0]] * len(value) if parts[1:] == (...,) else parts
         return tuple(_read(one, part) for one, part in zip(inner, value, strict=True))
-    if origin in (list, Sequence):
-        return [_read(parts[0], part) for part in value]
-    if origin in (dict, Mapping):
-        return {name: _read(parts[1], part) for name, part in value.items()}
-    if origin is frozenset:
-        return frozenset(_read(parts[0], part) for part in value)
-    return kind(value) if kind is Path else value
+    made = [_read(parts[0], part) for part in value]
+    return frozenset(made) if origin is frozenset else made
+
+
+def _require(value: Any, wanted: Any, kind: Any) -> None:
+    text = isinstance(value, str)
+    if not isinstance(value, wanted) or (text and wanted is Sequence) or isinstance(value, bool):
+        raise TypeError(f"{value!r:.80} is no {kind}")

@@ -13,18 +13,21 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from edgekit.errors import SetupError
 from edgekit.jobs.protocol import Ending, Job, Outcome, Plain
+from edgekit.plain import from_plain
 
 STATE_NAME = "state.sqlite"
 SCHEMA_VERSION = 1
@@ -38,6 +41,7 @@ CREATE TABLE jobs (
   seconds REAL NOT NULL, machine TEXT NOT NULL
 ) WITHOUT ROWID;
 """
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -130,7 +134,7 @@ class Store:
         """What `note` kept, ``None`` where nothing."""
         with self._errors():
             row = self._ready.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
-        return None if row is None else json.loads(row[0])
+            return None if row is None else _parsed(row[0])
 
     def keep(self, ended: Sequence[tuple[Job, Outcome, int]]) -> list[KeptJob]:
         """Keep jobs that have ended, with the number of their tries; all at once.
@@ -201,7 +205,12 @@ class Store:
     def _open(self, path: Path) -> sqlite3.Connection:
         if self._version is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
-        base = sqlite3.connect(path, timeout=30.0)
+        # Who only looks changes nothing; where nobody writes, not even SQLite's own files are made.
+        way = "mode=rwc"
+        if self._version is None:
+            way = "mode=ro" if Path(f"{path}-wal").exists() else "immutable=1"
+        base = sqlite3.connect(f"{path.absolute().as_uri()}?{way}", uri=True, timeout=30.0)
+        base.text_factory = partial(str, encoding="utf-8", errors="replace")
         try:
             self._prepare(base)
         except BaseException:
@@ -210,8 +219,9 @@ class Store:
         return base
 
     def _prepare(self, base: sqlite3.Connection) -> None:
-        base.execute("PRAGMA journal_mode = WAL")
-        base.execute("PRAGMA synchronous = NORMAL")
+        if self._version is not None:
+            base.execute("PRAGMA journal_mode = WAL")
+            base.execute("PRAGMA synchronous = NORMAL")
         if base.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
             raise sqlite3.DatabaseError("its pages contradict each other")
         schema = base.execute("PRAGMA user_version").fetchone()[0]
@@ -251,10 +261,10 @@ class Store:
         """What SQLite and the disk say, in words and with a cure."""
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             if "full" in str(error):
                 raise self._full() from error
-            if isinstance(error, sqlite3.OperationalError):
+            if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
                 raise SetupError(
                     f"{self.folder / STATE_NAME} cannot be used: {error}.",
                     cure="Check the folder's permissions and its disk.",
@@ -302,16 +312,30 @@ def _row(one: KeptJob) -> tuple[str | int | float, ...]:
 
 
 def _kept(row: tuple[Any, ...]) -> KeptJob:
+    """A row, whose columns are of their types if nobody but this module wrote it."""
     key, name, ending, tries, reason, exit_code, value, files, seconds, machine = row
-    return KeptJob(
-        key=key,
-        name=name,
-        ending=Ending(ending),
-        tries=tries,
-        reason=reason,
-        exit_code=exit_code,
-        value=json.loads(value),
-        files=files,
-        seconds=seconds,
-        machine=json.loads(machine),
-    )
+    table = {
+        "key": key,
+        "name": name,
+        "ending": ending,
+        "tries": tries,
+        "reason": reason,
+        "exit_code": exit_code,
+        "files": files,
+        "seconds": seconds,
+        "machine": _parsed(machine),
+    }
+    try:
+        kept = replace(from_plain(KeptJob, table), ending=Ending(ending), value=_parsed(value))
+    except (TypeError, ValueError, KeyError) as error:
+        raise sqlite3.DatabaseError(f"a job in it makes no sense: {error}") from error
+    if not (_DIGEST.fullmatch(kept.key) and (not kept.files or _DIGEST.fullmatch(kept.files))):
+        raise sqlite3.DatabaseError("a job in it has no digest")
+    return kept
+
+
+def _parsed(text: Any) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise sqlite3.DatabaseError(f"what is noted in it is no JSON: {error}") from error

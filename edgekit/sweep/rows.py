@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal, TypeVar
 
 from edgekit.jobs.protocol import Ending
 from edgekit.jobs.store import KeptJob
+from edgekit.plain import from_plain
 from edgekit.sweep.points import Combination
 
 RowState = Literal["pass", "fail", "not proven", "failed", "dropped", "waiting"]
@@ -68,6 +69,43 @@ def failed_row(point: Combination, failed: KeptJob) -> SweepRow:
     return SweepRow(point=point, state="failed", why=(f"{failed.name}: {failed.reason}",))
 
 
+@dataclass(frozen=True, kw_only=True)
+class BuiltFacts:
+    """What the job that makes a file returns, as far as a row needs it."""
+
+    state: str
+    file: str
+    report: str
+    sha256: str
+    why: tuple[str, ...] = ()
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the files in the job's folder."""
+        return self.file, self.report
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredFacts:
+    """What the job that measures a file returns."""
+
+    machine: Mapping[str, str]
+    state: str = "pass"
+    report: str = ""
+    why: tuple[str, ...] = ()
+    samples: int = 0
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the files in the job's folder."""
+        return (self.report,) if self.report else ()
+
+
+_Facts = TypeVar("_Facts", BuiltFacts, MeasuredFacts)
+
+
 def make_row(point: Combination, made: KeptJob | None, measured: KeptJob | None) -> SweepRow:
     """A row of what a file's job and the last of its measuring jobs came to."""
     if made is None or measured is None:
@@ -75,34 +113,45 @@ def make_row(point: Combination, made: KeptJob | None, measured: KeptJob | None)
     for kept in (made, measured):
         if kept.ending != Ending.DONE:
             return failed_row(point, kept)
-    built, found = _table(made.value), _table(measured.value)
-    states = {built["state"], found.get("state", "pass")}
+    built, found = _read(BuiltFacts, made.value), _read(MeasuredFacts, measured.value)
+    states = {built.state, found.state}
     state: RowState = "fail" if "fail" in states else "pass"
     if "not proven" in states and state == "pass":
         state = "not proven"
     folder = f"artifacts/{made.files[:2]}/{made.files}"
-    report = f"{folder}/{built['report']}"
-    if found.get("report"):
-        report = f"artifacts/{measured.files[:2]}/{measured.files}/{found['report']}"
+    report = f"{folder}/{built.report}"
+    if found.report:
+        report = f"artifacts/{measured.files[:2]}/{measured.files}/{found.report}"
     # What was timed while the file was made had other jobs beside it.
-    own = {name: one for name, one in built["metrics"].items() if not name.startswith("latency")}
-    metrics = {**own, **found["metrics"]}
+    own = {name: one for name, one in built.metrics.items() if not name.startswith("latency")}
+    metrics = {**own, **found.metrics}
     return SweepRow(
         point=point,
         state=state,
-        why=tuple(dict.fromkeys((*built["why"], *found.get("why", ())))),
+        why=tuple(dict.fromkeys((*built.why, *found.why))),
         metrics={name: value for name, value in metrics.items() if value is not None},
-        machine=machine_words(found["machine"]),
-        samples=found.get("samples", 0),
-        file=f"{folder}/{built['file']}",
+        machine=machine_words(found.machine),
+        samples=found.samples,
+        file=f"{folder}/{built.file}",
         report=report,
-        sha256=built["sha256"],
+        sha256=built.sha256,
         seconds=made.seconds + measured.seconds,
     )
 
 
-def _table(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
+def _read(kind: type[_Facts], value: Any) -> _Facts:
+    """What a job returned, as far as a row needs it.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if not isinstance(value, dict):
+        raise TypeError(f"{value!r:.80} is no table")
+    known = {one.name for one in fields(kind)}
+    facts = from_plain(kind, {name: part for name, part in value.items() if name in known})
+    if any("/" in name or name in ("", "..") for name in facts.names):
+        raise TypeError("a file's name is none")
+    return facts
 
 
 def accuracy_metric(rows: Iterable[SweepRow]) -> str:

@@ -211,6 +211,15 @@ def _rows(store: Store, candidates: Sequence[SweepCandidate], number: int) -> li
     ]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Noted:
+    """A plan as its folder knows it: jobs by key, with their names and needs."""
+
+    jobs: Mapping[str, tuple[str, tuple[str, ...]]]
+    candidates: tuple[SweepCandidate, ...]
+    dropped: Mapping[str, int]
+
+
 def _noted(plan: SweepPlan, dropped: Mapping[int, int]) -> Any:
     return {
         "jobs": {key: [job.name, job.needs] for key, job in plan.jobs.items()},
@@ -223,7 +232,7 @@ def look(store: Store) -> SweepResult:
     """What a sweep has come to so far, from its folder alone.
 
     Raises:
-        SetupError: the folder holds no plan, or one of another edgekit.
+        SetupError: the folder holds no plan, or a damaged one.
     """
     noted = store.noted(_PLAN)
     if noted is None:
@@ -231,13 +240,23 @@ def look(store: Store) -> SweepResult:
             f"{store.folder} holds no plan: its sweep ended before it began.",
             cure="Run edgekit sweep again.",
         )
-    candidates = from_plain(tuple[SweepCandidate, ...], noted["candidates"])
-    kept = store.find(noted["jobs"])
-    needs = {key: tuple(job[1]) for key, job in noted["jobs"].items()}
+    try:
+        return _look(store, from_plain(_Noted, noted))
+    except (TypeError, ValueError, KeyError, IndexError) as error:
+        raise SetupError(
+            f"What {store.folder} holds of its sweep makes no sense: {error}",
+            cure="Restore it from a copy, or remove the folder and begin anew.",
+        ) from error
+
+
+def _look(store: Store, noted: _Noted) -> SweepResult:
+    candidates = noted.candidates
+    kept = store.find(noted.jobs)
+    needs = {key: job[1] for key, job in noted.jobs.items()}
     rows: list[SweepRow] = []
     wanted: set[str] = set()
     for place, one in enumerate(candidates):
-        last = noted["dropped"].get(str(place), len(one.rounds) - 1)
+        last = noted.dropped.get(str(place), len(one.rounds) - 1)
         measured = one.rounds[last]
         wanted |= {*_with_needs(one.rounds[: last + 1], needs)}
         failed = next(
@@ -251,7 +270,7 @@ def look(store: Store) -> SweepResult:
         row = make_row(one.point, kept.get(one.file), kept.get(measured))
         if failed is not None:
             row = failed_row(one.point, failed)
-        elif str(place) in noted["dropped"]:
+        elif str(place) in noted.dropped:
             row = replace(row, state="dropped")
         rows.append(row)
     return SweepResult(

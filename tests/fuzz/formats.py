@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
 import random
 import shutil
+import sqlite3
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +25,13 @@ from edgekit.cli import group
 from edgekit.cli.boundary import run
 from edgekit.contract import Contract, InputContract, OutputContract, Preprocess
 from edgekit.errors import EdgekitError
+from edgekit.jobs.protocol import Ending, Job, Outcome, Resources
+from edgekit.jobs.store import STATE_NAME
 from edgekit.pipeline.validation.data import open_samples
 from edgekit.runners.http_reference import HttpReference
+from edgekit.sweep.file import read_sweep
+from edgekit.sweep.planning import plan_sweep
+from edgekit.sweep.run import carry_out
 from edgekit.tflite.metadata import CONTRACT_ENTRY
 from edgekit.tflite.model import read, write
 from edgekit.types import SilentProgress, TensorSpec
@@ -306,6 +314,113 @@ file_bytes = 4000000
 arena_bytes = 500000
 """
 
+SWEEP = """[sweep]
+schemes = ["fp32", "int8"]
+efforts = ["fast"]
+sizes = [8, 16]
+runtimes = ["local", "tflite-runtime==2.14.0"]
+[[sweep.exclude]]
+scheme = "fp32"
+on = "tflite-runtime==2.14.0"
+[search]
+samples = [8]
+keep = 0.5
+[settings]
+preprocess = { scale = 0.0039, mean = [0.5, 0.5, 0.5] }
+calibration = "data"
+data = "data"
+task = "classification"
+gates = ["sqnr_db >= 10"]
+[[models]]
+name = "first"
+model = "m.onnx"
+[[models]]
+model = "m.onnx"
+inputs = ["x:1x3x8x8"]
+"""
+
+
+def _sweep(folder: Path) -> Path:
+    _picture(folder / "data/ant/1.png")
+    return _text("sweep.toml", SWEEP)(folder)
+
+
+def _plan_sweep(folder: Path, file: Path, _draw: random.Random) -> int:
+    return command("sweep", "run", file, "--dry-run", "-o", folder / "sweep")
+
+
+class _Answering:
+    """Ends each job at once, as the jobs of a sweep do."""
+
+    def __init__(self) -> None:
+        self._jobs: list[Job] = []
+
+    def free(self) -> Resources:
+        return Resources()
+
+    def fits(self, resources: Resources) -> bool:
+        return not self._jobs
+
+    def start(self, job: Job, inputs: Mapping[str, Path]) -> None:
+        self._jobs.append(job)
+
+    def outcomes(self, timeout: float) -> list[Outcome]:
+        jobs, self._jobs = self._jobs, []
+        return [
+            Outcome(
+                key=one.key, ending=Ending.DONE, value=_ANSWER, seconds=1.0, machine={"cpu": "A"}
+            )
+            for one in jobs
+        ]
+
+    def cancel(self, key: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
+_ANSWER = {
+    "state": "pass",
+    "why": [],
+    "file": "m.tflite",
+    "report": "report.json",
+    "sha256": "0" * 64,
+    "samples": 20,
+    "machine": {"cpu": "A"},
+    "metrics": {"sqnr_db": 30.0, "latency_p50_ms": 1.0, "size_mb": 0.1},
+}
+
+
+def _sweep_state(folder: Path) -> Path:
+    plan = plan_sweep(read_sweep(_sweep(folder)), cores=2)
+    carry_out(plan, folder / "sweep", executor=lambda _: _Answering())
+    return folder / "sweep" / STATE_NAME
+
+
+def _change_state(data: bytes, draw: random.Random) -> bytes:
+    """Bytes anywhere, or what rows hold, by SQLite itself."""
+    if draw.random() < 0.5:
+        return mutate_bytes(data, draw)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "state")
+        path.write_bytes(data)
+        with contextlib.closing(sqlite3.connect(path)) as base:
+            base.execute("PRAGMA journal_mode = DELETE")
+            columns = ("key", "ending", "tries", "value", "files", "seconds", "machine", "reason")
+            wrong = (-1, "", "[", "{}", "[[]]", "../../../etc", "done", b"\xff", 1e999)
+            if draw.random() < 0.7:
+                base.execute(
+                    f"UPDATE OR IGNORE jobs SET {draw.choice(columns)} = ?", (draw.choice(wrong),)
+                )
+            else:
+                base.execute("UPDATE OR IGNORE meta SET value = ?", (draw.choice(wrong),))
+            base.commit()
+        return path.read_bytes()
+
+
+def _look_at_sweep(folder: Path, _file: Path, draw: random.Random) -> int:
+    what = draw.choice((["status"], ["results"], ["show", "convert"], ["results", "--json"]))
+    return command("sweep", what[0], folder / "sweep", *what[1:])
+
 
 def _text(name: str, text: str) -> Callable[[Path], Path]:
     def make(folder: Path) -> Path:
@@ -507,6 +622,8 @@ FORMATS = (
     Format("edgekit.toml", _text("edgekit.toml", CONFIG), _plain, _dry("--config", "{file}")),
     Format("labels", _text("labels.txt", "ant\nbee\ncat\n"), _plain, _dry("--labels", "{file}")),
     Format("profile", _text("p.toml", PROFILE), _plain, _dry("--target", "{file}")),
+    Format("sweep.toml", _sweep, _plain, _plan_sweep),
+    Format("sweep, state", _sweep_state, _change_state, _look_at_sweep, sound=(0, 2, 5)),
     Format("options", _text("none.txt", "-"), lambda data, _draw: data, _options, sound=(0, 2)),
     Format("tflite", model_file, mutate_bytes, _inspect),
     Format("contract", _contract, _tree, _inspect_contract),
