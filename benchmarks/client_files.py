@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from int8_models import CACHE, own_photos
 from models.zoo import MORE, ZOO, Member, Photos, trained
@@ -31,13 +32,17 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--models", nargs="*", choices=list(members), default=list(members))
     parser.add_argument("--epochs", type=int, help="at most; fewer are quicker")
+    parser.add_argument("--raw", action="store_true", help="classifiers that take raw pixels")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     for name in arguments.models:
         member = members[name]
         if arguments.epochs:
             member = replace(member, epochs=min(member.epochs, arguments.epochs))
-        write(member, own_photos(), arguments.folder)
+        if arguments.raw:
+            write_raw(member, own_photos(), arguments.folder)
+        else:
+            write(member, own_photos(), arguments.folder)
 
 
 def write(member: Member, photos: Photos, folder: Path) -> None:
@@ -58,6 +63,36 @@ def write(member: Member, photos: Photos, folder: Path) -> None:
             print(f"{member.name} {file.scheme}: {file.error}")
             continue
         copy = folder / f"{member.name}_{file.scheme.replace('-', '_')}.tflite"
+        copy.write_bytes(file.artifact.path.read_bytes())
+
+
+def write_raw(member: Member, photos: Photos, folder: Path) -> None:
+    """The same network on raw pixels, with standard metadata: what MediaPipe Tasks takes."""
+    net = trained(member, photos, CACHE, calibration=64, evaluation=32)
+    pictures = folder / f"{member.name}_pictures"
+    pictures.mkdir(exist_ok=True)
+    for number, image in enumerate((net.calibration.image, net.evaluation.image)):
+        for place, one in enumerate(image):
+            pixels = np.clip(np.round((one / 4 + 0.5) * 255), 0, 255).astype(np.uint8)
+            cv2.imwrite(
+                str(pictures / f"{number}_{place}.png"), pixels.transpose(1, 2, 0)[..., ::-1]
+            )
+    made = edgekit.quantize(
+        net.model,
+        calibration=pictures,
+        preprocess={"resize": [32, 32], "scale": 4 / 255, "mean": [2, 2, 2], "std": [1, 1, 1]},
+        task="classification",
+        fold_preprocess=True,
+        schemes=SCHEMES,
+        output=folder / f"{member.name}_raw_made",
+        gates=["centred_sqnr_db >= 0", "lost_share <= 1", "integer_share >= 0"],
+        force=True,
+    )
+    for file in made.files:
+        if file.error:
+            print(f"{member.name} {file.scheme}: {file.error}")
+            continue
+        copy = folder / f"{member.name}_raw_{file.scheme.replace('-', '_')}.tflite"
         copy.write_bytes(file.artifact.path.read_bytes())
 
 

@@ -17,6 +17,7 @@ from edgekit.version import __version__
 
 _NAMES = {
     "benchmark": "edgekit.api",
+    "compat": "edgekit.compat",
     "compile": "edgekit.api",
     "convert": "edgekit.api",
     "diff": "edgekit.diff",
@@ -46,6 +47,7 @@ _NAMES = {
 if TYPE_CHECKING:
     from edgekit.api import (
         benchmark,
+        compat,
         compile,  # noqa: A004  the command's name
         convert,
         diff,
@@ -81,6 +83,7 @@ __all__ = [
     "ValidationResult",
     "__version__",
     "benchmark",
+    "compat",
     "compile",
     "convert",
     "diff",

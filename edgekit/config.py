@@ -42,6 +42,7 @@ class Config:
     samples: int | None = None
     gates: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
+    clients: tuple[str, ...] = ()
     devices: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -76,6 +77,7 @@ def load_config(path: Path) -> Config:
         if not _is_text(address):
             raise UsageError(f"[devices] of {path}: {name} is {address!r}; it must be an address.")
     target = _check_table(data.get("target", {}), _TARGET, f"[target] of {path}")
+    compat = _check_table(data.get("compat", {}), _COMPAT, f"[compat] of {path}")
     inputs, outputs = data.get("inputs", {}), data.get("outputs", {})
     for name, table in inputs.items():
         _check_table(table, _INPUT, f"[inputs.{name}] of {path}")
@@ -104,6 +106,7 @@ def load_config(path: Path) -> Config:
             str(path.parent / name) if name.endswith(".toml") else name
             for name in target.get("profiles", ())
         ),
+        clients=tuple(compat.get("clients", ())),
         devices=data.get("devices", {}),
     )
 
@@ -156,7 +159,7 @@ _TABLE: _Check = _is_table, "a table"
 
 
 _TOP = dict.fromkeys(
-    ("model", "inputs", "outputs", "calibration", "gates", "devices", "target"), _TABLE
+    ("model", "inputs", "outputs", "calibration", "gates", "devices", "target", "compat"), _TABLE
 )
 
 
@@ -170,6 +173,12 @@ _CALIBRATION: dict[str, _Check] = {
 }
 
 
+_COMPAT: dict[str, _Check] = {
+    "clients": (
+        lambda value: isinstance(value, list) and all(map(_is_text, value)),
+        "a list of names of clients",
+    ),
+}
 _TARGET: dict[str, _Check] = {
     "profiles": (
         lambda value: isinstance(value, list) and all(map(_PATH[0], value)),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from edgekit.compat.rows import ClientRow
 from edgekit.contract import Contract
 from edgekit.shown import Shown
 from edgekit.types import (
@@ -138,6 +139,7 @@ class FileResult:
     integer_share: float | None = None
     float_ops: tuple[str, ...] = ()
     kept_float: tuple[KeptFloat, ...] = ()
+    clients: tuple[ClientRow, ...] = ()
     error: str = ""
 
 

@@ -10,11 +10,12 @@ from edgekit.api.files import (
     sensitivity,
     verify,
 )
-from edgekit.api.judging import benchmark, explain, record_reference, validate
+from edgekit.api.judging import benchmark, compat, explain, record_reference, validate
 from edgekit.api.sweeping import sweep
 
 __all__ = [
     "benchmark",
+    "compat",
     "compile",
     "convert",
     "diff",

@@ -17,7 +17,7 @@ from edgekit.pipeline.plan import DEFAULT_SAMPLES
 from edgekit.results import ConversionResult
 from edgekit.toolchain.workshop import Limits
 from edgekit.types import Effort, IoDtype, Pass, Progress, Scheme, TensorSpec
-from edgekit.validation.gates import parse
+from edgekit.validation.gates import IN_CLIENTS, parse
 
 
 def convert(
@@ -51,6 +51,7 @@ def convert(
     min_agreement: float | None = None,
     allow_float_ops: bool = False,
     targets: Sequence[str] = (),
+    compat: Sequence[str] = (),
     route: str | None = None,
     output: AnyPath | None = None,
     config: AnyPath | None = None,
@@ -109,6 +110,7 @@ def convert(
             lost, how many dB there must be, which share of decisions must stay. Settings are tried
             from the cheapest up until it holds; see the report's ``ladder``.
         allow_float_ops: do not fail an int8 file with operators that compute in float.
+        compat: clients in which every file must run and agree; see ``edgekit compat --list``.
         targets: names or paths of profiles that every file must fit; see ``edgekit target list``.
         route: force one route.
         output: the folder for the files, ``NAME_tflite`` by default.
@@ -162,6 +164,7 @@ def convert(
         min_agreement=min_agreement,
         allow_float_ops=allow_float_ops,
         targets=listed(targets),
+        compat=listed(compat),
         route=route,
         output=path(output, "output"),
         config=path(config, "config"),
@@ -172,7 +175,8 @@ def convert(
     )
     check_arguments(request)
     for gate in request.gates:
-        parse(gate)
+        if not gate.startswith(IN_CLIENTS):
+            parse(gate)
     settings = config_of(config)
     most = samples or settings.samples or DEFAULT_SAMPLES
     with given(

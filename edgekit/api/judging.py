@@ -1,4 +1,4 @@
-"""``edgekit.validate``, ``explain``, ``benchmark`` and ``record_reference``."""
+"""``edgekit.validate``, ``explain``, ``benchmark``, ``compat`` and ``record_reference``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 
 from edgekit.api.passed import MOST_SAMPLES, Data, Model, config_of, pictures_are_stated, specs
 from edgekit.arguments import AnyPath, check_arguments, is_path, listed, location, path
+from edgekit.compat.clients import with_baseline
+from edgekit.compat.run import MOST_STEPS, Compatibility, compatibility
 from edgekit.contract import Task
 from edgekit.datasets import Layout
 from edgekit.errors import ConversionError, UsageError
@@ -368,3 +370,55 @@ def benchmark(
         why = "; ".join(f"{name}: {reason}" for name, reason in failures.items())
         raise ConversionError(f"Not every file was timed. {why}", cure="Leave those files out.")
     return timings
+
+
+def compat(
+    *files: AnyPath,
+    clients: Sequence[str] = (),
+    data: AnyPath | None = None,
+    samples: int = 16,
+    seed: int = 0,
+    max_steps: float = MOST_STEPS,
+    seconds: float | None = None,
+    fresh: bool = False,
+    progress: Progress | None = None,
+) -> tuple[Compatibility, ...]:
+    """Run `.tflite` files in the clients that apps use, and hold what each says against LiteRT.
+
+    >>> found = edgekit.compat("net_int8.tflite", data="photos/")  # doctest: +SKIP
+    >>> found[0].verdict(["openvino"])  # doctest: +SKIP
+
+    Args:
+        files: the files.
+        clients: their names, LiteRT besides; all where none is named.
+        data: pictures or arrays that the model will really see; random inputs unless stated.
+        samples: at most so many.
+        seed: of the random inputs.
+        max_steps: how many output steps a client that agrees may be away.
+        seconds: how long a client may take to open a file, and to run it.
+        fresh: ask again what an earlier run has found.
+        progress: told of steps, fractions and notes.
+
+    Returns:
+        For each file a row for each client; what does not run it is a row with its reason.
+
+    Raises:
+        edgekit.errors.EdgekitError: see `edgekit.errors` for the classes.
+    """
+    if not files:
+        raise UsageError("No file was named.", cure="edgekit.compat('net_int8.tflite')")
+    wanted = with_baseline(listed(clients))
+    return tuple(
+        compatibility(
+            Path(location(one, "file")),
+            wanted,
+            data=path(data, "data"),
+            samples=samples,
+            seed=seed,
+            most_steps=max_steps,
+            seconds=seconds,
+            fresh=fresh,
+            progress=progress or SilentProgress(),
+        )
+        for one in files
+    )

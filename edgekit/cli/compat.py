@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from edgekit.compat.clients import Client
-    from edgekit.compat.run import ClientRow, Compatibility
+    from edgekit.compat.rows import ClientRow
+    from edgekit.compat.run import Compatibility
     from edgekit.types import VerdictState
 
 _MARKS = {None: "–", True: "yes", False: "no"}

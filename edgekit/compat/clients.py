@@ -94,6 +94,16 @@ def choose(names: Iterable[str], clients: dict[str, Client]) -> list[Client]:
     return [clients[name] for name in dict.fromkeys(wanted or clients)]
 
 
+def with_baseline(names: Iterable[str]) -> tuple[Client, ...]:
+    """The clients of these names, the baseline before them.
+
+    Raises:
+        UsageError: there is no such client.
+    """
+    known = discover()
+    return tuple({one.name: one for one in (known[BASELINE], *choose(names, known))}.values())
+
+
 def read_manifest(path: Path) -> Client:
     """A `Client` from its ``client.toml``.
 

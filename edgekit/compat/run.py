@@ -7,14 +7,14 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import Literal, TypeAlias
 
 from edgekit.compat.asking import ClientAnswer, ask
 from edgekit.compat.clients import BASELINE, Client
 from edgekit.compat.judging import ClientDifference, differences, vary
+from edgekit.compat.rows import ClientRow
 from edgekit.compat.samples import ClientSamples, stored_samples, tensors_of
 from edgekit.errors import SetupError
 from edgekit.files import temporary_folder
@@ -26,54 +26,6 @@ from edgekit.version import __version__
 MOST_STEPS = 8.0
 """Kernels that round otherwise were up to 7 output steps apart on sound files."""
 _KEPT = 1000
-
-State: TypeAlias = Literal[
-    "baseline", "agrees", "differs", "ran", "stopped", "refused", "other kind", "missing"
-]
-"""``agrees`` and ``differs`` are about LiteRT; ``ran``: there was nothing to compare it with;
-``stopped``: it opened the file and gave nothing; ``refused``: it did not open it;
-``other kind``: it is for other files; ``missing``: it could not be had here."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClientRow:
-    """One client and one file.
-
-    Attributes:
-        client: its name.
-        state: what became of it.
-        opens, runs: ``None`` where it was not tried.
-        reason: why it did not run, or in what it differs.
-        cure: what to do about that.
-        outputs: how far each output is from LiteRT's.
-        p50_ms: the median time of one inference, where its times mean something here.
-        versions: of what ran.
-        facts: whole numbers that the client tells of the file, such as ``arena_bytes``.
-        cached: whether this was known from an earlier run.
-    """
-
-    client: str
-    state: State
-    opens: bool | None
-    runs: bool | None
-    reason: str = ""
-    cure: str = ""
-    outputs: tuple[ClientDifference, ...] = ()
-    p50_ms: float | None = None
-    versions: dict[str, str] = field(default_factory=dict)
-    facts: dict[str, int] = field(default_factory=dict)
-    cached: bool = False
-
-    @property
-    def worst(self) -> ClientDifference | None:
-        """The output with the largest difference."""
-        return max(self.outputs, key=lambda one: one.largest, default=None)
-
-    @property
-    def same_decisions(self) -> float | None:
-        """The least share of samples with the same decision, over the outputs that decide."""
-        shares = [one.same_decisions for one in self.outputs if one.same_decisions is not None]
-        return min(shares, default=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +52,11 @@ class Compatibility:
     most_steps: float
     varies: bool
     rows: tuple[ClientRow, ...]
+
+    def violations(self) -> dict[str, str]:
+        """The clients that do not say what LiteRT says, and why not, where all are required."""
+        good = ("agrees", "baseline", "ran")
+        return {row.client: row.reason or row.state for row in self.rows if row.state not in good}
 
     def verdict(self, required: Sequence[str] = ()) -> tuple[VerdictState, str]:
         """Whether the file holds, and why not.
@@ -157,9 +114,43 @@ def compatibility(
         ModelError: the file is damaged, or there are no samples for its inputs.
         DataError: the data does not fit the model.
     """
-    assert clients[0].name == BASELINE
     summary = summarize(file)
-    given = stored_samples(file, summary, data=data, samples=samples, seed=seed)
+    return in_clients(
+        file,
+        clients,
+        summary,
+        stored_samples(file, summary, data=data, samples=samples, seed=seed),
+        data="synthetic" if data is None else str(data),
+        most_steps=most_steps,
+        seconds=seconds,
+        fresh=fresh,
+        progress=progress,
+    )
+
+
+def in_clients(
+    file: Path,
+    clients: Sequence[Client],
+    summary: Summary,
+    given: ClientSamples,
+    *,
+    data: str,
+    most_steps: float = MOST_STEPS,
+    seconds: float | None = None,
+    fresh: bool = False,
+    progress: Progress,
+) -> Compatibility:
+    """The same on samples that are there; see `compatibility`.
+
+    Args:
+        file: the `.tflite`.
+        clients: whom to ask; the baseline must be the first.
+        summary: what is in the file.
+        given: what goes in.
+        data: where that comes from, for the reader.
+        most_steps, seconds, fresh, progress: as there.
+    """
+    assert clients[0].name == BASELINE
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     with temporary_folder("compat") as folder:
         asked = _AskingClients(file, summary, given, folder, seconds, progress)
@@ -181,7 +172,7 @@ def compatibility(
     return Compatibility(
         file=str(file),
         sha256=digest,
-        data="synthetic" if data is None else str(data),
+        data=data,
         samples=len(given.ids),
         samples_digest=given.digest,
         most_steps=most_steps,

@@ -65,9 +65,20 @@ def stored_samples(
         device="",
     )
     reals, ids = inputs_for(file, described, data=data, samples=samples, seed=seed)
+    return as_stored(summary, reals, ids)
+
+
+def as_stored(summary: Summary, reals: Sequence[Array], ids: Sequence[str]) -> ClientSamples:
+    """Stacks (N, *shape) of real values in the file's order, as the file stores them.
+
+    Args:
+        summary: what is in the file.
+        reals: the values.
+        ids: what the N samples are called.
+    """
     stacks = [
         tensor.store(stack).reshape(len(ids), *tensor.shape)
-        for tensor, stack in zip(inputs, reals, strict=True)
+        for tensor, stack in zip(tensors_of(summary.inputs), reals, strict=True)
     ]
     return ClientSamples(stacks=tuple(stacks), ids=tuple(ids), digest=_digest(stacks))
 

@@ -218,6 +218,7 @@ def measured(
     size_bytes: int,
     integer_share: float | None,
     target_violations: int | None = None,
+    client_violations: int | None = None,
 ) -> dict[str, float]:
     """Every figure of a candidate, by the names of `edgekit.validation.gates.METRICS`."""
     values = gates.metrics(
@@ -226,6 +227,7 @@ def measured(
         size_bytes=size_bytes,
         integer_share=integer_share,
         target_violations=target_violations,
+        client_violations=client_violations,
     )
     values |= judged.values
     if "top1_drop" in judged.values:

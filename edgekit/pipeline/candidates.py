@@ -49,10 +49,11 @@ Parts = Mapping[str, Sequence[tuple[int, int, int]]]
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """A file with what its outputs say, and how its inputs were bound (in the file's order)."""
+    """A file with what its outputs say, and how its tensors were bound (in the file's order)."""
 
     judged: Judged
     bindings: tuple[Binding, ...]
+    job: CandidateJob
 
     @property
     def parity(self) -> ParityReport:
@@ -109,7 +110,9 @@ def measure(
         and not reference.stateful
         and runner.remembers(bound.job.fed(reference.inputs_of(few)))
     )
-    return Measured(judged=replace(judged, remembers=remembers), bindings=bound.inputs)
+    return Measured(
+        judged=replace(judged, remembers=remembers), bindings=bound.inputs, job=bound.job
+    )
 
 
 def answers(

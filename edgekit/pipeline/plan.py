@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.arguments import check_arguments
+from edgekit.compat.clients import Client, with_baseline
 from edgekit.config import Config, find_config, load_config, read_labels
 from edgekit.contract import Task, check_preprocess
 from edgekit.errors import DataError, UsageError
@@ -40,6 +41,7 @@ class Plan:
         converters: all that exist, by name.
         choose_fastest: try all routes and keep the fastest right one.
         targets: profiles that every file must fit.
+        clients: in which every file must run and agree, LiteRT first; empty for none.
     """
 
     request: ConversionRequest
@@ -56,6 +58,7 @@ class Plan:
     labels: tuple[str, ...]
     gates: tuple[tuple[Scheme | None, Gate], ...]
     targets: tuple[Profile, ...] = ()
+    clients: tuple[Client, ...] = ()
     output: Path
 
     @property
@@ -122,6 +125,7 @@ class Plan:
             "ranges": self.request.ranges,
             "without": list(self.request.without),
             "targets": [profile.name for profile in self.targets],
+            "clients": [client.name for client in self.clients],
             "gates": {
                 scheme: [str(gate) for gate in self.gates_of(scheme, self.task)]
                 for scheme in self.schemes
@@ -172,6 +176,7 @@ def plan(request: ConversionRequest) -> Plan:
     parse_method(request.ranges)
     check_preprocess(request.preprocess)
     targets = tuple(map(load_target, dict.fromkeys((*config.targets, *request.targets))))
+    clients = _clients(request, config)
     samples = request.samples or config.samples or DEFAULT_SAMPLES
     return Plan(
         request=request,
@@ -186,8 +191,9 @@ def plan(request: ConversionRequest) -> Plan:
         parity=request.parity or config.parity,
         samples=samples,
         labels=read_labels(request.labels) if request.labels else (),
-        gates=_gates(request, config, fits=bool(targets)),
+        gates=_gates(request, config, fits=bool(targets), runs=bool(clients)),
         targets=targets,
+        clients=clients,
         output=request.output or Path(f"{source.name}_tflite"),
     )
 
@@ -240,13 +246,31 @@ def _with_borders(request: ConversionRequest, scheme: Scheme) -> Scheme:
     return INT8_SCHEMES[request.io_dtype or "int8"] if scheme == "int8" else scheme
 
 
+def _clients(request: ConversionRequest, config: Config) -> tuple[Client, ...]:
+    """Those in which every file must run; ``compat: NAMES`` as a gate names some too.
+
+    Raises:
+        UsageError: there is no such client.
+    """
+    gated = [gate for gate in request.gates if gate.startswith(gates.IN_CLIENTS)]
+    told = (
+        *config.clients,
+        *request.compat,
+        *(one.removeprefix(gates.IN_CLIENTS) for one in gated),
+    )
+    names = [name.strip() for text in told for name in text.split(",")]
+    return with_baseline(names) if any(names) else ()
+
+
 def _gates(
-    request: ConversionRequest, config: Config, *, fits: bool
+    request: ConversionRequest, config: Config, *, fits: bool, runs: bool
 ) -> tuple[tuple[Scheme | None, Gate], ...]:
     """All stated gates; what is asked of int8 is asked of the scheme that is made in its place.
 
-    With ``fits`` the first of them is that a file fits the targets.
+    With ``fits`` the first of them is that a file fits the targets, with ``runs`` that it runs in
+    the clients.
     """
-    asked = ("target_violations <= 0",) if fits else ()
-    stated = map(gates.parse, (*asked, *config.gates, *request.gates))
+    asked = ["target_violations <= 0"] * fits + ["client_violations <= 0"] * runs
+    told = [gate for gate in request.gates if not gate.startswith(gates.IN_CLIENTS)]
+    stated = map(gates.parse, (*asked, *config.gates, *told))
     return tuple((only and _with_borders(request, only), gate) for only, gate in stated)

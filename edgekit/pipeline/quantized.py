@@ -10,6 +10,9 @@ from typing import Any
 
 from edgekit import sources
 from edgekit.calibration.checks import listing
+from edgekit.compat.rows import ClientRow
+from edgekit.compat.run import Compatibility, in_clients
+from edgekit.compat.samples import as_stored
 from edgekit.errors import (
     ConversionError,
     DataError,
@@ -18,6 +21,7 @@ from edgekit.errors import (
     StepError,
     UsageError,
 )
+from edgekit.measure.job import CandidateJob
 from edgekit.measure.judge import Judged, verdict
 from edgekit.measure.judge import measured as figures_of
 from edgekit.measure.parts import Mixed, of_reference, told_by
@@ -56,6 +60,8 @@ QUANTIZER = own_worker(
     Path(__file__).parents[1] / "quantize" / "worker.py",
     versions=("litert-quantizer", "ai-edge-litert", "numpy"),
 )
+
+_CLIENT_SAMPLES = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +141,7 @@ class _Made:
     path: Path
     summary: Summary
     judged: Judged
+    job: CandidateJob
 
 
 @dataclass(kw_only=True)
@@ -336,7 +343,26 @@ class _Making:
         except (DataError, SetupError) as error:
             self._without_figures(error)
             measured = measure()
-        return _Made(scheme=scheme, path=path, summary=summarize(path), judged=measured.judged)
+        return _Made(
+            scheme=scheme,
+            path=path,
+            summary=summarize(path),
+            judged=measured.judged,
+            job=measured.job,
+        )
+
+    def _in_clients(self, made: _Made) -> Compatibility:
+        """The file in the clients that were asked for, on the samples that it is judged on."""
+        few = slice(0, _CLIENT_SAMPLES)
+        reals = made.job.fed(self.reference.inputs_of(few))
+        return in_clients(
+            made.path,
+            self.plan.clients,
+            made.summary,
+            as_stored(made.summary, reals, self.reference.data.parity.ids[few]),
+            data="the samples that files are compared on",
+            progress=self.workshop.progress,
+        )
 
     def _judge(
         self, made: _Made, latency: LatencyReport, left: dict[str, list[dict[str, Any]]]
@@ -350,12 +376,19 @@ class _Making:
             fitting = [check(model, target, size_bytes=size) for target in targets]
             violations = sum(len(report.violations) for report in fitting)
             whys["target_violations"] = reasons(fitting)
+        rows: tuple[ClientRow, ...] = ()
+        unmet: dict[str, str] = {}
+        if self.plan.clients:
+            found = self._in_clients(made)
+            rows, unmet = found.rows, found.violations()
+            whys["client_violations"] = "; ".join(f"{one}: {why}" for one, why in unmet.items())
         measured = figures_of(
             made.judged,
             latency,
             size_bytes=size,
             integer_share=made.summary.integer_share,
             target_violations=violations,
+            client_violations=len(unmet) if rows else None,
         )
         task = self.reference.contract.task
         return FileResult(
@@ -386,6 +419,7 @@ class _Making:
             integer_share=made.summary.integer_share,
             float_ops=tuple(sorted({op.op for op in made.summary.float_ops})),
             kept_float=kept,
+            clients=rows,
         )
 
     @cached_property

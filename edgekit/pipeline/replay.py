@@ -128,7 +128,7 @@ def _make(
     progress: Progress,
 ) -> Replay:
     # Targets judge and change nothing; where their profiles lie now, nobody knows.
-    wanted = to_request(lock, places, output=output, force=request.force, targets=())
+    wanted = to_request(lock, places, output=output, force=request.force, targets=(), compat=())
     granted = replace(wanted.limits, allow_write=request.allow_write)
     with with_blas(lock.machine.get("blas", "")):
         run(plan(replace(wanted, limits=granted)), progress)

@@ -52,6 +52,7 @@ class ConversionRequest:
         max_drop, min_sqnr, min_agreement: the accuracy budget of the int8 schemes, see
             `edgekit.pipeline.ladder`; shares from 0 to 1, decibels.
         allow_float_ops: an int8 file may have operators that compute in float.
+        compat: clients in which every file must run and agree, see `edgekit.compat`.
         targets: names or paths of profiles that every file must fit, see `edgekit.targets`.
         route: force this one instead of the first (or fastest) that is right.
         gates: conditions such as ``int8:top1_agreement >= 95%``.
@@ -94,6 +95,7 @@ class ConversionRequest:
     min_sqnr: float | None = None
     min_agreement: float | None = None
     allow_float_ops: bool = False
+    compat: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
     route: str | None = None
     output: Path | None = None

@@ -48,7 +48,11 @@ FILE_METRICS = {
     "size_mb": "file size in units of 1,000,000 bytes",
     "integer_share": "share of operators that compute in integers",
     "target_violations": "what keeps the file from fitting the targets, counted over all of them",
+    "client_violations": "clients of --compat that do not run the file, or say something else",
 }
+
+IN_CLIENTS = "compat:"
+"""How a gate begins that names clients in place of a metric: ``compat: openvino``."""
 
 COST_METRICS = frozenset(
     {
@@ -58,6 +62,7 @@ COST_METRICS = frozenset(
         "size_mb",
         "integer_share",
         "target_violations",
+        "client_violations",
     }
 )
 """Those that say nothing about what a file computes."""
@@ -333,13 +338,16 @@ def metrics(
     size_bytes: int,
     integer_share: float | None,
     target_violations: int | None = None,
+    client_violations: int | None = None,
 ) -> dict[str, float]:
     """Everything that could be measured, by the names in `METRICS`; the rest is left out."""
     result: dict[str, float] = {"size_mb": size_bytes / 1e6}
-    if integer_share is not None:
-        result["integer_share"] = integer_share
-    if target_violations is not None:
-        result["target_violations"] = target_violations
+    known = {
+        "integer_share": integer_share,
+        "target_violations": target_violations,
+        "client_violations": client_violations,
+    }
+    result |= {name: value for name, value in known.items() if value is not None}
     if latency is not None:
         for percent in (50, 90, 99):
             result[f"latency_p{percent}_ms"] = latency.percentile(percent)

@@ -20,14 +20,20 @@ NOT_IN_PYTHON = {
     "target",
     "device",
     "runtimes",
-    "compat",
     "toolchain",
     "doctor",
     "init",
 }
 """Commands about the machine and its files; `edgekit reference record` is `record_reference`."""
 ONLY_THERE = {"as_json", "quiet", "verbose", "exit_code", "no_pictures", "junit", "markdown"}
-ONLY_THERE |= {"tensorboard", "runner_binary", "runner_arg", "targets_of_inspect", "help"}
+ONLY_THERE |= {
+    "tensorboard",
+    "runner_binary",
+    "runner_arg",
+    "targets_of_inspect",
+    "help",
+    "listing",
+}
 """What a terminal needs; results have `to_dict`."""
 OTHERWISE = {
     "step_timeout": "limits",
@@ -38,6 +44,9 @@ OTHERWISE = {
     "no_latency": "latency",
     "no_operators": "operators",
     "device": "address",
+    "handed_on": "options",
+    "names": "clients",
+    "timeout": "seconds",
     "file": "model",
     "files": "candidates",
     **{option.name: "preprocess" for option in _PREPROCESS},
@@ -62,6 +71,7 @@ def test_every_option_of_a_command_is_one_in_python(name):
         "quantize": {"dry_run"},
         "validate": {"output", "force"},
         "inspect": {"targets"},
+        "compat": {"gates", "synthetic"},  # `verdict` takes names; no data is random
     }
     assert missing == known.get(name, set())
 

@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 import tflite_builder
 from click.testing import CliRunner
+from quantize_nets import mixed_net, photos
 
+import edgekit
 from edgekit.cli.compat import command
 from edgekit.compat.asking import facts_of
 from edgekit.compat.clients import choose, discover, read_manifest
 from edgekit.compat.judging import differences, vary
-from edgekit.compat.run import ClientRow, Compatibility, compatibility
+from edgekit.compat.rows import ClientRow
+from edgekit.compat.run import Compatibility, compatibility
 from edgekit.devices.tensors import DeviceTensor
 from edgekit.errors import SetupError, UsageError
 from edgekit.types import SilentProgress
@@ -167,6 +170,32 @@ def test_what_a_client_tells_of_the_file_is_kept(clients, net) -> None:
         command, [str(net), "--synthetic", "--clients", "tells", "-q"], catch_exceptions=False
     )
     assert "tells: arena bytes 1,234" in done.stdout
+
+
+def test_a_conversion_fails_where_a_client_does(clients, tmp_path) -> None:
+    """The gate, in quantize: one client agrees, one refuses, one dies of NaN in int8."""
+    source = mixed_net(tmp_path / "net.tflite")
+    np.save(tmp_path / "photos.npy", photos(24, 8, 8, 3))
+    result = edgekit.quantize(
+        source,
+        calibration=tmp_path / "photos.npy",
+        output=tmp_path / "out",
+        schemes=["int8"],
+        effort="none",
+        accept_few=True,
+        compat=["well"],
+        gates=["centred_sqnr_db >= 0", "lost_share <= 1", "compat: refuses, nan"],
+    )
+    (file,) = result.files
+    assert file.metrics["client_violations"] == 2
+    assert [(row.client, row.state) for row in file.clients] == [
+        ("litert", "baseline"), ("well", "agrees"), ("refuses", "refused"), ("nan", "stopped"),
+    ]  # fmt: skip
+    assert file.verdict.state == "fail"
+    (gate,) = [one for one in file.verdict.gates if one.gate.metric == "client_violations"]
+    assert gate.state == "fail"
+    assert "refuses: ADD of int3 is not known" in gate.why
+    json.loads(result.report.read_text(encoding="utf-8"))
 
 
 def test_names_that_are_none_and_missing_data(clients, net) -> None:

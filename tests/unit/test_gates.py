@@ -307,6 +307,7 @@ def test_all_metrics_have_a_description_and_what_is_unknown_is_left_out():
         size_bytes=1,
         integer_share=1.0,
         target_violations=0,
+        client_violations=0,
     )
     assert set(full) == set(FILE_METRICS)
     assert full["top1_drop"] == pytest.approx(0.1)

@@ -63,3 +63,25 @@ def test_the_table_in_the_configuration_is_checked(folder: Path, table: str) -> 
     path.write_text(f"[target]\n{table}\n", encoding="utf-8")
     with pytest.raises(UsageError):
         load_config(path)
+
+
+def clients_of(decided: Plan) -> list[str]:
+    return [str(gate) for gate in decided.gates_of("int8", None) if "client" in gate.metric]
+
+
+def test_clients_come_from_flags_gates_and_the_configuration(folder: Path) -> None:
+    assert decide().clients == ()
+    assert clients_of(decide()) == []
+    (folder / "edgekit.toml").write_text('[compat]\nclients = ["tflite-micro"]\n', "utf-8")
+    decided = decide(
+        config=Path("edgekit.toml"), compat=("tosa,openvino",), gates=("compat: tvm, tosa",)
+    )
+    names = ["litert", "tflite-micro", "tosa", "openvino", "tvm"]
+    assert [one.name for one in decided.clients] == names
+    assert clients_of(decided) == ["client_violations <= 0"]
+    assert decided.describe()["clients"] == names
+    with pytest.raises(UsageError, match="no client 'openvin'"):
+        decide(compat=("openvin",))
+    (folder / "edgekit.toml").write_text('[compat]\nclients = "tosa"\n', "utf-8")
+    with pytest.raises(UsageError, match="a list of names of clients"):
+        decide(config=Path("edgekit.toml"))
