@@ -11,6 +11,7 @@ from statistics import mean
 from typing import Any, cast, get_args
 
 from edgekit.errors import SetupError, UsageError
+from edgekit.files import remove_leftovers
 from edgekit.jobs.local import LocalExecutor
 from edgekit.jobs.protocol import Ending, Executor, Job, Outcome
 from edgekit.jobs.scheduler import Scheduler
@@ -122,6 +123,7 @@ def carry_out(
     """
     make = executor or (lambda place: LocalExecutor(folder=place))
     with held(folder), Store(folder, version=__version__) as store:
+        remove_leftovers(folder, "edgekit-jobs-")
         with closing(make(folder)) as running:
             watcher = _Told(progress or SilentProgress(), len(plan.jobs))
             scheduler = Scheduler(running, store, watcher, again=again)
