@@ -38,7 +38,7 @@ _NAMES = {
     "Limits": "edgekit.toolchain.workshop",
     "Preprocess": "edgekit.contract",
     "Progress": "edgekit.types",
-    "SweepResult": "edgekit.sweep.run",
+    "SweepResult": "edgekit.sweep.result",
     "TensorSpec": "edgekit.types",
     "ValidationResult": "edgekit.validation_result",
 }
@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     from edgekit.contract import Preprocess
     from edgekit.errors import EdgekitError
     from edgekit.results import ConversionResult, FileResult
-    from edgekit.sweep.run import SweepResult
+    from edgekit.sweep.result import SweepResult
     from edgekit.toolchain.workshop import Limits
     from edgekit.types import Progress, TensorSpec
     from edgekit.validation_result import CandidateResult, ValidationResult

@@ -10,7 +10,8 @@ from edgekit.arguments import AnyPath, is_path, path
 from edgekit.errors import UsageError
 from edgekit.sweep.file import read_sweep, sweep_from_table
 from edgekit.sweep.planning import plan_sweep
-from edgekit.sweep.run import SweepResult, carry_out, cores_here, folder_of
+from edgekit.sweep.result import SweepResult
+from edgekit.sweep.run import carry_out, cores_here, folder_of
 from edgekit.toolchain.workshop import Limits
 from edgekit.types import Progress
 

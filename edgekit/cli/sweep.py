@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from edgekit.sweep.planning import SweepPlan
+    from edgekit.sweep.result import SweepResult
     from edgekit.sweep.rows import SweepRow
-    from edgekit.sweep.run import Outlook, SweepResult
+    from edgekit.sweep.run import Outlook
 
 INTERRUPTED = 130
 
@@ -116,10 +117,22 @@ def status_command(folder: Path, as_json: bool) -> int:
 @command.command(name="results", epilog="Example: edgekit sweep results sweep_sweep --front")
 @folder_argument
 @click.option("--front", is_flag=True, help="Only what nothing else is better than.")
+@click.option("--markdown", type=PATH, help="Write a summary for a pull request.")
+@click.option("--baseline", type=PATH, help="The folder of a sweep; the summary says what changed.")
 @json_option
-def results_command(folder: Path, front: bool, as_json: bool) -> int:
+def results_command(
+    folder: Path, front: bool, markdown: Path | None, baseline: Path | None, as_json: bool
+) -> int:
     """The figures of all combinations that have any."""
+    from edgekit.errors import UsageError
+    from edgekit.pipeline.publish import write_whole
+    from edgekit.sweep.reports import to_markdown
+
+    if baseline is not None and markdown is None:
+        raise UsageError("--baseline is for the summary.", cure="Add --markdown FILE.")
     result = _read(folder)
+    if markdown is not None:
+        write_whole(markdown, to_markdown(result, _read(baseline) if baseline else None))
     if as_json:
         _print_json(result, front=front)
     else:
@@ -142,7 +155,9 @@ def show_command(folder: Path, name: str, as_json: bool) -> int:
         names = [row.name for row in result.table]
         raise UsageError(f"There is no combination {name!r}.", cure=nearest(name, names))
     if as_json:
-        echo(json.dumps([_row(row) for row in rows], indent=2, ensure_ascii=False))
+        from edgekit.sweep.reports import flat
+
+        echo(json.dumps([flat(row) for row in rows], indent=2, ensure_ascii=False))
         return 0
     for row in rows:
         for line in _described(row, result.folder):
@@ -172,7 +187,8 @@ def export_command(folder: Path, output: Path, everything: bool, force: bool, as
 def _read(path: Path) -> SweepResult:
     """A sweep by its folder, or by the file that it was run from."""
     from edgekit.jobs.store import Store
-    from edgekit.sweep.run import folder_of, look
+    from edgekit.sweep.result import look
+    from edgekit.sweep.run import folder_of
 
     folder = folder_of(path) if path.is_file() else path
     with Store(folder) as store:
@@ -280,16 +296,7 @@ def _described(row: SweepRow, folder: Path) -> Iterable[str]:
         yield f"  report {folder / row.report}"
 
 
-def _row(row: SweepRow) -> dict[str, Any]:
-    from edgekit.plain import to_plain
-
-    table: dict[str, Any] = to_plain(row)
-    return {"name": row.name, **table.pop("point"), **table}
-
-
 def _print_json(result: SweepResult, *, front: bool = False) -> None:
-    rows = result.front if front else result.table
-    facts = {"folder": str(result.folder), "complete": result.complete, "passed": result.passed}
-    document = {**facts, "jobs": result.jobs, "done": result.done, "rows": [_row(r) for r in rows]}
-    document["failures"] = [vars(one) for one in result.failures]
-    echo(json.dumps(document, indent=2, ensure_ascii=False))
+    from edgekit.sweep.reports import to_json
+
+    echo(to_json(result, result.front if front else None), nl=False)

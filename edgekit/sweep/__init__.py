@@ -6,6 +6,9 @@
 ``work``      what a job does
 ``halving``   dropping what is dominated, on few samples first
 ``rows``      what is known of each combination, and which of them are on the front
+``result``    what a sweep came to, from its folder
+``reports``   that as files: the page (``page``), tables, JSON, Markdown
+``export``    its files, copied out of it
 ``run``       all of it in order
 """
 

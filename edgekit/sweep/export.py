@@ -8,8 +8,8 @@ from pathlib import Path
 
 from edgekit.errors import UsageError
 from edgekit.pipeline.publish import disk_errors, held, scratch_folder
+from edgekit.sweep.result import SweepResult
 from edgekit.sweep.rows import SweepRow
-from edgekit.sweep.run import SweepResult
 
 
 def export(
