@@ -294,5 +294,7 @@ def _digest(rows: Rows) -> str:
     """Of the samples that were measured, whatever the order."""
     import numpy as np
 
+    if not len(rows.index):  # no candidate runs
+        return ""
     order = np.argsort(rows.index, kind="stable")
     return hashlib.sha256(np.ascontiguousarray(rows.common["digest"][order]).tobytes()).hexdigest()
