@@ -5,6 +5,7 @@ from __future__ import annotations
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
@@ -41,9 +42,9 @@ def _read(kind: Any, value: Any) -> Any:
     if origin in (Union, types.UnionType):
         if value is None and type(None) in parts:
             return None
-        return _read(next(one for one in parts if one is not type(None)), value)
+        return _read_one_of([one for one in parts if one is not type(None)], value)
     if is_dataclass(kind):
-        hints = get_type_hints(kind)
+        hints = _hints(kind)
         _require(value, Mapping, kind)
         return cast(Any, kind)(**{name: _read(hints[name], part) for name, part in value.items()})
     if origin in (dict, Mapping):
@@ -56,6 +57,21 @@ def _read(kind: Any, value: Any) -> Any:
     if kind in (int, float):
         _require(value, int if kind is int else int | float, kind)
     return kind(value) if kind is Path else value
+
+
+@cache
+def _hints(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def _read_one_of(kinds: list[Any], value: Any) -> Any:
+    """As the first of the kinds that the value is of."""
+    for one in kinds[:-1]:
+        try:
+            return _read(one, value)
+        except (TypeError, KeyError, ValueError):
+            continue
+    return _read(kinds[-1], value)
 
 
 def _read_many(origin: Any, parts: tuple[Any, ...], value: Any) -> Any:
