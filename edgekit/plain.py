@@ -44,7 +44,7 @@ def _read(kind: Any, value: Any) -> Any:
             return None
         return _read_one_of([one for one in parts if one is not type(None)], value)
     if is_dataclass(kind):
-        hints = _hints(kind)
+        hints = _hints(cast(Any, kind))
         _require(value, Mapping, kind)
         return cast(Any, kind)(**{name: _read(hints[name], part) for name, part in value.items()})
     if origin in (dict, Mapping):
