@@ -6,10 +6,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
 from edgekit.contract import Activation, BoxFormat, Contract, Decoder, DecoderFormat, OutputContract
-from edgekit.embed.spec import Classification, Decode, Detection, Output, Segmentation, Values
+from edgekit.embed.spec import (
+    Classification,
+    Decode,
+    Detection,
+    Output,
+    Segmentation,
+    SymbolSequence,
+    Values,
+)
 from edgekit.errors import UsageError
 from edgekit.measure.tasks import lines_to_paste
 from edgekit.npy import map_npy
+from edgekit.validation.metrics.sequence import symbol_axis, symbol_table
 
 if TYPE_CHECKING:
     from edgekit.tflite.model import Model
@@ -48,13 +57,44 @@ def meaning(model: Model, contract: Contract, outputs: tuple[Output, ...], *, to
         case "regression" | "embedding" | "image-to-image" | "keypoints" | "depth" | None:
             return Values(output=place)
         case "sequence":
-            raise UsageError(
-                "edgekit embed writes no code yet that reads sequences.",
-                cure="--task regression writes the module with the output's plain values; take the "
-                "best symbol of each step in the app, as decoder in the contract says.",
-            )
+            return _sequence(place, entry, outputs[place])
         case task:
             assert_never(task)
+
+
+def _sequence(place: int, entry: OutputContract, output: Output) -> SymbolSequence:
+    decoder = entry.sequence
+    if decoder is None:
+        raise UsageError(
+            f"The contract does not say how output {output.name} becomes a text.",
+            cure=f'In an edgekit.toml: [outputs."{output.name}"] task = "sequence" and '
+            'decoder = { format = "ctc", blank = "first" }, then --config; or convert the model '
+            "with --task sequence, which finds it out.",
+        )
+    sizes = [size for size in output.shape if size != 1]
+    if len(sizes) not in (1, 2):
+        raise UsageError(
+            f"Output {output.name} has the shape {output.shape}: no score for each step and "
+            "symbol.",
+            cure="State another --task.",
+        )
+    axis, steps, symbols = 1, sizes[0], len(entry.labels)
+    if len(sizes) == 2:
+        axis = symbol_axis(sizes, len(entry.labels))
+        steps, symbols = sizes[1 - axis], sizes[axis]
+    stop = decoder.blank if decoder.format == "ctc" else decoder.end
+    assert stop is not None
+    return SymbolSequence(
+        output=place,
+        format=decoder.format,
+        form="scores" if len(sizes) == 2 else "numbers",
+        steps=steps,
+        symbols=symbols,
+        step_stride=symbols if axis == 1 else 1,
+        symbol_stride=1 if axis == 1 else steps,
+        special=symbols - 1 if stop == -1 else stop,
+        labels=symbol_table(entry.labels, decoder, symbols),
+    )
 
 
 def _classification(

@@ -13,7 +13,14 @@ from dataclasses import dataclass
 from math import prod
 from typing import Literal, TypeAlias
 
-from edgekit.contract import Activation, BoxFormat, Color, DecoderFormat, Interpolation
+from edgekit.contract import (
+    Activation,
+    BoxFormat,
+    Color,
+    DecoderFormat,
+    Interpolation,
+    SequenceFormat,
+)
 
 Delegate: TypeAlias = Literal["cpu", "gpu", "npu"]
 
@@ -289,15 +296,44 @@ class Segmentation:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SymbolSequence:
+    """A text. Result: the numbers of its symbols, as `edgekit.validation.metrics` reads them.
+
+    Attributes:
+        output: which of the outputs.
+        format: ``ctc``: the best symbol of each step, repeated ones once, without ``special``;
+            ``argmax``: the best symbol of each step up to ``special``.
+        form: ``scores`` for each step and symbol, the first highest wins; or the ``numbers`` of the
+            best symbols, rounded.
+        steps, symbols: how many.
+        step_stride, symbol_stride: the score of symbol s at step t is value
+            ``t · step_stride + s · symbol_stride``.
+        special: the blank, or the end.
+        labels: the texts of the symbols; empty where nobody told.
+    """
+
+    output: int
+    format: SequenceFormat
+    form: Literal["scores", "numbers"]
+    steps: int
+    symbols: int
+    step_stride: int
+    symbol_stride: int
+    special: int
+    labels: tuple[str, ...]
+    kind: Literal["sequence"] = "sequence"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Values:
-    """Plain numbers (regression, embedding, image-to-image). Result: the first output, flat."""
+    """Plain numbers (regression, embedding, depth …). Result: the first output, flat."""
 
     output: int
     labels: tuple[str, ...] = ()
     kind: Literal["values"] = "values"
 
 
-Decode: TypeAlias = Classification | Detection | Segmentation | Values
+Decode: TypeAlias = Classification | Detection | Segmentation | SymbolSequence | Values
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, assert_never
 
-from edgekit.contract import Contract, Decoder, InputContract
+from edgekit.contract import Contract, Decoder, InputContract, SequenceDecoder
 from edgekit.embed.spec import (
     Classification,
     Detection,
@@ -19,11 +19,13 @@ from edgekit.embed.spec import (
     PictureInput,
     PortQuantization,
     Segmentation,
+    SymbolSequence,
 )
 from edgekit.geometry import geometry
 from edgekit.preprocess import preprocess_image
 from edgekit.types import TensorSpec
 from edgekit.validation.metrics.decode import decode as decode_boxes
+from edgekit.validation.metrics.sequence import read
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -132,6 +134,8 @@ def result_of(spec: Embedding, contract: Contract, stored: Sequence[Array]) -> A
             return _boxes(spec, contract, outputs, task)
         case Segmentation() as task:
             return _plane(outputs[task.output].ravel(), task)
+        case SymbolSequence() as task:
+            return _symbols(outputs[task.output], task)
         case task:
             return outputs[task.output].ravel()
 
@@ -193,6 +197,18 @@ def located(
     moved[:, :4] = (moved[:, :4] + starts) * (ends / sizes)
     moved[:, :4] = moved[:, :4].clip(0, ends)
     return moved.astype(np.float32)
+
+
+def _symbols(output: Array, task: SymbolSequence) -> Array:
+    import numpy as np
+
+    how = {"ctc": "blank", "argmax": "end"}[task.format]
+    decoder = SequenceDecoder(format=task.format, **{how: task.special})
+    form = (task.steps, task.symbols) if task.symbol_stride == 1 else (task.symbols, task.steps)
+    values = output.reshape(1, *(form if task.form == "scores" else (task.steps,)))
+    if task.symbol_stride != 1 and task.form == "scores":
+        values = values.transpose(0, 2, 1)
+    return np.array(read(values, decoder)[0], np.int32)
 
 
 def _plane(values: Array, task: Segmentation) -> Array:

@@ -263,7 +263,8 @@ def require_meaning(contract: Contract) -> None:
     shape = contract.outputs[place].tensor.shape
     if None in shape:
         return
-    nothing = np.zeros((1, *(size or 1 for size in shape[1:])), np.float32)
+    sizes = [size or 1 for size in shape]
+    nothing = np.zeros((1, *(sizes[1:] if sizes[0] == 1 else sizes)), np.float32)
     try:
         if contract.task == "keypoints":
             _keypoints(contract).points(nothing)

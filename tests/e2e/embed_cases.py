@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgekit.contract import ANTIALIASED, PLAIN, Decoder
+from edgekit.contract import ANTIALIASED, PLAIN, Decoder, SequenceDecoder
 
 from .conftest import REPOSITORY
 
@@ -53,6 +53,12 @@ FORMS = {
     "mask": ((1, 8, 6, 1), "NHWC", None),
     "mask_logistic": ((1, 8, 6, 1), "NHWC", "LOGISTIC"),
 }
+SYMBOLS = tuple("abcdefgh")
+SEQUENCES: dict[str, tuple[tuple[int, ...], SequenceDecoder]] = {
+    "ctc": ((1, 20, 9), SequenceDecoder(format="ctc", blank=0)),
+    "ctc_turned": ((1, 9, 20), SequenceDecoder(format="ctc", blank=-1)),
+    "argmax": ((20, 1, 8), SequenceDecoder(format="argmax", end=3)),
+}
 _SMALL, _LARGE = SIZE + 5, 300
 """Sizes to resize to: a few times smaller than the pictures, and about as large."""
 RESIZES: dict[str, dict[str, Any]] = {
@@ -67,7 +73,7 @@ LABELS = ["$x ${1 + 1}", 'a "quoted" \\ label', "two\nlines\tand a tab", "Straß
 
 
 def drawn(folder: Path) -> Iterator[tuple[str, Path, dict[str, Any]]]:
-    """A net for each decoder, form of segmentation and resize, and one with difficult names."""
+    """A net for each decoder, form of segmentation, way to read and resize, and difficult names."""
     table = str(anchors(folder / "anchors.npy", BOXES))
     for name, (shapes, decoder) in DECODERS.items():
         chosen = Decoder(
@@ -88,6 +94,15 @@ def drawn(folder: Path) -> Iterator[tuple[str, Path, dict[str, Any]]]:
             task="segmentation",
             layouts={"o": layout},
             last=last,
+        )
+        yield name, net, {}
+    for name, (shape, sequence) in SEQUENCES.items():
+        net = net_with(
+            folder / f"{name}.tflite",
+            {"o": shape},
+            task="sequence",
+            decoder=sequence,
+            labels=SYMBOLS,
         )
         yield name, net, {}
     net = net_with(folder / "values.tflite", {"o": (1, 5)}, task="regression")

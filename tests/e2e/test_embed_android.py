@@ -16,7 +16,7 @@ import edgekit
 
 from . import kotlin_tools
 from .conftest import REPOSITORY
-from .embed_cases import DECODERS, FORMS, LABELS, REAL, RESIZES, drawn
+from .embed_cases import DECODERS, FORMS, LABELS, REAL, RESIZES, SEQUENCES, drawn
 from .embed_models import converted
 
 pytestmark = pytest.mark.e2e
@@ -84,7 +84,7 @@ def test_every_stage_of_a_real_model_agrees(suite: Suite, name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [*DECODERS, *FORMS, *RESIZES, "raw_pixels", "labelled"],
+    [*DECODERS, *FORMS, *SEQUENCES, *RESIZES, "raw_pixels", "labelled"],
 )
 def test_every_decoder_form_and_resize(suite: Suite, name: str) -> None:
     assert set(suite.states(name).values()) == {"ok"}

@@ -19,7 +19,7 @@ from edgekit.tflite.model import read, write
 from edgekit.tflite.summary import summarize
 
 from .conftest import REPOSITORY
-from .embed_cases import RESIZES
+from .embed_cases import RESIZES, SEQUENCES, SYMBOLS
 from .embed_models import converted
 
 sys.path.insert(0, str(REPOSITORY / "tests" / "unit"))
@@ -197,6 +197,19 @@ def test_every_form_of_segmentation(tmp_path, shape, layout, last, form):
     result = edgekit.embed(file, target="cpp", output=tmp_path / "module", samples=PHOTOS, golden=2)
     assert result.spec.decode.form == form
     code, stages = golden_test(result.output)
+    assert code == 0, stages
+
+
+@pytest.mark.parametrize("name", SEQUENCES)
+def test_every_way_to_read_a_sequence(tmp_path, name):
+    shape, decoder = SEQUENCES[name]
+    file = net_with(
+        tmp_path / "net.tflite", {"o": shape}, task="sequence", decoder=decoder, labels=SYMBOLS
+    )
+    module = module_of(file, tmp_path / "module", golden=2)
+    golden = read_golden(module / "test" / "golden")
+    assert any(len(golden["result", sample].values) for sample in range(2))
+    code, stages = golden_test(module)
     assert code == 0, stages
 
 

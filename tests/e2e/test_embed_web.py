@@ -26,7 +26,7 @@ from edgekit.tflite.model import read, write
 
 from .browser import Page, chromium, find
 from .conftest import REPOSITORY
-from .embed_cases import DECODERS, FORMS, RESIZES, drawn
+from .embed_cases import DECODERS, FORMS, RESIZES, SEQUENCES, drawn
 from .embed_models import converted
 
 sys.path.insert(0, str(REPOSITORY / "tests" / "unit"))
@@ -227,7 +227,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, dic
 
 @pytest.mark.parametrize(
     "name",
-    [*DECODERS, *FORMS, *RESIZES, "raw_pixels", "labelled"],
+    [*DECODERS, *FORMS, *SEQUENCES, *RESIZES, "raw_pixels", "labelled"],
 )
 def test_every_decoder_form_and_resize(cases, web, name):
     file, options = cases[name]

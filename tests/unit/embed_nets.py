@@ -9,7 +9,15 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from quantize_nets import Net
 
-from edgekit.contract import Contract, Decoder, InputContract, OutputContract, Preprocess, Task
+from edgekit.contract import (
+    Contract,
+    Decoder,
+    InputContract,
+    OutputContract,
+    Preprocess,
+    SequenceDecoder,
+    Task,
+)
 from edgekit.tflite.metadata import embed_contract
 from edgekit.tflite.model import Tensor
 from edgekit.types import TensorSpec
@@ -25,7 +33,7 @@ def net_with(
     shapes: dict[str, Sequence[int]],
     *,
     task: Task | None,
-    decoder: Decoder | None = None,
+    decoder: Decoder | SequenceDecoder | None = None,
     labels: Sequence[str] = (),
     preprocess: Preprocess | None = PREPROCESS,
     layouts: dict[str, str] | None = None,
@@ -68,7 +76,8 @@ def _contract(shapes, task, decoder, labels, preprocess, layouts) -> Contract:
         OutputContract(
             tensor=TensorSpec(name=name, shape=tuple(shape), layout=(layouts or {}).get(name)),
             task=task if number == 0 else None,
-            decoder=decoder if number == 0 else None,
+            decoder=decoder if number == 0 and isinstance(decoder, Decoder) else None,
+            sequence=decoder if number == 0 and isinstance(decoder, SequenceDecoder) else None,
             labels=tuple(labels) if number == 0 else (),
         )
         for number, (name, shape) in enumerate(shapes.items())

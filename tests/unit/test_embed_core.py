@@ -17,7 +17,7 @@ from target_nets import Chain
 from validate_nets import pictures
 
 import edgekit
-from edgekit.contract import Decoder, Preprocess
+from edgekit.contract import Decoder, Preprocess, SequenceDecoder
 from edgekit.embed.describe import step
 from edgekit.embed.golden import read_golden
 from edgekit.embed.micro import resolver_method
@@ -389,3 +389,51 @@ def test_a_letterbox_is_refused_and_the_cure_cures(tmp_path, photos):
     assert f"--no-letterbox --resize {SIZE}x{SIZE}" in caught.value.cure
     cured = {"resize": (SIZE, SIZE), "letterbox": False}
     assert embed(file, photos, preprocess=cured).spec.input.resize.height == SIZE
+
+
+@pytest.mark.parametrize(("shape", "blank"), [((1, 20, 5), 0), ((1, 5, 20), -1), ((20, 1, 5), 2)])
+def test_a_sequence_is_read_as_its_contract_says(tmp_path, photos, shape, blank):
+    decoder = SequenceDecoder(format="ctc", blank=blank)
+    file = net_with(
+        tmp_path / "net.tflite", {"o": shape}, task="sequence", decoder=decoder, labels=LABELS
+    )
+    result = embed(file, photos)
+    decode = result.spec.decode
+    special = blank if blank >= 0 else 4
+    assert (decode.kind, decode.steps, decode.symbols, decode.special) == (
+        "sequence",
+        20,
+        5,
+        special,
+    )
+    assert decode.labels == (*LABELS[:special], "", *LABELS[special:])
+    golden = read_golden(result.output / "test/golden")
+    for number in range(3):
+        scores = golden["output0", number].values.reshape(shape[0] * shape[1], shape[2])
+        best = scores.argmax(0 if shape[1] == 5 else 1).tolist()
+        wanted = [
+            one for place, one in enumerate(best) if one != special and best[:place][-1:] != [one]
+        ]
+        assert golden["result", number].values.tolist() == wanted
+    assert "best symbol of each step" in (result.output / "README.md").read_text()
+
+
+def test_a_sequence_without_a_decoder_is_refused(tmp_path, photos):
+    file = net_with(tmp_path / "net.tflite", {"o": (1, 20, 5)}, task="sequence")
+    with pytest.raises(UsageError, match="becomes a text") as caught:
+        embed(file, photos)
+    assert "--task sequence" in caught.value.cure
+
+
+@pytest.mark.parametrize(("task", "shape"), [("keypoints", (1, 17, 3)), ("depth", (1, 8, 8, 1))])
+def test_tasks_without_a_decoder_of_their_own_give_plain_values(tmp_path, photos, task, shape):
+    result = embed(net_with(tmp_path / "net.tflite", {"o": shape}, task=task), photos)
+    assert result.spec.decode.kind == "values"
+
+
+def test_a_detector_without_a_decoder_is_told_the_lines(tmp_path, photos):
+    file = net_with(tmp_path / "net.tflite", {"o": (1, 84, 300)}, task="detection")
+    with pytest.raises(UsageError, match="become boxes") as caught:
+        embed(file, photos)
+    assert 'format = "yolov8"' in caught.value.cure
+    assert "--config" in caught.value.cure
