@@ -521,7 +521,7 @@ def _memories(bench: Bench) -> Iterator[Group]:
 
 def _indices(bench: Bench) -> Iterator[Group]:
     """Models that end in a decision: what they say has no magnitude."""
-    images, _ = bench.digits.held_out(COUNT)
+    images, labels = bench.digits.held_out(COUNT)
     swapped = np.eye(10)[[0, 3, 2, 1, *range(4, 10)]]
     chosen = Group(
         name="an arg-max", reference=bench.chosen(), data=bench.data(images), stored=with_8_bits
@@ -534,6 +534,17 @@ def _indices(bench: Bench) -> Iterator[Group]:
     chosen.lie("always the first", bench.chosen(np.zeros((10, 10))))
     chosen.lie("the least for the most likely", bench.chosen(-np.eye(10)))
     yield chosen
+    labelled = Group(
+        name="an arg-max, labels",
+        reference=bench.chosen(),
+        data=bench.data(images, labels),
+        options={"task": "classification"},
+        stored=with_8_bits,
+    )
+    labelled.twin("the same", bench.chosen(np.eye(10)))
+    labelled.lie("two classes swapped", bench.chosen(swapped))
+    labelled.lie("always the first", bench.chosen(np.zeros((10, 10))))
+    yield labelled
     size = SIDE * SIDE
     background = np.tile([4.0, -2.0, -1.5], size)
     for name, real in (("a map of classes", False), ("a map of classes, cast", True)):

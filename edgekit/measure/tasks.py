@@ -22,6 +22,7 @@ from edgekit.measure.sequences import sequence_place, symbols_of
 from edgekit.types import TensorSpec
 from edgekit.validation.metrics import (
     ClassificationMetric,
+    DecisionMetric,
     DepthMetric,
     DetectionMetric,
     EmbeddingMetric,
@@ -69,7 +70,7 @@ def make_metric(
     if contract.task is None:
         return ClassificationMetric() if _are_scores(contract) else None
     makers: dict[Task, Callable[[], Metric]] = {
-        "classification": ClassificationMetric,
+        "classification": DecisionMetric if _is_decided(contract) else ClassificationMetric,
         "regression": Regression,
         "embedding": lambda: EmbeddingMetric(samples=samples),
         "image-to-image": lambda: ImageQuality(
@@ -108,13 +109,20 @@ def _are_scores(contract: Contract) -> bool:
     return max(shape, default=1) > _FEWEST_SCORES and is_vector_of_scores(shape)
 
 
+def _is_decided(contract: Contract) -> bool:
+    """Whether the first output is one whole number, not what it was chosen by."""
+    tensor = contract.outputs[0].tensor
+    one = all(size in (1, None) for size in tensor.shape)
+    return one and tensor.dtype.startswith(("int", "uint"))
+
+
 def class_count(contract: Contract) -> int | None:
     """How many classes the model tells apart, where its outputs or class names tell."""
     if not contract.outputs:
         return None
     first = contract.outputs[0]
     match contract.task:
-        case "classification":
+        case "classification" if not _is_decided(contract):
             sizes = [size for size in first.tensor.shape if size is not None]
             return max(sizes, default=0) or None
         case "segmentation":
@@ -145,6 +153,8 @@ def say(contract: Contract, outputs: Sequence[Array]) -> str:
     labels = class_names(contract)
     first = np.asarray(outputs[0], np.float64)
     match contract.task:
+        case "classification" if _is_decided(contract):
+            return _name(round(float(first.ravel()[0])), labels)
         case "classification":
             return _scores(first.ravel(), labels)
         case "detection":

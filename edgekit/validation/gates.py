@@ -292,8 +292,8 @@ def for_outputs(
 
 
 def _is_real(gate: Gate) -> bool:
-    """Whether a gate compares numbers that have a magnitude."""
-    return gate.metric in ("centred_sqnr_db", "lost_share", "systematic_error", "r2")
+    """Whether a gate compares numbers that have a magnitude, or scores."""
+    return gate.metric in ("centred_sqnr_db", "lost_share", "systematic_error", "classes_lost")
 
 
 def _same(scheme: Scheme | None) -> float:

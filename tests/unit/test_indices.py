@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,14 @@ from ai_edge_litert import schema_py_generated as schema
 from quantize_nets import Net
 
 from edgekit.closeness import Variation, merge, spread, sums
+from edgekit.contract import Contract, OutputContract
+from edgekit.errors import DataError
+from edgekit.measure.tasks import class_count, make_metric, say
 from edgekit.tflite.indices import output_indices
-from edgekit.types import ParityReport
+from edgekit.types import ParityReport, TensorSpec
 from edgekit.validation import gates
 from edgekit.validation.evidence import Evidence, decide
+from edgekit.validation.metrics import Batch, ClassificationMetric, DecisionMetric, Settings
 from edgekit.validation.nominal import drawn, equal, merge_drawn, nominal, still_share
 from edgekit.validation.parity import summarize
 
@@ -163,3 +168,35 @@ def test_draws_add_up_and_stay_small() -> None:
     assert drawn(rng.integers(0, 4, (3, 300_000)))["answer"].shape == (2, 32_768)
     # what is added up of real numbers is another thing
     assert "mean" in merge(spread(whole[:2], -1), spread(whole[2:4], -1))
+
+
+def test_a_decision_in_the_graph_has_accuracy_and_agreement() -> None:
+    reference = np.array([[1], [2], [3], [3]], np.int32)
+    candidate = np.array([[1], [2], [3], [0]], np.int32)
+    batch = Batch(
+        index=range(4), reference=[reference], candidate=[candidate], labels=[1, 2, None, 3]
+    )
+    metric = DecisionMetric()
+    found = metric.summarize(metric.measure(batch), Settings(draws=100)).values
+    assert found["top1_agreement"] == 3 / 4
+    assert found["top1_accuracy"] == pytest.approx(2 / 3)
+    assert found["reference_top1_accuracy"] == 1
+    assert found["top1_drop"] == pytest.approx(1 / 3)
+    with pytest.raises(DataError, match="no class number"):
+        metric.measure(replace(batch, reference=[np.zeros((4, 5), np.int32)]))
+
+
+def test_only_a_whole_number_is_a_decision() -> None:
+    def of(shape, dtype):
+        spec = TensorSpec(name="y", shape=shape, dtype=dtype)
+        return Contract(outputs=(OutputContract(tensor=spec, task="classification"),))
+
+    decided = of((1, 1), "int64")
+    assert isinstance(make_metric(decided, samples=1), DecisionMetric)
+    assert (say(decided, [np.array([7])]), class_count(decided)) == ("class 7", None)
+    assert isinstance(make_metric(of((1, 1), "float32"), samples=1), ClassificationMetric)
+    assert isinstance(make_metric(of((1, 10), "float32"), samples=1), ClassificationMetric)
+    whole = Contract(
+        outputs=(OutputContract(tensor=TensorSpec(name="y", shape=(1, 5), dtype="int32")),)
+    )
+    assert make_metric(whole, samples=1) is None, "five whole numbers are no scores"

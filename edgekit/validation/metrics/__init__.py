@@ -1,6 +1,6 @@
 """Task metrics: one protocol (`protocol.Metric`), a module for each task."""
 
-from edgekit.validation.metrics.classification import ClassificationMetric
+from edgekit.validation.metrics.classification import ClassificationMetric, DecisionMetric
 from edgekit.validation.metrics.depth import DepthMetric
 from edgekit.validation.metrics.detection import DetectionMetric
 from edgekit.validation.metrics.embedding import EmbeddingMetric
@@ -23,6 +23,7 @@ from edgekit.validation.metrics.user import UserMetric, load_metric
 __all__ = [
     "Batch",
     "ClassificationMetric",
+    "DecisionMetric",
     "DepthMetric",
     "DetectionMetric",
     "EmbeddingMetric",

@@ -84,6 +84,43 @@ class ClassificationMetric:
         return MetricSummary(scores=tuple(scores), details=details)
 
 
+@dataclass(frozen=True, kw_only=True)
+class DecisionMetric:
+    """Top-1 and agreement of an output that is the decision itself: a class number per sample."""
+
+    def measure(self, batch: Batch) -> Rows:
+        """Per sample: label and both decisions.
+
+        Raises:
+            DataError: there is not one number per sample.
+        """
+        import numpy as np
+
+        count = len(batch.labels)
+        if batch.reference[0].size != count:
+            raise DataError(
+                f"An output of the shape {batch.reference[0].shape[1:]} is no class number.",
+                cure="State the right task of this output (--task).",
+            )
+        same_shape(batch.reference[0], batch.candidate[0])
+        mine, theirs = (
+            np.rint(outputs[0]).reshape(count).astype(np.int64)
+            for outputs in (batch.reference, batch.candidate)
+        )
+        labels = np.array([-1 if label is None else label for label in batch.labels], np.int64)
+        return {"label": labels, "reference_class": mine, "candidate_class": theirs}
+
+    def summarize(self, rows: Rows, settings: Settings) -> MetricSummary:
+        """Agreement over all samples, accuracy over those with a label."""
+        label, mine, theirs = rows["label"], rows["reference_class"], rows["candidate_class"]
+        scores = [_share("top1_agreement", mine == theirs, settings)]
+        known = label >= 0
+        if known.any():
+            hits = (mine == label)[known], (theirs == label)[known]
+            scores += _top(1, *hits, settings)
+        return MetricSummary(scores=tuple(scores), details={"flips": flips(rows)})
+
+
 def flips(rows: Rows) -> dict[str, Any]:
     """Which decisions changed: how often from which class to which, and whether for the better.
 
@@ -126,24 +163,25 @@ def _accuracies(rows: Rows, settings: Settings) -> list[Score]:
     scores = []
     for k in (1, 5):
         theirs, mine = _within(rows["candidate_rank"], k), _within(rows["reference_rank"], k)
-        drop = paired_drop(
-            mine,
-            theirs,
-            draws=settings.draws,
-            confidence=settings.confidence,
-            seed=settings.seed,
-        )
-        scores += [
-            _share(f"top{k}_accuracy", theirs, settings),
-            _share(f"reference_top{k}_accuracy", mine, settings),
-            Score(
-                name=f"top{k}_drop",
-                value=float(mine.mean() - theirs.mean()),
-                interval=drop,
-                samples=len(mine),
-            ),
-        ]
+        scores += _top(k, mine, theirs, settings)
     return scores
+
+
+def _top(k: int, mine: Array, theirs: Array, settings: Settings) -> list[Score]:
+    """How often both are right, and the difference."""
+    drop = paired_drop(
+        mine, theirs, draws=settings.draws, confidence=settings.confidence, seed=settings.seed
+    )
+    return [
+        _share(f"top{k}_accuracy", theirs, settings),
+        _share(f"reference_top{k}_accuracy", mine, settings),
+        Score(
+            name=f"top{k}_drop",
+            value=float(mine.mean() - theirs.mean()),
+            interval=drop,
+            samples=len(mine),
+        ),
+    ]
 
 
 def _ece(rows: Rows, role: str, settings: Settings) -> Score:
