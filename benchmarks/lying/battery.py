@@ -566,19 +566,25 @@ def _indices(bench: Bench) -> Iterator[Group]:
         yield group
 
 
+def lines(digits: Digits, count: int = 120) -> tuple[Array, Array]:
+    """Pictures of four digits side by side, and what stands there."""
+    images, labels = digits.held_out(LETTERS * count)
+    pictures = np.concatenate([images[place::LETTERS] for place in range(LETTERS)], axis=2)
+    texts = ["".join(map(str, row)) for row in labels.reshape(count, LETTERS)]
+    return pictures, np.array(texts)
+
+
 def _sequences(bench: Bench) -> Iterator[Group]:
     """Lines of four digits."""
-    images, labels = bench.digits.held_out(LETTERS * 120)
-    lines = np.concatenate([images[place::LETTERS] for place in range(LETTERS)], axis=2)
-    texts = np.array(["".join(map(str, labels[row : row + LETTERS])) for row in range(0, 480, 4)])
+    pictures, texts = lines(bench.digits)
     characters = bench.path(".txt")
     characters.write_text("".join(f"{digit}\n" for digit in range(10)))
     stated = {"task": "sequence", "labels": characters}
     steps, symbols = 2 * LETTERS + 1, 11
     size = steps * symbols
     for name, data in (
-        ("lines, labels", bench.data(lines, texts)),
-        ("lines, no labels", bench.data(lines)),
+        ("lines, labels", bench.data(pictures, texts)),
+        ("lines, no labels", bench.data(pictures)),
     ):
         group = Group(
             name=name, reference=bench.line(), data=data, options=stated, stored=with_8_bits
@@ -601,7 +607,7 @@ def _sequences(bench: Bench) -> Iterator[Group]:
     nothing = Group(
         name="a reference that reads nothing",
         reference=bench.line(np.eye(size), silent),
-        data=bench.data(lines),
+        data=bench.data(pictures),
         options=stated,
     )
     nothing.lie("the same", bench.line(np.eye(size), silent))

@@ -164,7 +164,7 @@ def say(contract: Contract, outputs: Sequence[Array]) -> str:
             axis = {"NHWC": -1, "NCHW": 0}.get(layout)
             plane = np.rint(first) if axis is None else first.argmax(axis)
             return _areas(plane.astype(int), classes, labels)
-        case "sequence":
+        case "sequence" if contract.outputs[sequence_place(contract)].sequence:
             return _text(contract, outputs)
         case _:
             return _values(first.ravel())

@@ -72,3 +72,40 @@ def test_convert_and_validate_say_the_same(tmp_path: Path) -> None:
             assert each.interval is not None
             assert each.interval.low == pytest.approx(others[each.name].low, abs=2e-3)
             assert each.interval.high == pytest.approx(others[each.name].high, abs=2e-3)
+
+
+def test_a_conversion_reads_texts_and_tells_the_file_how(tmp_path: Path) -> None:
+    """The blank is found by what the model says; labels are texts; validation needs neither."""
+    from lying.battery import Bench, lines
+    from lying.nets import Digits, train
+
+    import edgekit
+    from edgekit.contract import SequenceDecoder
+    from edgekit.tflite.metadata import read_contract
+
+    digits = Digits.load()
+    bench = Bench(tmp_path, digits, train(digits))
+    source, pictures, texts = bench.line(), *lines(digits)
+    characters = tmp_path / "characters.txt"
+    characters.write_text("".join(f"{digit}\n" for digit in range(10)))
+    data = bench.data(pictures[:60], texts[:60])
+    made = edgekit.convert(
+        source,
+        calibration=bench.data(pictures[60:]),
+        parity=data,
+        schemes=["int8-float-io"],
+        effort="none",
+        task="sequence",
+        labels=characters,
+        output=tmp_path / "made",
+    )
+    (file,) = made.files
+    entry = read_contract(file.artifact.path).outputs[0]
+    assert entry.sequence == SequenceDecoder(format="ctc", blank=0)
+    assert entry.labels == ("", *"0123456789")
+    asked = edgekit.validate(
+        file.artifact.path, reference=source, data=data, latency=False, explain="never"
+    )
+    for metric in ("text_agreement", "cer_to_reference", "text_accuracy", "cer"):
+        assert file.metrics[metric] == pytest.approx(asked.candidates[0].metrics[metric]), metric
+    assert file.metrics["text_accuracy"] > 0.6

@@ -134,9 +134,11 @@ class _Run:
         request, progress = self.request, self.workshop.progress
         chosen = order(self.samples, limit=request.limit, seed=request.seed)
         first = prepare.first_sample(self.samples, chosen, self.contract, self.reference)
-        self.contract, found = prepare.settle(
-            self.samples, chosen, self.contract, self.reference, first
-        )
+        found: tuple[str, ...] = ()
+        if request.metric is None:
+            self.contract, found = prepare.settle(
+                self.samples, chosen, self.contract, self.reference, first
+            )
         notes = [*self.samples.notes, *found, *self._assumed(first), *self._of_the_object(chosen)]
         for note in notes:
             progress.note(note)
