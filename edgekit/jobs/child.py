@@ -1,10 +1,10 @@
 """The child's half of a job process: runs jobs one after the other, tells what became of each.
 
 Started by `edgekit.jobs.process` as ``python -P child.py SETUP``, where SETUP is JSON: ``events``,
-the descriptor that answers go to, ``path``, where modules are looked for, and ``mark``, by which
-whatever descends from this process is found. A job comes as a line of JSON on standard input, its
-answer is a line of JSON. What is printed goes to a log. When standard input ends, nobody waits for
-an answer, and the process ends with all that it started.
+the descriptor that answers go to, ``path``, where modules are looked for, ``mark``, by which
+whatever descends from this process is found, and ``folder``, which goes with it. A job comes as a
+line of JSON on standard input, its answer is a line of JSON. What is printed goes to a log. When
+standard input ends, nobody waits for an answer, and the process ends with all that it started.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import importlib
 import json
 import os
 import queue
+import shutil
 import signal
 import sys
 import threading
@@ -41,7 +42,7 @@ def main(setup: dict[str, Any]) -> None:
     os.close(null)
     waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(
-        target=_listen, args=(requests, waiting, setup["mark"]), daemon=True, name="listener"
+        target=_listen, args=(requests, waiting, setup), daemon=True, name="listener"
     ).start()
     while True:
         answer = _run(json.loads(waiting.get()))
@@ -49,10 +50,11 @@ def main(setup: dict[str, Any]) -> None:
         events.flush()
 
 
-def _listen(requests: Any, waiting: queue.SimpleQueue[str], mark: str) -> None:
+def _listen(requests: Any, waiting: queue.SimpleQueue[str], setup: dict[str, Any]) -> None:
     for line in requests:
         waiting.put(line)
-    end_marked(mark)
+    end_marked(setup["mark"])
+    shutil.rmtree(setup["folder"], ignore_errors=True)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -94,7 +96,7 @@ def _describe(error: BaseException) -> dict[str, Any]:
         where = f" ({error.filename})" if error.filename else ""
         error = errors.SetupError(f"{error.strerror}{where}.", cure="Free some space there.")
     if not isinstance(error, errors.EdgekitError) or type(error) is errors.EdgekitError:
-        reason = f"edgekit itself failed: {type(error).__name__}: {error}"
+        reason = f"edgekit itself failed: {type(error).__name__}: {error}."
         return {"ending": "bug", "reason": reason, "exit_code": 1}
     ending = next((word for kinds, word in known.items() if isinstance(error, kinds)), "")
     reason = " ".join(filter(None, (error.cause, error.cure)))

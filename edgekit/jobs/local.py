@@ -19,7 +19,7 @@ from edgekit.jobs.process import JobAnswer, JobProcess
 from edgekit.jobs.protocol import Ending, Job, Outcome, Resources
 from edgekit.toolchain import home
 
-_MOST_JOBS = 64
+MOST_JOBS = 64
 """Of one process: what they leave in its memory goes with it."""
 _LOOKED_SECONDS = 0.2
 """Between two looks at how much time and memory jobs take."""
@@ -83,7 +83,7 @@ class LocalExecutor:
                 f"No folder for the jobs' files can be made: {error}",
                 cure="Free some space, or choose another folder.",
             ) from error
-        self._logs = home.new_logs("jobs")
+        self.logs = home.new_logs("jobs")
         self._running: dict[str, RunningJob] = {}
         self._idle: list[JobProcess] = []
         self._ended: list[Outcome] = []
@@ -179,7 +179,7 @@ class LocalExecutor:
         del self._running[running.job.key]
         for name, share in running.cards.items():
             self._cards[name] += share
-        if running.process.served >= _MOST_JOBS:
+        if running.process.served >= MOST_JOBS:
             running.process.close()
         elif not running.process.closed:
             self._idle.append(running.process)
@@ -194,7 +194,7 @@ class LocalExecutor:
                 ending=answer.ending,
                 value=answer.value,
                 folder=folder if answer.ending == Ending.DONE else None,
-                reason=with_log(answer, running.job, self._logs),
+                reason=with_log(answer, running.job, self.logs),
                 exit_code=answer.exit_code,
                 seconds=answer.seconds or time.monotonic() - running.started,
                 machine=this_machine(),
@@ -211,7 +211,8 @@ class LocalExecutor:
                 process.close()
         if self._idle and len(self._idle) + len(self._running) >= 2 * self._cores:
             self._idle.pop(0).close()
-        return JobProcess(self._logs / f"process-{next(self._count)}.log", environment)
+        log = self.logs / f"process-{next(self._count)}.log"
+        return JobProcess(self._folder, log=log, environment=environment)
 
     def _choose(self, gpus: float) -> dict[str, float] | None:
         """Cards with so much free: whole ones, or a share of one; ``None`` where there are none."""
@@ -222,12 +223,13 @@ class LocalExecutor:
 
 
 def with_log(answer: JobAnswer, job: Job, logs: Path) -> str:
-    """The reason of an ending; where that is a bug, with the log that has its traceback."""
-    if answer.ending != Ending.BUG:
+    """The reason of an ending; of a bug and a crash with a log of what the process said."""
+    if answer.ending not in (Ending.BUG, Ending.CRASHED) or not answer.trace:
         return answer.reason
-    log = logs / f"bug-{job.key[:16]}.log"
+    log = logs / f"{answer.ending}-{job.key[:16]}.log"
     log.write_text(answer.trace, encoding="utf-8")
-    return f"{answer.reason}. This is a bug. Please report it with the log. Log: {log}"
+    report = " This is a bug. Please report it with the log." if answer.ending == Ending.BUG else ""
+    return f"{answer.reason}{report} Log: {log}"
 
 
 def graphics_cards() -> tuple[str, ...]:

@@ -12,21 +12,26 @@ import json
 import os
 import secrets
 import select
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgekit.errors import SetupError, StepCrashed, StepOutOfMemory, StepTimeout
+from edgekit.files import temporary_prefix
 from edgekit.jobs.child import MARK, end_marked
 from edgekit.jobs.protocol import Ending, Job, Plain
 from edgekit.toolchain.worker import tree_memory
 
 _CHILD = Path(__file__).with_name("child.py")
 _GIGABYTE = 1e9
+_LAST_WORDS = 4000
+"""So many characters of the log of a process that died are kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +44,7 @@ class JobAnswer:
         reason: cause and cure.
         exit_code: what the command line would have ended with.
         seconds: that it ran.
-        trace: of a bug.
+        trace: of a bug, or the last that a process printed which died.
     """
 
     ending: Ending
@@ -54,30 +59,53 @@ class JobProcess:
     """A process that runs one job at a time; it ends with the process that made it.
 
     Args:
+        within: an existing folder, in which it makes its own; ``None`` for the system's folder for
+            temporary files.
         log: what is printed in it goes there.
-        environment: variables that it has beside those of this process.
+        environment: variables that it has beside those of this process; ``None`` for one that it
+            has not.
+        cwd: where it stands; where this process does without.
+
+    Attributes:
+        folder: its own: temporary files are made there, and it goes with the process.
+        served: how many jobs it was given.
 
     Raises:
         SetupError: it cannot be started.
     """
 
-    def __init__(self, log: Path, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        within: Path | None,
+        *,
+        log: Path,
+        environment: Mapping[str, str | None] | None = None,
+        cwd: Path | None = None,
+    ) -> None:
         self.log = log
         self.environment = dict(environment or {})
         self.served = 0
+        self.folder = _new_folder(within)
         self._mark = secrets.token_hex(16)
         self._buffer = b""
         reader, writer = os.pipe()
         path = [entry or str(Path.cwd()) for entry in sys.path]
-        setup = {"events": writer, "path": path, "mark": self._mark}
+        setup = {"events": writer, "path": path, "mark": self._mark, "folder": str(self.folder)}
+        changed = {**self.environment, MARK: self._mark, "TMPDIR": str(self.folder)}
+        variables = {**os.environ, **{name: value or "" for name, value in changed.items()}}
+        for name, value in changed.items():
+            if value is None:
+                del variables[name]
         try:
+            log.parent.mkdir(parents=True, exist_ok=True)
             with log.open("ab") as stream:
                 self._process = subprocess.Popen(
                     [sys.executable, "-P", str(_CHILD), json.dumps(setup)],
                     stdin=subprocess.PIPE,
                     stdout=stream,
                     stderr=stream,
-                    env={**os.environ, **self.environment, MARK: self._mark},
+                    env=variables,
+                    cwd=cwd,
                     pass_fds=(writer,),
                     start_new_session=True,  # Ctrl-C is for whoever started the job
                 )
@@ -166,6 +194,7 @@ class JobProcess:
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.close()
         os.close(self._events)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _crashed(self) -> JobAnswer:
         with contextlib.suppress(subprocess.TimeoutExpired):  # it closed the pipe and lives on
@@ -176,6 +205,17 @@ class JobProcess:
             status = signal.Signals(-status).name if status < 0 else status
         return JobAnswer(
             ending=Ending.CRASHED,
-            reason=f"The process of the job ended ({status}) without an answer. Log: {self.log}",
+            reason=f"The process of the job ended ({status}) without an answer.",
             exit_code=StepCrashed.exit_code,
+            trace=self.log.read_text(encoding="utf-8", errors="replace")[-_LAST_WORDS:],
         )
+
+
+def _new_folder(within: Path | None) -> Path:
+    try:
+        return Path(tempfile.mkdtemp(prefix=temporary_prefix("job"), dir=within))
+    except OSError as error:
+        raise SetupError(
+            f"No folder for the files of jobs can be made: {error}",
+            cure="Free some space, or choose another folder.",
+        ) from error

@@ -263,6 +263,6 @@ def test_a_process_ends_with_its_parent(tmp_path):
 
 
 def test_a_process_is_replaced_now_and_then(executor, monkeypatch):
-    monkeypatch.setattr("edgekit.jobs.local._MOST_JOBS", 2)
+    monkeypatch.setattr("edgekit.jobs.local.MOST_JOBS", 2)
     pids = [run(executor, job("add", str(one), numbers=[])).value["pid"] for one in range(4)]
     assert pids[0] == pids[1] != pids[2] == pids[3]
