@@ -8,6 +8,7 @@ from typing import Any
 
 from edgekit.arguments import AnyPath, is_path, path
 from edgekit.errors import UsageError
+from edgekit.jobs.ray_cluster import RayExecutor
 from edgekit.sweep.file import read_sweep, sweep_from_table
 from edgekit.sweep.planning import plan_sweep
 from edgekit.sweep.result import SweepResult
@@ -23,6 +24,7 @@ def sweep(
     retry_failed: bool = False,
     trust_pickle: bool = False,
     limits: Limits | None = None,
+    cluster: str | None = None,
     progress: Progress | None = None,
 ) -> SweepResult:
     """Convert and measure many models in many ways, and say which files are on the front.
@@ -37,6 +39,7 @@ def sweep(
         retry_failed: try again also what failed for its input.
         trust_pickle: open pickles, which can run any code.
         limits: on the time and memory of each step.
+        cluster: the address of a Ray cluster that does the work, see docs/cluster.md.
         progress: told of jobs, failures and retries.
 
     Returns:
@@ -55,5 +58,8 @@ def sweep(
         folder = folder or folder_of(Path(file))
     else:
         raise UsageError(f"The sweep is a {type(file).__name__}.", cure="Give a path or a dict.")
-    planned = plan_sweep(read, cores=cores_here(), limits=limits, trust_pickle=trust_pickle)
-    return carry_out(planned, folder, again=retry_failed, progress=progress)
+    there = RayExecutor(cluster) if cluster else None
+    cores = there.largest() if there else cores_here()
+    planned = plan_sweep(read, cores=cores, limits=limits, trust_pickle=trust_pickle)
+    executor = there.within if there else None
+    return carry_out(planned, folder, executor=executor, again=retry_failed, progress=progress)

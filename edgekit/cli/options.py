@@ -172,6 +172,11 @@ _RESULT = [
     _option("--force", is_flag=True, help="Replace existing outputs."),
     _option("--threads", type=THREADS, default=1, show_default=True, help="For latencies."),
 ]
+cluster_option = click.option(
+    "--cluster",
+    metavar="ADDRESS",
+    help="A Ray cluster that does the work: HOST:PORT, ray://HOST:PORT, or local.",
+)
 accept_few_option = click.option("--accept-few", is_flag=True, help=ACCEPT_FEW)
 accept_contract_option = click.option("--accept-contract", is_flag=True, help=ACCEPT_CONTRACT)
 _REFERENCE = [

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgekit.cli.options import ConversionCommand, limits
+from edgekit.cli.options import ConversionCommand, cluster_option, limits
 from edgekit.cli.parameters import PATH
 from edgekit.cli.terminal import echo, make_console
 from edgekit.cli.verdicts import exit_code_of
@@ -66,16 +66,20 @@ class SweepRunCommand(ConversionCommand):
 )
 @click.option("--retry-failed", is_flag=True, help="Try again also what failed for its input.")
 @click.option("--trust-pickle", is_flag=True, help="Open pickles, which can run any code.")
+@cluster_option
 def run_command(file: Path, output: Path | None, **options: Any) -> int:
     """Run the sweep that FILE describes, or what is left of it."""
     from edgekit.cli.progress import Display
+    from edgekit.jobs.ray_cluster import RayExecutor
     from edgekit.sweep.file import read_sweep
     from edgekit.sweep.planning import plan_sweep
     from edgekit.sweep.run import carry_out, cores_here, folder_of, look_ahead, require_new
 
+    described = read_sweep(file)
+    cluster = RayExecutor(options["cluster"]) if options["cluster"] else None
     plan = plan_sweep(
-        read_sweep(file),
-        cores=cores_here(),
+        described,
+        cores=cluster.largest() if cluster else cores_here(),
         limits=limits(options),
         trust_pickle=options["trust_pickle"],
     )
@@ -86,7 +90,13 @@ def run_command(file: Path, output: Path | None, **options: Any) -> int:
         require_new(folder)
     silent = options["quiet"] or options["as_json"]
     with Display(quiet=silent, verbose=options["verbose"]) as display:
-        result = carry_out(plan, folder, again=options["retry_failed"], progress=display)
+        result = carry_out(
+            plan,
+            folder,
+            executor=cluster.within if cluster else None,
+            again=options["retry_failed"],
+            progress=display,
+        )
     if options["as_json"]:
         _print_json(result)
     elif not options["quiet"]:

@@ -71,7 +71,6 @@ class RayExecutor:
             ``local`` for one on this machine that ends with the executor.
         cores: of the ``local`` one.
         seconds: that a job may take; 0 for any.
-        folder: an existing one, in which the jobs' files are put; a temporary one without.
 
     Raises:
         UsageError: the address is none.
@@ -84,7 +83,6 @@ class RayExecutor:
         *,
         cores: int | None = None,
         seconds: float = 0.0,
-        folder: Path | None = None,
     ) -> None:
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         try:
@@ -110,12 +108,23 @@ class RayExecutor:
         self._looked = 0.0
         self._checked: set[str] = set()
         self.logs = home.new_logs("jobs")
-        self._folder = Path(tempfile.mkdtemp(prefix=temporary_prefix("jobs"), dir=folder))
+        self._folder = Path(tempfile.mkdtemp(prefix=temporary_prefix("jobs")))
         try:
             self._look()
         except BaseException:
             self.close()
             raise
+
+    def within(self, folder: Path) -> RayExecutor:
+        """The same, which puts the jobs' files into an existing folder."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder = Path(tempfile.mkdtemp(prefix=temporary_prefix("jobs"), dir=folder))
+        return self
+
+    def largest(self) -> float:
+        """The cores of the largest node."""
+        self._look()
+        return max((node.get("CPU", 0.0) for node in self._total.values()), default=0.0)
 
     def free(self) -> Resources:
         """What is not occupied now, over all nodes."""
