@@ -1,8 +1,11 @@
-"""The table of docs/compat.md: files × clients.
+"""The table of docs/compat.md: networks × clients, in five schemes.
 
-    python benchmarks/compat.py --data calibration_data FILE.tflite … > table.md
+    python benchmarks/client_files.py FOLDER
+    python benchmarks/client_files.py FOLDER --models resnet --raw
+    python benchmarks/compat.py FOLDER [--samples N] > table.md
 
-Runs `edgekit compat --json` on each file, and prints one row a file.
+Runs `edgekit compat --json` on the files of each network, with its own samples, and prints a row a
+network; a cell has the most output steps in the order of the schemes.
 """
 
 from __future__ import annotations
@@ -12,68 +15,98 @@ import json
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from client_files import SCHEMES
 
-def answers(file: Path, data: str, samples: int) -> dict[str, Any]:
-    """What the command says about one file."""
-    inputs = ["--data", data] if data else ["--synthetic"]
-    words = ["compat", str(file), *inputs, "--samples", str(samples), "--json"]
+Rows = dict[str, dict[str, Any]]
+"""By client: its row."""
+
+
+def answers(folder: Path, network: str, samples: int) -> dict[str, Rows]:
+    """By scheme: what the command says about the file."""
+    files = {scheme: folder / f"{network}_{scheme.replace('-', '_')}.tflite" for scheme in SCHEMES}
+    arrays, pictures = folder / f"{network}.npz", folder / network.replace("_raw", "_pictures")
+    data = arrays if arrays.exists() else pictures
+    there = {scheme: file for scheme, file in files.items() if file.exists()}
+    words = ["compat", *map(str, there.values()), "--data", str(data), "--samples", str(samples)]
     done = subprocess.run(
-        [sys.executable, "-m", "edgekit", *words], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "edgekit", *words, "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     document = json.loads(done.stdout)
     if "error" in document:
-        raise SystemExit(f"{file}: {document['error']['cause']}")
-    found: dict[str, Any] = document["files"][0]
-    return found
+        raise SystemExit(f"{network}: {document['error']['cause']}")
+    return {
+        scheme: {row["client"]: row for row in found["rows"]}
+        for scheme, found in zip(there, document["files"], strict=True)
+    }
 
 
-def cell(row: dict[str, Any]) -> str:
-    """``1 (100%)``: the most output steps, and the same decisions; or why not."""
-    if row["state"] == "baseline":
-        return "reference"
+def value(row: dict[str, Any]) -> str:
+    """The most output steps, bold where they are too many; a letter where it gave none."""
     if row["state"] not in ("agrees", "differs"):
-        return str(row["state"])
-    worst = max((one["largest"] for one in row["outputs"]), default=None)
-    shares = [one["same_decisions"] for one in row["outputs"] if one["same_decisions"] is not None]
-    same = f", {min(shares):.0%} same" if shares else ""
-    steps = "infinite" if worst is None else f"{worst:.2g}"
-    mark = "**" if row["state"] == "differs" else ""
-    return f"{mark}{steps}{same}{mark}"
+        return {"other kind": "k", "missing": "m"}.get(row["state"], "x")
+    worst = max(
+        (float("inf") if one["largest"] is None else one["largest"] for one in row["outputs"]),
+        default=0.0,
+    )
+    if worst < 0.05:
+        return "0"
+    steps = f"{worst:.1f}".removesuffix(".0")
+    return f"**{steps}**" if row["state"] == "differs" else steps
 
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("files", type=Path, nargs="+")
-    parser.add_argument("--data", default="")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
     parser.add_argument("--samples", type=int, default=16)
     arguments = parser.parse_args()
-    found = {file: answers(file, arguments.data, arguments.samples) for file in arguments.files}
-    clients = list(dict.fromkeys(r["client"] for one in found.values() for r in one["rows"]))
+    ending = "_fp32.tflite"
+    found_files = sorted(arguments.folder.glob(f"*{ending}"))
+    names = [path.name.removesuffix(ending) for path in found_files]
+    found = {name: answers(arguments.folder, name, arguments.samples) for name in names}
+    every = [rows for schemes in found.values() for rows in schemes.values()]
+    clients = [client for client in every[0] if client != "litert"]
     versions = {
-        r["client"]: ", ".join(r["versions"].values())
-        for one in found.values()
-        for r in one["rows"]
-        if r["versions"]
+        client: ", ".join(list(row["versions"].values())[:2])
+        for rows in every
+        for client, row in rows.items()
+        if row["versions"]
     }
-    shown = [client for client in clients if client != "litert"]
-    print(f"{time.strftime('%d %B %Y')}, {len(found)} files, {arguments.samples} samples at most.")
-    print("Most output steps from LiteRT, and the share of the same decisions:\n")
-    print("| file | " + " | ".join(f"{name} {versions.get(name, '')}" for name in shown) + " |")
-    print("|---" * (len(shown) + 1) + "|")
-    reasons = []
-    for file, one in found.items():
-        rows = {row["client"]: row for row in one["rows"]}
-        print(f"| {file.stem} | " + " | ".join(cell(rows[name]) for name in shown) + " |")
-        reasons += [
-            f"- {file.stem}, {name}: {rows[name]['reason']}"
-            for name in shown
-            if rows[name]["state"] not in ("agrees", "differs")
-        ]
-    print("\nWhy not:\n\n" + "\n".join(reasons) if reasons else "")
+    print(f"{time.strftime('%d %B %Y')}, {len(every)} files, {arguments.samples} samples at most,")
+    print(f"against LiteRT {versions['litert']}; schemes in the order {', '.join(SCHEMES)}:\n")
+    print("| network | " + " | ".join(f"{one} {versions.get(one, '')}" for one in clients) + " |")
+    print("|---" * (len(clients) + 1) + "|")
+    reasons: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for name, schemes in found.items():
+        cells = [" · ".join(value(rows[one]) for rows in schemes.values()) for one in clients]
+        print(f"| {name} | " + " | ".join(cells) + " |")
+        for scheme, rows in schemes.items():
+            for one in clients:
+                if rows[one]["state"] != "agrees":
+                    reasons[one, rows[one]["reason"][:200]].append(f"{name} {scheme}")
+    agreeing = [[rows[one]["state"] for rows in every].count("agrees") for one in clients]
+    print("| agree | " + " | ".join(f"{count} of {len(every)}" for count in agreeing) + " |\n")
+    for (client, reason), files in sorted(reasons.items()):
+        print(f"- {client}: {reason} ({len(files)} files: {in_short(files)})")
+
+
+def in_short(files: list[str]) -> str:
+    """``mlp int8 int8-float-io, resnet``: each network once, alone where it is all schemes."""
+    schemes: dict[str, list[str]] = defaultdict(list)
+    for file in files:
+        name, scheme = file.split(" ")
+        schemes[name].append(scheme)
+    whole = len(SCHEMES)
+    return ", ".join(
+        name if len(those) == whole else " ".join((name, *those)) for name, those in schemes.items()
+    )
 
 
 if __name__ == "__main__":

@@ -227,7 +227,14 @@ def test_the_arena_is_that_of_tflite_micro(files: dict[str, Path]) -> None:
     assert worker is not None
     ensure(worker)
     (report,) = inspected(path, ["tflite-micro"])
-    assert report.arena_bytes == int(total[1])  # halving finds what the allocator records
+    assert report.arena_bytes == int(total[1])
+    opens = (
+        "import sys; from tflite_micro.python.tflite_micro import runtime;"
+        "runtime.Interpreter.from_file(sys.argv[1], arena_size=int(sys.argv[2]))"
+    )
+    for size, code in ((int(total[1]), 0), (int(total[1]) - 1, 1)):
+        words = [str(python), "-c", opens, str(path), str(size)]
+        assert subprocess.run(words, capture_output=True, check=False).returncode == code
     found = estimate(read(path), alignment=16, keeps_inputs=False)
     assert found is not None
     assert found.peak <= int(head[1])
