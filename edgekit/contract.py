@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from numbers import Integral, Real
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -39,6 +39,9 @@ ANTIALIASED = ("box", "bilinear", "hamming", "bicubic", "lanczos")
 """Those that take in every pixel that is left out (Pillow's, torchvision's, timm's)."""
 
 
+CropRounding: TypeAlias = Literal["even", "down"]
+
+
 PadPlace: TypeAlias = Literal["centre", "end"]
 LETTERBOX = ("letterbox", "pad_value", "pad_place", "enlarge")
 """The keys of `Preprocess` that say how a letterbox is made."""
@@ -64,6 +67,8 @@ class Preprocess:
     Attributes:
         resize: the shorter side in pixels (aspect ratio kept), or (height, width) exactly.
         crop: centre crop, (height, width) in pixels.
+        crop_rounding: where it starts when an odd number of pixels is left over: half of them to
+            the nearest ``even`` number (torchvision, timm), or rounded ``down`` (transformers).
         color: the channel order the model expects.
         scale: multiplied onto the 0…255 values first.
         mean: subtracted then, per channel (or one value for all).
@@ -81,6 +86,7 @@ class Preprocess:
 
     resize: int | tuple[int, int] | None = None
     crop: tuple[int, int] | None = None
+    crop_rounding: CropRounding = "even"
     color: Color = "RGB"
     scale: float = 1.0
     mean: tuple[float, ...] = (0.0,)
@@ -114,6 +120,8 @@ class InputContract:
     preprocess: Preprocess | None = None
     assumed: tuple[str, ...] = ()
     """What nobody stated and edgekit had to assume, in words for the user."""
+    origins: Mapping[str, str] = field(default_factory=dict)
+    """Who says the values of ``preprocess``, by key; of this run, and not written into files."""
     folded: Preprocess | None = None
     """What the original model is given, where the graph normalises by itself: ``preprocess`` then
     makes raw pixels, see `edgekit.raw_pixels`."""
@@ -234,7 +242,10 @@ class Contract:
 
     def to_json(self) -> str:
         """The contract as stable JSON (what is embedded into a `.tflite`)."""
-        return json.dumps({"version": SCHEMA_VERSION, **asdict(self)}, sort_keys=True)
+        data = asdict(self)
+        for entry in data["inputs"]:
+            del entry["origins"]
+        return json.dumps({"version": SCHEMA_VERSION, **data}, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> Contract:
@@ -334,7 +345,12 @@ def check_preprocess(table: Mapping[str, Any]) -> Preprocess:
     return result
 
 
-_CHOICES = {"color": Color, "interpolation": Interpolation, "pad_place": PadPlace}
+_CHOICES = {
+    "color": Color,
+    "interpolation": Interpolation,
+    "pad_place": PadPlace,
+    "crop_rounding": CropRounding,
+}
 
 
 def _check_means(preprocess: Preprocess) -> None:

@@ -41,7 +41,8 @@ def geometry(picture: tuple[int, int], preprocess: Preprocess, size: tuple[int, 
         height, width = preprocess.resize
     if preprocess.crop is None:
         return Geometry(height=height, width=width, top=0, left=0)
-    top, left = round((height - preprocess.crop[0]) / 2), round((width - preprocess.crop[1]) / 2)
+    whole = int if preprocess.crop_rounding == "down" else round
+    top, left = whole((height - preprocess.crop[0]) / 2), whole((width - preprocess.crop[1]) / 2)
     return Geometry(height=height, width=width, top=top, left=left)
 
 

@@ -1,4 +1,7 @@
-"""Completing the contract: what the model tells, then ``edgekit.toml``, then flags."""
+"""Completing the contract: what the model tells, then ``edgekit.toml``, then flags.
+
+What a model tells is its tensors, and what its makers wrote down about it (`edgekit.presets`).
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,7 @@ from edgekit.contract import (
     sequence_from_table,
 )
 from edgekit.errors import UsageError
+from edgekit.presets import Preset
 from edgekit.types import Layout, TensorSpec
 
 _Entry = TypeVar("_Entry", InputContract, OutputContract)
@@ -38,6 +42,7 @@ def resolve(
     task: Task | None = None,
     labels: tuple[str, ...] = (),
     embedded: Contract | None = None,
+    preset: Preset | None = None,
 ) -> Contract:
     """Complete what the model tells with ``edgekit.toml`` and then with flags.
 
@@ -53,10 +58,12 @@ def resolve(
         task: ``--task``, for the first output.
         labels: the names of the classes, for the first output.
         embedded: the contract inside a `.tflite` source; everything else wins over it.
+        preset: what the model's makers wrote down; everything else wins over it, ``embedded`` too.
 
     Raises:
         UsageError: an open dimension remains, or what was given contradicts the model or names an
-            input that it does not have.
+            input that it does not have; or the preset says what no contract can, and nobody said
+            what to do instead.
     """
     given = {
         name: TensorSpec(
@@ -85,8 +92,14 @@ def resolve(
         _require_static(tensor)
         stated = config.inputs.get(user.name if user else spec.name, {}).get("preprocess", {})
         earlier = embedded_inputs.get(spec.name)
-        own = asdict(earlier.preprocess) if earlier and earlier.preprocess else {}
-        table = _layered(own, stated, preprocess or {})
+        flags = preprocess or {}
+        layers: dict[str, Mapping[str, Any]] = {}
+        if earlier and earlier.preprocess:
+            layers["the contract in the file"] = asdict(earlier.preprocess)
+        elif preset and _picture_axes(tensor):
+            layers[preset.origin] = _preset_table(preset, tensor, stated=bool(stated or flags))
+        layers |= {"edgekit.toml": stated, "stated": flags}
+        table = _layered(*layers.values())
         if stated and _picture_axes(tensor) is None:
             raise UsageError(
                 f"Input {spec.name} of shape {_show(tensor.shape)} is no picture (1 × height × "
@@ -94,11 +107,58 @@ def resolve(
                 cure=f"Remove preprocess from [inputs.{user.name if user else spec.name}].",
             )
         folded = earlier.folded if earlier else None
-        resolved.append(replace(_with_preprocess(tensor, table), folded=folded))
+        origins = _origins(layers, table, preset)
+        resolved.append(replace(_with_preprocess(tensor, table), folded=folded, origins=origins))
+    outputs = _resolve_outputs(described_outputs, config, task, labels, embedded)
     return Contract(
-        inputs=tuple(resolved),
-        outputs=_resolve_outputs(described_outputs, config, task, labels, embedded),
+        inputs=tuple(resolved), outputs=_with_meaning(outputs, preset if not embedded else None)
     )
+
+
+def _preset_table(preset: Preset, tensor: TensorSpec, *, stated: bool) -> Mapping[str, Any]:
+    """The preset for an input of this size; nothing where it says what a contract cannot."""
+    axes = _picture_axes(tensor)
+    assert axes is not None
+    if not preset.unknown:
+        return preset.for_size(cast(int, tensor.shape[axes[0]]), cast(int, tensor.shape[axes[1]]))
+    if not stated:
+        raise UsageError(
+            f"How pictures become input {tensor.name} stands in {preset.origin}, but edgekit does "
+            f"not know all of it: {'; '.join(preset.unknown)}.",
+            cure="State what comes closest: --resize, --crop, --scale, --mean, --std; it is then "
+            "taken in its place.",
+        )
+    return {}
+
+
+def _origins(
+    layers: Mapping[str, Mapping[str, Any]], table: Mapping[str, Any], preset: Preset | None
+) -> dict[str, str]:
+    """Who says each value: the last layer that has it."""
+    found = {key: name for name, layer in layers.items() for key in layer if key in table}
+    if preset is None:
+        return found
+    return {k: preset.said_by(k) if name == preset.origin else name for k, name in found.items()}
+
+
+def _with_meaning(
+    outputs: tuple[OutputContract, ...], preset: Preset | None
+) -> tuple[OutputContract, ...]:
+    """The outputs with what the preset says of the first, where nobody said anything else."""
+    if preset is None or not outputs:
+        return outputs
+    first, *others = outputs
+    meant = replace(
+        first,
+        task=first.task or preset.task,
+        labels=first.labels or preset.labels,
+        decoder=first.decoder or (preset.decoder if not others else None),
+    )
+    try:
+        check_label_count(meant)
+    except UsageError:  # trained further on other classes
+        meant = replace(meant, labels=first.labels)
+    return (meant, *others)
 
 
 def _resolve_outputs(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import h5py
 import keras
+import numpy as np
 from hdf5_check import check_weights
 from keras_quantized import as_float, float_calls, quantized_layers
 from loaded_model import EXPORT_CURE, TRUST_CURE, LoadedModel, make_specs, unique
@@ -45,6 +46,23 @@ def load_keras(
         cause = _why_not_loaded(path, str(error).strip())
         raise WorkerError(cause, cure=EXPORT_CURE, kind="model") from error
     return _describe_keras(path, model, make_float=make_float)
+
+
+def first_layers(model: Any) -> list[tuple[str, dict[str, Any]]]:
+    """Classes of a Keras model's first layers, with what they do to the values of pictures."""
+    return [
+        (
+            type(layer).__name__,
+            {
+                name: np.ravel(getattr(layer, name)).tolist()
+                for name in ("scale", "offset", "mean", "variance")
+                if getattr(layer, name, None) is not None
+            }
+            if type(layer).__name__ in ("Rescaling", "Normalization")
+            else {},
+        )
+        for layer in list(getattr(model, "layers", ()))[:5]
+    ]
 
 
 def _why_not_loaded(path: Path, message: str) -> str:

@@ -27,7 +27,7 @@ import tensorflow as tf
 from keras_export import freeze, to_onnx, to_tflite, trace
 from keras_intermediates import layers_of
 from keras_quantized import FloatGraph, float_graph
-from keras_source import load_keras
+from keras_source import first_layers, load_keras
 from loaded_model import LoadedModel, Spec
 from saved_model_source import load_saved_model
 
@@ -78,6 +78,7 @@ def describe(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     model = _loaded["model"] = _load(request["source"])
     _load_ms["load_ms"] = 1e3 * (time.perf_counter() - started)
     return {
+        "first_layers": first_layers(model.owner),
         "facts": _facts(model),
         "device": f"CPU, {_threads()} threads",
         "inputs": [asdict(spec) for spec in model.inputs],

@@ -78,6 +78,7 @@ def describe(request: dict[str, Any], progress: Any) -> dict[str, Any]:
         spec["layout"] = input_layout(model.graph, spec["name"])
     quantized = quantized_operators(model) if _as_float else {}
     return {
+        "metadata": {entry.key: entry.value for entry in model.metadata_props},
         "notes": [it_is_quantized(quantized)] if quantized else [],
         "facts": _facts(model),
         "device": f"CPU, {_threads()} threads",

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from edgekit.api.passed import Data, Model, config_of, pictures_are_stated, specs
+from edgekit.api.passed import Data, Model, config_of, pictures_are_stated, preprocessing, specs
 from edgekit.api.signatures import like
 from edgekit.arguments import AnyPath, check_arguments, listed, path
 from edgekit.contract import Color, Task
@@ -27,7 +27,7 @@ def convert(
     calibration: Data | None = None,
     parity: Data | None = None,
     inputs: Sequence[str | TensorSpec] = (),
-    preprocess: Mapping[str, Any] | None = None,
+    preprocess: Mapping[str, Any] | object | None = None,
     fold_preprocess: bool = False,
     feed_color: Color = "RGB",
     schemes: Sequence[Scheme] = (),
@@ -87,7 +87,10 @@ def convert(
             arrays (height, width, channels) are pictures that it is done to. Pillow's always are.
         parity: separate data to compare on; by default a part of ``calibration``.
         inputs: shapes that the model does not tell, as ``NAME:SHAPE[:DTYPE][:LAYOUT]`` or specs.
-        preprocess: keys of `edgekit.contract.Preprocess`.
+        preprocess: keys of `edgekit.contract.Preprocess`; or what already says it: torchvision's
+            weights or their ``transforms()``, an image processor of transformers. Without it, what
+            the model carries is taken: timm's ``pretrained_cfg``, the folder of a Hugging Face
+            model, Keras layers that normalise.
         fold_preprocess: normalise inside the files, so that the app feeds raw pixels 0…255.
         feed_color: the order of the colours that it feeds then.
         schemes: which files to make; fp32, fp16 and int8 by default.
@@ -133,12 +136,14 @@ def convert(
         edgekit.errors.EdgekitError: see `edgekit.errors` for the classes.
     """
     stated = specs(inputs)
+    flags, preset = preprocessing(model, preprocess)
     request = ConversionRequest(
         weights=path(weights, "weights"),
         trust_pickle=trust_pickle,
         signature=signature,
         inputs=stated,
-        preprocess=dict(preprocess or {}),
+        preprocess=flags,
+        preset=preset,
         fold_preprocess=fold_preprocess,
         feed_color=feed_color,
         task=task,
@@ -184,7 +189,7 @@ def convert(
         {"calibration": calibration, "parity": parity},
         example=example_inputs,
         inputs=stated,
-        pictures=pictures_are_stated(preprocess, settings),
+        pictures=preset is not None or pictures_are_stated(flags, settings),
         limits={
             "calibration": most if parity else max(most + parity_samples, 4 * parity_samples),
             "parity": parity_samples,

@@ -21,7 +21,7 @@ from edgekit.cli.parameters import (
     Numbers,
     Size,
 )
-from edgekit.contract import Color, Interpolation, PadPlace, Preprocess, Task
+from edgekit.contract import Color, CropRounding, Interpolation, PadPlace, Preprocess, Task
 from edgekit.types import SCHEMES, Effort, IoDtype, Pass
 
 if TYPE_CHECKING:
@@ -57,6 +57,11 @@ _DATA = [
 _PREPROCESS = [
     _option("--resize", type=Size(), help="Shorter side in pixels, or HEIGHTxWIDTH."),
     _option("--crop", type=Size(pair=True), help="Centre crop: pixels, or HEIGHTxWIDTH."),
+    _option(
+        "--crop-rounding",
+        type=click.Choice(get_args(CropRounding)),
+        help="Of half a pixel where the crop starts: even as torchvision, down as transformers.",
+    ),
     _option("--color", type=click.Choice(get_args(Color)), help="Channel order [RGB]."),
     _option(
         "--scale", type=Number(zero=False), help="Multiplied onto 0…255 first, for example 1/255."

@@ -10,6 +10,7 @@ from edgekit.config import Config, load_config, read_labels
 from edgekit.contract import Contract, Task
 from edgekit.errors import ModelError, UsageError
 from edgekit.resolve import resolve
+from edgekit.standard_metadata.reading import read_preset
 from edgekit.types import TensorSpec
 
 if TYPE_CHECKING:
@@ -58,6 +59,9 @@ def complete(summary: Summary, stated: Stated) -> Contract:
             cure="Convert the model again.",
         )
     config = load_config(stated.config) if stated.config else Config()
+    # Of a quantized input such metadata tells what its integers are, not its real values.
+    plain = own is None and all(port.scale is None for port in summary.inputs)
+    preset = read_preset(Path(summary.path)) if plain else None
     names = [entry.tensor.name for entry in own.inputs] if own else []
     output_names = [entry.tensor.name for entry in own.outputs] if own else []
     contract = resolve(
@@ -68,6 +72,7 @@ def complete(summary: Summary, stated: Stated) -> Contract:
         task=stated.task,
         labels=read_labels(stated.labels) if stated.labels else (),
         embedded=own,
+        preset=preset,
     )
     _require_all(summary.path, contract, own, stated, config)
     return _with_parts(contract, own) if own else contract
@@ -97,6 +102,7 @@ def _require_all(
     told = {"scale", "mean", "std"} & set(stated.preprocess)
     told |= {"scale" for table in config.inputs.values() if table.get("preprocess")}
     told |= {"contract" for entry in (own.inputs if own else ()) if entry.preprocess}
+    told |= {"preset" for entry in contract.inputs if {"scale", "mean"} & set(entry.origins)}
     if not told:
         missing.append("how pixels become its input (resize, crop, color, scale, mean, std)")
     if contract.task is None:

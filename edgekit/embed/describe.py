@@ -165,6 +165,7 @@ def _picture(ports: tuple[Port, ...], entries: tuple[InputContract, ...]) -> Pic
         color=preprocess.color,
         resize=resize,
         crop=preprocess.crop,
+        crop_rounding=preprocess.crop_rounding,
         scale=preprocess.scale,
         mean=_per_channel(preprocess.mean, channels, "mean"),
         std=_per_channel(preprocess.std, channels, "std"),

@@ -17,6 +17,7 @@ from edgekit.contract import (
     Activation,
     BoxFormat,
     Color,
+    CropRounding,
     DecoderFormat,
     Interpolation,
     SequenceFormat,
@@ -126,8 +127,9 @@ class PictureInput:
         channels_first: the tensor is (1, C, H, W), not (1, H, W, C).
         color: RGB, BGR or GRAY (``(9798·R + 19235·G + 3735·B + 16384) >> 15``).
         resize: ``None``: the picture must have the right size already.
-        crop: centre crop (height, width) after it, from ``round((size − crop) / 2)``, where a half
-            is rounded to the even number; ``None`` for none.
+        crop: centre crop (height, width) after it, from ``round((size − crop) / 2)``; ``None`` for
+            none.
+        crop_rounding: a half in that is rounded to the ``even`` number, or ``down``.
         scale, mean, std: ``(pixel · scale − mean) / std`` in float32, mean and std per channel.
         normalises: whether that changes anything; not so where it is folded into the model.
     """
@@ -140,6 +142,7 @@ class PictureInput:
     color: Color
     resize: Resize | None
     crop: tuple[int, int] | None
+    crop_rounding: CropRounding
     scale: float
     mean: tuple[float, ...]
     std: tuple[float, ...]

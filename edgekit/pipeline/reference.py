@@ -12,6 +12,7 @@ from edgekit.contract import Contract, InputContract, OutputContract
 from edgekit.errors import ModelError, UsageError
 from edgekit.measure.sequences import settle_sequence
 from edgekit.measure.tasks import require_meaning
+from edgekit.pipeline.known import preset_words, told_preset
 from edgekit.pipeline.labels import SampleLabel, settle_labels
 from edgekit.pipeline.plan import Plan
 from edgekit.pipeline.probe import look, probed_samples, reference_accuracy, refuse_contradictions
@@ -20,6 +21,7 @@ from edgekit.resolve import resolve
 from edgekit.results import DataReport
 from edgekit.runners.litert import LITERT
 from edgekit.runners.litert_runner import LitertRunner
+from edgekit.standard_metadata.reading import read_preset
 from edgekit.tflite.metadata import read_contract
 from edgekit.tflite.model import read
 from edgekit.tflite.normalise import normalise
@@ -296,10 +298,11 @@ def _describe(plan: Plan, workshop: Workshop) -> Contract:
         )
         _require_float(Path(source.location))
         embedded = read_contract(Path(source.location))
+        preset = read_preset(Path(source.location)) if embedded is None else None
     else:
         result = _load(plan, workshop, title=f"Loading {source.name}")
-        embedded = None
-    return resolve(
+        embedded, preset = None, plan.request.preset or told_preset(result)
+    contract = resolve(
         _specs(result["inputs"]),
         _specs(result["outputs"]),
         config=plan.config,
@@ -308,7 +311,11 @@ def _describe(plan: Plan, workshop: Workshop) -> Contract:
         task=plan.request.task,
         labels=plan.labels,
         embedded=embedded,
+        preset=preset,
     )
+    for note in preset_words(contract, preset) if preset else ():
+        workshop.progress.note(note)
+    return contract
 
 
 def load_again(plan: Plan, workshop: Workshop) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from edgekit.contract import Color, Task
 from edgekit.objects import ObjectOrigin
+from edgekit.presets import Preset
 from edgekit.results import KeptLayer
 from edgekit.toolchain.workshop import Limits
 from edgekit.types import Effort, IoDtype, Pass, Scheme, TensorSpec
@@ -62,6 +63,7 @@ class ConversionRequest:
         settled: what the int8 schemes are made with in the place of climbing to the budget, where a
             replay knows the rung already.
         origin: the object in Python that the model's file was written from.
+        preset: what the model's makers wrote down about feeding it, where Python passed it.
     """
 
     model: str | None = None
@@ -107,3 +109,4 @@ class ConversionRequest:
     limits: Limits = field(default_factory=Limits)
     settled: Setting | None = None
     origin: ObjectOrigin | None = None
+    preset: Preset | None = None

@@ -77,9 +77,13 @@ def test_a_model_that_rescales_by_itself_is_not_to_be_scaled(tmp_path):
     run_python(KERAS_NET, tmp_path)
     shared = ["convert", tmp_path / "net.keras", "--calibration", REPOSITORY / "calibration_data"]
     shared += ["--scheme", "fp32", "--task", "regression"]
-    done = cli(*shared, "-o", tmp_path / "wrong")
+    done = cli(*shared, "--scale", "1/255", "-o", tmp_path / "wrong")
     assert done.returncode == 4, done.stdout + done.stderr
     assert "normalises its input by itself" in done.stderr
     assert "state --scale 1 " in done.stderr
-    done = cli(*shared, "--scale", 1, "-o", tmp_path / "right")
+    done = cli(*shared, "-o", tmp_path / "right")
     assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads((tmp_path / "right" / "edgekit-report.json").read_text(encoding="utf-8"))
+    (entry,) = report["contract"]["inputs"]
+    assert entry["preprocess"]["scale"] == 1
+    assert "Rescaling(scale=0.00784314, offset=-1)" in entry["origins"]["scale"]
