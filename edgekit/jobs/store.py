@@ -197,9 +197,12 @@ class Store:
         return files
 
     def _remove_leftovers(self) -> None:
-        """Halves of copies that a killed run left."""
-        if self._version is not None:
-            for path in (self.folder / _FILES).glob(f"*/{_NEW}*"):
+        """Files that no job has: of runs that were killed, and of jobs that were done once more."""
+        if self._version is None:
+            return
+        wanted = {row[0] for row in self._ready.execute("SELECT files FROM jobs")}
+        for path in (self.folder / _FILES).glob("*/*"):
+            if path.name not in wanted:
                 shutil.rmtree(path, ignore_errors=True)
 
     def _open(self, path: Path) -> sqlite3.Connection:

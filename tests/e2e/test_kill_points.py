@@ -12,7 +12,8 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.mark.parametrize(
-    ("name", "place"), [("convert --force", -2), ("validate -o, then --resume", 0.5)]
+    ("name", "place"),
+    [("convert --force", -2), ("validate -o, then --resume", 0.5), ("sweep", 0.6)],
 )
 def test_a_run_that_is_killed_there(tmp_path: Path, name: str, place: float) -> None:
     (command,) = [one for one in COMMANDS if one.name == name]

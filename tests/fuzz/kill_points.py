@@ -10,12 +10,15 @@ been measured?
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime as dt
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -86,7 +89,19 @@ COMMANDS = (
     Command("validate", _VALIDATE),
     Command("validate -o", (*_VALIDATE, "--output", "out"), ("--force",)),
     Command("validate -o, then --resume", (*_VALIDATE, "--output", "out"), ("--force", "--resume")),
+    Command("sweep", ("sweep", "sweep.toml", "--output", "out")),
 )
+_SWEEP = """
+[sweep]
+schemes = ["fp32", "fp16"]
+[settings]
+calibration = "data"
+data = "data"
+limit = 24
+accept_few = true
+[[models]]
+model = "net.tflite"
+"""
 
 
 @dataclass
@@ -114,6 +129,7 @@ class Bench:
         nets.classifier(root / "net.tflite", said=nets.contract(labels=labels))
         nets.classifier(root / "near.tflite", said=nets.contract(labels=labels), noise=0.02)
         nets.pictures(root / "data", pictures, labels)
+        (root / "sweep.toml").write_text(_SWEEP)
         self._clear()
         run = self._start(command.words)  # once, so that bytecode is there
         run.wait()
@@ -162,6 +178,7 @@ class Bench:
         if lie:
             faults.append(lie)
         finished = {f"chunk {int(one.stem[6:])}" for one in self._rows()}
+        done = _done(self.root / "out")
         resumed = "--resume" in self.command.again and run.returncode < 0
         again = self._start((*words, *self.command.again))
         code = again.wait(timeout=300)
@@ -171,6 +188,8 @@ class Bench:
             faults.append(f"the next run left {sorted(found ^ self.wanted)}")
         if rest := [*_tree(self.root / "tmp"), *map(str, self._rows())]:
             faults.append(f"left behind: {rest}")
+        faults += _of_jobs(self.root / "out", done)
+        self.row.finished += len(done)
         measured = [one for one in self._told() if one.startswith("chunk")]
         if resumed:
             repeated = [one for one in measured if one in finished or measured.count(one) > 1]
@@ -215,7 +234,32 @@ class Bench:
 
 
 def _tree(folder: Path) -> set[str]:
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+    """All paths; what is called by a digest of its content has times in it, and so other names."""
+    paths = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+    return {re.sub(r"artifacts/[0-9a-f]{2}(/[0-9a-f]{64})?", "artifacts", path) for path in paths}
+
+
+def _done(out: Path) -> dict[str, tuple[object, ...]]:
+    """The jobs of a sweep that are finished, whole: each row, by its key."""
+    if not (out / "state.sqlite").exists():
+        return {}
+    with contextlib.closing(sqlite3.connect(out / "state.sqlite")) as base:
+        try:
+            rows = base.execute("SELECT * FROM jobs WHERE ending = 'done'").fetchall()
+        except sqlite3.OperationalError:  # killed before the tables were there
+            return {}
+    return {row[0]: row for row in rows}
+
+
+def _of_jobs(out: Path, before: dict[str, tuple[object, ...]]) -> list[str]:
+    """What is wrong with a sweep's jobs after the run that followed a kill."""
+    after = _done(out)
+    faults = [f"{row[1]} was done again" for key, row in before.items() if after.get(key) != row]
+    wanted = {row[7] for row in after.values()} - {""}
+    there = {path.name for path in (out / "artifacts").glob("*/*")}
+    if there != wanted:
+        faults.append(f"artifacts without a job or jobs without theirs: {there ^ wanted}")
+    return faults
 
 
 def _still_running(mark: str, seconds: float = 10.0) -> list[str]:
@@ -294,7 +338,7 @@ def _print(rows: dict[str, Row]) -> int:
     print(f"{dt.datetime.now(dt.UTC).date()}: {points} kill points, {len(faults)} faults\n")
     print(
         "| command | killed at times | at changes | files were complete | "
-        "chunks finished before | repeated | faults |"
+        "chunks or jobs finished before | repeated | faults |"
     )
     print("|---|---:|---:|---:|---:|---:|---:|")
     for name, row in rows.items():

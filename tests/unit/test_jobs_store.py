@@ -64,7 +64,11 @@ def test_a_row_that_is_not_committed_leaves_no_finished_job(tmp_path: Path) -> N
     """As after a kill between the files and the row: the next run puts the same in their place."""
     with Store(tmp_path / "sweep", version="1") as store:
         store._adopt(filled(tmp_path / "first", a="one"))
+    orphans = tmp_path / "sweep" / "artifacts"
+    with Store(tmp_path / "sweep"):  # who only looks removes nothing
+        assert len(list(orphans.glob("*/*"))) == 1
     with Store(tmp_path / "sweep", version="1") as store:
+        assert list(orphans.glob("*/*")) == []
         assert store.find([job("x").key]) == {}
         store.keep([(job("x"), outcome("x", filled(tmp_path / "second", a="one")), 1)])
         assert (store.path(store[job("x").key].files) / "a").read_text() == "one"
