@@ -85,7 +85,7 @@ def _read_config(path: Path) -> Any:
     except KeyError:
         cause = f"{path} holds weights only, no model."
         raise WorkerError(cause, cure="Save the whole model: model.save(…)", kind="model") from None
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, RecursionError, zipfile.BadZipFile) as error:
         cause = f"{path} is damaged or no Keras file: {error}"
         raise WorkerError(
             cause, cure="Save the model again: model.save(…)", kind="model"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
@@ -93,6 +94,9 @@ def _read_nodes(path: Path) -> Iterator[Any]:
 
 def _signature(path: Path, model: Any, name: str | None) -> Any:
     signatures = getattr(model, "signatures", {})
+    if not isinstance(signatures, Mapping):
+        cause = f"{path} has something else in the place of its signatures: it is damaged."
+        raise WorkerError(cause, cure="Export it again: model.export(…)", kind="model")
     if name is None and SIGNATURE not in signatures and len(signatures) == 1:
         name = next(iter(signatures))
     wanted = name or SIGNATURE

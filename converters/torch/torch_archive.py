@@ -177,7 +177,7 @@ def _is_structure(text: str) -> bool:
         return True
     try:
         waiting = [json.loads(text)]
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     while waiting:
         value = waiting.pop()
@@ -190,7 +190,7 @@ def _is_structure(text: str) -> bool:
         elif isinstance(value, str) and not _PLAIN.fullmatch(value):
             try:  # contexts are JSON in JSON
                 waiting.append(json.loads(value))
-            except ValueError:
+            except (ValueError, RecursionError):
                 return False
     return True
 

@@ -269,7 +269,7 @@ def _read(place: Path) -> ClientRow | None:
         table = json.loads(place.read_text(encoding="utf-8"))
         outputs = tuple(ClientDifference(**entry) for entry in table.pop("outputs"))
         return ClientRow(**table, outputs=outputs)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

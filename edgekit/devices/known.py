@@ -34,7 +34,7 @@ def known_devices() -> list[KnownDevice]:
             KnownDevice(**{key: printable(row[key], _LONG) for key in ("address", "words", "seen")})
             for row in rows
         ]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return []
 
 

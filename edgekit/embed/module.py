@@ -74,7 +74,7 @@ def _earlier(output: Path) -> dict[str, str]:
     try:
         listed = json.loads((output / MANIFEST).read_text(encoding="utf-8"))["files"]
         pairs = [(str(path), str(was)) for path, was in listed.items()]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
     return {
         path: was

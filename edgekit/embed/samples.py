@@ -38,7 +38,7 @@ def find_folder(model: Path, stated: Path | None) -> tuple[Path, str]:
     report = model.with_name(_REPORT)
     try:
         known = json.loads(report.read_text(encoding="utf-8"))["data"]["path"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         known = None
     if isinstance(known, str) and Path(known).exists():
         return Path(known), f"the calibration data in {report.name}"

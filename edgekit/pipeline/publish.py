@@ -318,7 +318,7 @@ def _listed_files(plan: Plan) -> list[Path]:
             plan.output / Path(entry["artifact"]["path"]).name: entry["artifact"]["sha256"]
             for entry in listed
         }
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return []
     return [path for path, sha256 in digests.items() if path.is_file() and digest(path) == sha256]
 

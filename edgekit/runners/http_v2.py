@@ -167,7 +167,7 @@ class V2Model:
                 f"describes {why or f'a tensor of the type {error}'}, which edgekit cannot handle.",
                 cure=f"It can have {', '.join(_TYPES)}.",
             ) from error
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError, AttributeError) as error:
             raise self._client.refuse(
                 f"describes its tensors as nothing known: {error}."
             ) from error

@@ -9,13 +9,14 @@ Needs NumPy and a TFLite runtime only, so that it also runs in another environme
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit_worker import WorkerError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import numpy as np
 
@@ -52,14 +53,15 @@ def run(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any
     count = min(len(stacks[0]), request.get("samples") or len(stacks[0]))
     kept: list[list[Array]] = [[] for _ in interpreter.get_output_details()]
     for number in range(count):
-        for detail, stack, entry in zip(details, stacks, request["inputs"], strict=True):
-            value = np.array(stack[number]).reshape(entry["shape"])
-            value = value.transpose(entry["permutation"])
-            interpreter.set_tensor(detail["index"], quantize(value, detail))
-        interpreter.reset_all_variables()  # each sample is a sequence of its own
-        interpreter.invoke()
-        for values, detail in zip(kept, interpreter.get_output_details(), strict=True):
-            values.append(dequantize(interpreter.get_tensor(detail["index"]), detail))
+        with _said_of(request["artifact"]):
+            for detail, stack, entry in zip(details, stacks, request["inputs"], strict=True):
+                value = np.array(stack[number]).reshape(entry["shape"])
+                value = value.transpose(entry["permutation"])
+                interpreter.set_tensor(detail["index"], quantize(value, detail))
+            interpreter.reset_all_variables()  # each sample is a sequence of its own
+            interpreter.invoke()
+            for values, detail in zip(kept, interpreter.get_output_details(), strict=True):
+                values.append(dequantize(interpreter.get_tensor(detail["index"]), detail))
         progress((number + 1) / count, f"{number + 1} of {count} samples")
     paths = []
     for number, values in enumerate(kept):
@@ -67,6 +69,20 @@ def run(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any
         np.save(path, np.concatenate(values) if values[0].shape[:1] == (1,) else np.stack(values))
         paths.append(str(path))
     return {"outputs": paths, "shapes": [list(values[0].shape) for values in kept]}
+
+
+@contextmanager
+def _said_of(artifact: str) -> Iterator[None]:
+    """What the runtime says while it runs a file that it has loaded, in words and with a cure."""
+    try:
+        yield
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise WorkerError(
+            f"The TFLite runtime cannot run {Path(artifact).name}: "
+            f"{(str(error).strip() or type(error).__name__).splitlines()[0][:300]}",
+            cure="Look at it with: edgekit inspect. Where it is damaged, convert or copy the model "
+            "again.",
+        ) from error
 
 
 def consecutive(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any]:

@@ -46,6 +46,10 @@ _POLL_SECONDS = 0.2
 _LAST_SECONDS = 5.0
 """How long a process that gave up its pipe may take to end."""
 _GIGABYTE = 1 << 30
+_NOT_OPENED = (
+    "Try whether its own framework opens it; save it again where it does not. Where it does, this "
+    "is a fault of edgekit: report it with the log."
+)
 _SHELL_SIGNAL = 128
 """Added to the number of the signal that ended a process, by Bubblewrap as by shells."""
 
@@ -267,7 +271,10 @@ class Worker:
             )
         if event["kind"] == "unexpected":
             return StepError(
-                f"{self.name} failed: {_one_line(cause)}", step=step, cure=cure, log=self.log
+                f"{self.name} failed: {_one_line(cause)}",
+                step=step,
+                cure=cure or (_NOT_OPENED if verb == "describe" else ""),
+                log=self.log,
             )
         if event["kind"] == "memory":
             return StepOutOfMemory(f"{self.name}: {cause}", step=step, log=self.log)
