@@ -128,21 +128,29 @@ def status_command(folder: Path, as_json: bool) -> int:
 @folder_argument
 @click.option("--front", is_flag=True, help="Only what nothing else is better than.")
 @click.option("--markdown", type=PATH, help="Write a summary for a pull request.")
+@click.option("--tensorboard", type=PATH, help="Folder for TensorBoard's HParams.")
 @click.option("--baseline", type=PATH, help="The folder of a sweep; the summary says what changed.")
 @json_option
 def results_command(
-    folder: Path, front: bool, markdown: Path | None, baseline: Path | None, as_json: bool
+    folder: Path,
+    front: bool,
+    markdown: Path | None,
+    tensorboard: Path | None,
+    baseline: Path | None,
+    as_json: bool,
 ) -> int:
     """The figures of all combinations that have any."""
     from edgekit.errors import UsageError
     from edgekit.pipeline.publish import write_whole
-    from edgekit.sweep.reports import to_markdown
+    from edgekit.sweep.reports import to_markdown, write_hparams
 
     if baseline is not None and markdown is None:
         raise UsageError("--baseline is for the summary.", cure="Add --markdown FILE.")
     result = _read(folder)
     if markdown is not None:
         write_whole(markdown, to_markdown(result, _read(baseline) if baseline else None))
+    if tensorboard is not None:
+        write_hparams(result, tensorboard)
     if as_json:
         _print_json(result, front=front)
     else:

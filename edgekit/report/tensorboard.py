@@ -10,7 +10,7 @@ import math
 import re
 import socket
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,6 +54,36 @@ def write_tensorboard(
     runs = {"reference": reference}
     for one in result.candidates:
         runs[_run_name(one.name, runs)] = _candidate(one, pictures=pictures)
+    return _write_all(runs, folder)
+
+
+def write_hparams(
+    trials: Mapping[str, tuple[Mapping[str, str], Mapping[str, float]]], folder: Path
+) -> tuple[Path, ...]:
+    """Write a run for each trial, for TensorBoard's HParams: what was chosen, and figures.
+
+    Args:
+        trials: by name the choices and the figures, which may differ from trial to trial.
+        folder: as of `write_tensorboard`; what an earlier call wrote there is replaced.
+
+    Returns:
+        The files, in the order of the trials.
+
+    Raises:
+        SetupError: the ``tensorboard`` package is not installed, or the folder cannot be written.
+    """
+    require()
+    from tensorboard.plugins.hparams import summary_v2
+
+    runs: dict[str, Sequence[Summary.Value]] = {}
+    for name, (choices, figures) in trials.items():
+        told = summary_v2.hparams_pb(dict(choices), trial_id=name, start_time_secs=0)
+        values = [_scalar(f"metrics/{key}", value) for key, value in figures.items()]
+        runs[_run_name(name, runs)] = [*told.value, *values]
+    return _write_all(runs, folder)
+
+
+def _write_all(runs: Mapping[str, Sequence[Summary.Value]], folder: Path) -> tuple[Path, ...]:
     try:
         return tuple(_write(folder / name, values) for name, values in runs.items())
     except OSError as error:

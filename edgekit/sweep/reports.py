@@ -12,7 +12,7 @@ from typing import Any
 
 from edgekit.pipeline.publish import disk_errors, scratch_folder
 from edgekit.plain import to_plain
-from edgekit.report import words
+from edgekit.report import tensorboard, words
 from edgekit.sweep.page import to_page
 from edgekit.sweep.result import SweepResult
 from edgekit.sweep.rows import LATENCY, SIZE, SweepRow, accuracy_metric
@@ -115,6 +115,22 @@ def _write_parquet(rows: Sequence[SweepRow], path: Path) -> bool:
     except ImportError:  # of pandas, or of pyarrow where pandas has no writer
         return False
     return True
+
+
+def write_hparams(result: SweepResult, folder: Path) -> tuple[Path, ...]:
+    """Write all measured combinations for TensorBoard's HParams, a run each.
+
+    Raises:
+        SetupError: the ``tensorboard`` package is not installed, or the folder cannot be written.
+    """
+    return tensorboard.write_hparams(
+        {
+            row.name: ({**vars(row.point), "state": row.state}, row.metrics)
+            for row in result.table
+            if row.metrics
+        },
+        folder,
+    )
 
 
 def to_markdown(result: SweepResult, baseline: SweepResult | None = None) -> str:

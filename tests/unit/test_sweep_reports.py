@@ -164,3 +164,23 @@ def test_a_sweep_of_nothing_yet_has_a_page() -> None:
 
 def test_one_point_alone_can_be_drawn() -> None:
     assert to_page(result(row("one", 0.0, 1.0, 0.0))).count("<circle") == 2
+
+
+def test_tensorboard_shows_choices_and_figures(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams import metadata
+
+    from edgekit.sweep.reports import write_hparams
+
+    waiting = SweepRow(point=replace(SOME[0].point, model="later"), state="waiting")
+    files = write_hparams(result(*SOME, waiting), tmp_path)
+    assert len(files) == len(SOME)
+    events = EventAccumulator(str(files[1].parent))
+    events.Reload()
+    assert events.Scalars("metrics/top1_accuracy")[0].value == pytest.approx(0.9)
+    told = events.PluginTagToContent(metadata.PLUGIN_NAME)
+    start = metadata.parse_session_start_info_plugin_data(told[metadata.SESSION_START_INFO_TAG])
+    assert start.hparams["model"].string_value == "right"
+    assert start.hparams["on"].string_value == "local"
+    assert start.hparams["effort"].string_value == "fast"
