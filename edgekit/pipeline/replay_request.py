@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -14,6 +14,7 @@ from edgekit.errors import EdgekitError, UsageError
 from edgekit.objects import ObjectOrigin
 from edgekit.pipeline.plan import Plan
 from edgekit.pipeline.request import ConversionRequest, Setting
+from edgekit.presets import Preset
 from edgekit.provenance.lock import Lock
 from edgekit.results import KeptLayer
 from edgekit.toolchain.workshop import Limits
@@ -38,6 +39,9 @@ def as_command(plan: Plan) -> str:
     What was an object in Python stands there by its name.
     """
     request, given = plan.request, ConversionRequest()
+    if request.preset is not None:  # as options, since a command has no object to read it from
+        stated = {**request.preset.preprocess, **request.preprocess}
+        request = replace(request, preset=None, preprocess=stated)
     origin = request.origin or ObjectOrigin()
     words = ["edgekit", "convert", origin.what or plan.source.location]
     for field in fields(request):
@@ -65,7 +69,7 @@ def _words(name: str, value: Any) -> Iterator[str]:
                 yield from _words(key, part)
         case Mapping():
             for key, part in value.items():
-                yield from (f"--{key}", _numbers(key, part))
+                yield from _words(key, part if isinstance(part, bool) else _numbers(key, part))
         case tuple():
             for part in value:
                 yield from (flag, _input(part) if isinstance(part, TensorSpec) else str(part))
@@ -138,6 +142,8 @@ def _value(name: str, value: Any) -> Any:
         case "preprocess":
             check_preprocess(value)  # raises where it makes no sense
             return {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
+        case "preset":
+            return Preset.from_table(value)
         case "limits":
             folders = tuple(map(Path, value.get("allow_write", ())))
             return Limits(**{**value, "allow_write": folders})

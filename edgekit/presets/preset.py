@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from edgekit.contract import Decoder, Task
+from edgekit.contract import Decoder, Task, check_preprocess, decoder_from_table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +32,26 @@ class Preset:
     labels: tuple[str, ...] = ()
     decoder: Decoder | None = None
     unknown: tuple[str, ...] = ()
+
+    @classmethod
+    def from_table(cls, table: Mapping[str, Any]) -> Preset:
+        """A preset as a lock has it.
+
+        Raises:
+            UsageError, TypeError, ValueError: it is none.
+        """
+        values = dict(table)
+        check_preprocess(values.get("preprocess", {}))
+        if "decoder" in values:
+            values["decoder"] = decoder_from_table(values["decoder"])
+        for key in ("size", "labels", "unknown"):
+            if key in values:
+                values[key] = tuple(values[key])
+        values["preprocess"] = {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in values.get("preprocess", {}).items()
+        }
+        return cls(**values)
 
     def said_by(self, key: str) -> str:
         """Where the value of a key of ``preprocess`` comes from."""

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from edgekit.config import Config
+from edgekit.contract import Decoder
 from edgekit.errors import UsageError
 from edgekit.pipeline import ladder, locking
 from edgekit.pipeline.plan import Plan
 from edgekit.pipeline.replay_request import as_command, to_request
 from edgekit.pipeline.request import ConversionRequest
+from edgekit.presets import Preset
 from edgekit.provenance.lock import Lock
 from edgekit.provenance.text import from_text, to_text
 from edgekit.results import KeptLayer
@@ -55,6 +57,15 @@ FULL = ConversionRequest(
     threads=2,
     limits=Limits(seconds=5.0, memory_gb=2.0, allow_network=True),
 )
+PRESET = Preset(
+    origin="timm's pretrained_cfg",
+    preprocess={"resize": 256, "crop": (224, 224), "antialias": True, "std": (0.5, 0.25, 0.1)},
+    fields={"resize": "crop_pct 0.875"},
+    size=(3, 224, 224),
+    task="detection",
+    labels=("a", "b"),
+    decoder=Decoder(format="yolov8"),
+)
 
 
 def make_plan(request: ConversionRequest, source: ModelSource | None = None) -> Plan:
@@ -93,6 +104,14 @@ def lock_of(plan: Plan, **settled: Any) -> Lock:
 
 def test_a_request_comes_back_through_the_text_of_a_lock():
     assert to_request(lock_of(make_plan(FULL)), PLACES) == FULL
+
+
+def test_what_an_object_said_about_feeding_it_comes_back_and_is_typed_as_options():
+    plan = make_plan(replace(FULL, preset=PRESET, preprocess={"std": (0.5,)}))
+    assert to_request(lock_of(plan), PLACES) == plan.request
+    command = as_command(plan)
+    assert "--resize 256 --crop 224x224 --antialias --std 0.5" in command
+    assert "preset" not in command
 
 
 def test_what_was_moved_is_where_it_is_now():
