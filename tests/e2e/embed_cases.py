@@ -55,7 +55,6 @@ FORMS = {
 }
 SYMBOLS = tuple("abcdefgh")
 SEQUENCES: dict[str, tuple[tuple[int, ...], SequenceDecoder]] = {
-    "ctc": ((1, 20, 9), SequenceDecoder(format="ctc", blank=0)),
     "ctc_turned": ((1, 9, 20), SequenceDecoder(format="ctc", blank=-1)),
     "argmax": ((20, 1, 8), SequenceDecoder(format="argmax", end=3)),
 }
