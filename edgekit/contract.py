@@ -130,7 +130,7 @@ class InputContract:
 BoxFormat: TypeAlias = Literal["xyxy", "yxyx", "xywh", "cxcywh"]
 
 
-DecoderFormat: TypeAlias = Literal["yolov8", "yolov5", "yolo-grid", "ssd", "boxes"]
+DecoderFormat: TypeAlias = Literal["yolov8", "yolov5", "yolo-grid", "ssd", "boxes", "table"]
 
 
 Activation: TypeAlias = Literal["none", "sigmoid", "softmax"]
@@ -143,7 +143,8 @@ class Decoder:
     Attributes:
         format: ``yolov8`` (1, 4 + C, N) and ``yolov5`` (1, N, 5 + C), both decoded to boxes;
             ``yolo-grid`` the raw heads of YOLOv5 and YOLOv7; ``ssd`` boxes and scores, perhaps
-            against anchors; ``boxes`` boxes, scores and classes after suppression.
+            against anchors; ``boxes`` boxes, scores and classes after suppression; ``table`` the
+            same as one output (1, N, 6): box, score, class.
         box: the order of a box's four numbers; each format has its own default.
         normalized: boxes are fractions of the input's size, not pixels.
         scores: the output with the scores (``ssd``, ``boxes``); this output has the boxes.

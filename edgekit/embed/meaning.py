@@ -29,6 +29,7 @@ _BOX: dict[DecoderFormat, BoxFormat] = {
     "yolo-grid": "cxcywh",
     "ssd": "yxyx",
     "boxes": "yxyx",
+    "table": "xyxy",
 }
 _PASSED_THROUGH = ("DEQUANTIZE", "QUANTIZE", "RESHAPE", "SQUEEZE", "CAST", "TRANSPOSE")
 
@@ -160,6 +161,12 @@ def _detection(
             "The contract of this detector does not say how its outputs become boxes (decoder).",
             cure=f"{lines_to_paste(contract)}\nThen name the file with --config.",
         )
+    if decoder.format == "table":
+        raise UsageError(
+            "edgekit embed writes no code for boxes, scores and classes in one table.",
+            cure="Let the model return y[..., :4], y[..., 4] and y[..., 5] as three outputs; state "
+            'decoder = { format = "boxes", scores = "SCORES", classes = "CLASSES", box = "xyxy" }.',
+        )
     scores, selected, count = (
         _place(name, names) for name in (decoder.scores, decoder.classes, decoder.count)
     )
@@ -218,7 +225,7 @@ def _class_count(
         case "ssd":
             whole = outputs[scores].size // shape[0] if scores is not None else 0
             return whole - (decoder.background is not None)
-        case "boxes":
+        case "boxes" | "table":
             return 0
         case unknown:
             assert_never(unknown)

@@ -52,11 +52,10 @@ def _one_table(name: str, shape: tuple[int, ...], size: tuple[int, int] | None) 
     places = _places(size)
     if columns == 6 and rows <= _QUERIES:
         return Head(
-            name="YOLOv10 (boxes, score and class in one table)",
-            lines="",
-            advice="Let the model return them as three outputs: boxes y[..., :4], scores y[..., 4] "
-            'and classes y[..., 5]; then decoder = { format = "boxes", scores = "SCORES", '
-            'classes = "CLASSES" } at the boxes.',
+            name="YOLOv10 (box, score and class in one table)",
+            lines=_lines(name, 'format = "table"'),
+            advice="In 8 bits such a table has one scale for boxes and scores: let the model give "
+            'y[..., :4], y[..., 4] and y[..., 5] as three outputs, with format = "boxes".',
         )
     if 4 < rows < columns:
         return Head(name="YOLOv8 or YOLO11", lines=_lines(name, 'format = "yolov8"'))

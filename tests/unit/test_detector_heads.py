@@ -21,6 +21,7 @@ def specs(**shapes: tuple[int, ...]) -> list[TensorSpec]:
 
 HEADS = {
     "YOLOv8": (specs(output0=(1, 84, 8400)), "output0", {"format": "yolov8"}),
+    "YOLOv10": (specs(output0=(1, 300, 6)), "output0", {"format": "table"}),
     "YOLOv5": (specs(output0=(1, 25200, 85)), "output0", {"format": "yolov5"}),
     "YOLOX": (specs(output=(1, 8400, 85)), "output", {"format": "yolov5"}),
     "SSD": (
@@ -76,7 +77,6 @@ def test_the_lines_for_a_common_head_are_valid(name: str) -> None:
 @pytest.mark.parametrize(
     ("outputs", "name"),
     [
-        (specs(output0=(1, 300, 6)), "YOLOv10"),
         (specs(hm=(1, 80, 128, 128), wh=(1, 2, 128, 128), reg=(1, 2, 128, 128)), "CenterNet"),
     ],
 )

@@ -437,3 +437,11 @@ def test_a_detector_without_a_decoder_is_told_the_lines(tmp_path, photos):
         embed(file, photos)
     assert 'format = "yolov8"' in caught.value.cure
     assert "--config" in caught.value.cure
+
+
+def test_a_table_of_boxes_is_refused_with_what_works(tmp_path, photos):
+    decoder = Decoder(format="table")
+    file = net_with(tmp_path / "net.tflite", {"o": (1, 30, 6)}, task="detection", decoder=decoder)
+    with pytest.raises(UsageError, match="one table") as caught:
+        embed(file, photos)
+    assert 'format = "boxes"' in caught.value.cure

@@ -468,3 +468,20 @@ def test_the_contract_keeps_a_decoder_and_the_configuration_finds_its_anchors(tm
     path.write_text('[outputs.boxes]\ndecoder = { format = "ssd" }\n')
     with pytest.raises(UsageError, match="needs scores"):
         load_config(path)
+
+
+def test_a_table_is_what_boxes_scores_and_classes_are_apart():
+    rng = np.random.default_rng(0)
+    corners = np.sort(rng.uniform(0, 64, (30, 2, 2)), axis=1).reshape(30, 4)
+    scores, classes = rng.uniform(0, 1, 30), rng.integers(0, 5, 30).astype(float)
+    table = np.concatenate([corners, scores[:, None], classes[:, None]], axis=1)
+    table[7, 3] = np.nan
+    found = decode({"y": table}, "y", Decoder(format="table", score_threshold=0.2), (64, 64))
+    apart = {"b": table[:, :4], "s": scores, "c": classes}
+    decoder = Decoder(format="boxes", scores="s", classes="c", box="xyxy", score_threshold=0.2)
+    wanted = decode(apart, "b", decoder, (64, 64))
+    assert 0 < len(found.scores) < 30
+    for name in ("boxes", "scores", "classes"):
+        assert np.array_equal(getattr(found, name), getattr(wanted, name))
+    with pytest.raises(DataError, match="a box, its score and its class"):
+        decode({"y": table[:, :5]}, "y", Decoder(format="table"), (64, 64))

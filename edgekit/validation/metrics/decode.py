@@ -52,7 +52,18 @@ def decode(
         case "ssd":
             boxes, scores = _ssd(output, _named(outputs, decoder.scores), decoder, anchors)
         case "boxes":
-            return _decoded(output, outputs, decoder, size)
+            scores = _named(outputs, decoder.scores).ravel()
+            classes = _named(outputs, decoder.classes).ravel()
+            if output.ndim != 2 or output.shape != (len(scores), 4) or len(classes) != len(scores):
+                raise _shape("boxes", "boxes (1, N, 4), scores (1, N) and classes (1, N)", output)
+            last = None if decoder.count is None else _named(outputs, decoder.count).ravel()[0]
+            corners = to_corners(output, decoder.box or "yxyx")
+            return _selected(corners, scores, classes, last, decoder, size)
+        case "table":
+            if output.ndim != 2 or output.shape[1] != 6:
+                raise _shape("table", "(1, N, 6): a box, its score and its class", output)
+            corners = to_corners(output[:, :4], decoder.box or "xyxy")
+            return _selected(corners, output[:, 4], output[:, 5], None, decoder, size)
     if decoder.normalized:
         boxes = boxes * _ends(size)
     return _select(boxes, scores, decoder)
@@ -161,24 +172,25 @@ def _ssd(
     return to_corners(np.concatenate([centre, extent], axis=1), "cxcywh"), activated
 
 
-def _decoded(
-    output: Array, outputs: Mapping[str, Array], decoder: Decoder, size: tuple[int, int]
+def _selected(
+    corners: Array,
+    scores: Array,
+    named: Array,
+    last: float | None,
+    decoder: Decoder,
+    size: tuple[int, int],
 ) -> Detections:
-    """Boxes (n, 4), classes (n,) and scores (n,) that the model has selected by itself."""
+    """Boxes (n, 4), scores (n,) and classes (n,) that the model has selected by itself."""
     import numpy as np
 
-    scores = _named(outputs, decoder.scores).ravel()
-    named = np.rint(_named(outputs, decoder.classes).ravel())
+    named = np.rint(named)
     classes = np.where(np.isfinite(named), named, -1).astype(int)
-    if output.ndim != 2 or output.shape != (len(scores), 4) or len(classes) != len(scores):
-        raise _shape("boxes", "boxes (1, N, 4), scores (1, N) and classes (1, N)", output)
-    count = len(scores) if decoder.count is None else _named(outputs, decoder.count).ravel()[0]
+    count = len(scores) if last is None else last
     used = (np.arange(len(scores)) < np.rint(count)) & np.isfinite(named)
     used &= scores >= decoder.score_threshold
     if decoder.background is not None:
         used &= classes != decoder.background
         classes = classes - (classes > decoder.background)
-    corners = to_corners(output, decoder.box or "yxyx")
     if decoder.normalized:
         corners = corners * _ends(size)
     used &= np.isfinite(corners).all(axis=1)
