@@ -129,28 +129,29 @@ def status_command(folder: Path, as_json: bool) -> int:
 @click.option("--front", is_flag=True, help="Only what nothing else is better than.")
 @click.option("--markdown", type=PATH, help="Write a summary for a pull request.")
 @click.option("--tensorboard", type=PATH, help="Folder for TensorBoard's HParams.")
+@click.option("--mlflow", metavar="URI", help="Log a run for each combination to MLflow there.")
+@click.option("--experiment", help="With --mlflow: its name [edgekit].")
 @click.option("--baseline", type=PATH, help="The folder of a sweep; the summary says what changed.")
 @json_option
-def results_command(
-    folder: Path,
-    front: bool,
-    markdown: Path | None,
-    tensorboard: Path | None,
-    baseline: Path | None,
-    as_json: bool,
-) -> int:
+def results_command(folder: Path, front: bool, as_json: bool, **options: Any) -> int:
     """The figures of all combinations that have any."""
     from edgekit.errors import UsageError
     from edgekit.pipeline.publish import write_whole
     from edgekit.sweep.reports import to_markdown, write_hparams
+    from edgekit.sweep.tracking import EXPERIMENT, log_to_mlflow
 
+    markdown, baseline = options["markdown"], options["baseline"]
     if baseline is not None and markdown is None:
         raise UsageError("--baseline is for the summary.", cure="Add --markdown FILE.")
+    if options["experiment"] and not options["mlflow"]:
+        raise UsageError("--experiment is MLflow's.", cure="Add --mlflow URI.")
     result = _read(folder)
     if markdown is not None:
         write_whole(markdown, to_markdown(result, _read(baseline) if baseline else None))
-    if tensorboard is not None:
-        write_hparams(result, tensorboard)
+    if options["tensorboard"] is not None:
+        write_hparams(result, options["tensorboard"])
+    if options["mlflow"]:
+        log_to_mlflow(result, options["mlflow"], experiment=options["experiment"] or EXPERIMENT)
     if as_json:
         _print_json(result, front=front)
     else:

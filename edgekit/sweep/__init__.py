@@ -8,6 +8,7 @@
 ``rows``      what is known of each combination, and which of them are on the front
 ``result``    what a sweep came to, from its folder
 ``reports``   that as files: the page (``page``), tables, JSON, Markdown
+``tracking``  that in MLflow
 ``export``    its files, copied out of it
 ``run``       all of it in order
 """
