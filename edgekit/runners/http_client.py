@@ -22,6 +22,10 @@ _MOST_SHOWN = 300
 _PORTS = {"http": 80, "https": 443}
 
 
+class UnknownPath(ModelError):
+    """The server has nothing at a path."""
+
+
 class HttpClient:
     """A connection to the host of a URL, kept open between requests.
 
@@ -114,11 +118,17 @@ class HttpClient:
                 f"redirects {path} to {to}, which edgekit does not follow.",
                 cure="Give the URL where the model really is.",
             )
+        if response.status == 404:
+            raise UnknownPath(
+                f"The server {self.host} answers {path} with 404 {response.reason}: "
+                f"{_error_text(content)}",
+                cure="Is the model's name in the URL right, and is the model loaded?",
+            )
         if response.status != 200:
             raise self.refuse(
                 f"answers {path} with {response.status} {response.reason}: {_error_text(content)}",
                 cure="Is the model's name in the URL right, and is the model loaded?"
-                if response.status in (400, 404)
+                if response.status == 400
                 else "See the server's log.",
             )
         return response.headers, content

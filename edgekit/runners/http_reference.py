@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from edgekit.errors import ModelError, UsageError
 from edgekit.runners import http_tf_serving, http_v2
-from edgekit.runners.http_client import HttpClient
+from edgekit.runners.http_client import HttpClient, UnknownPath
 from edgekit.runners.protocol import Described, Timing
 from edgekit.runners.stacks import reals, sample_shapes, samples_of, stacked
 from edgekit.types import LatencyReport, TensorSpec
@@ -51,7 +51,7 @@ class HttpReference:
             UsageError: it does not tell the inputs, and they were not stated.
         """
         if self._described is None:
-            inputs, outputs, versions = self._model.describe()
+            inputs, outputs, versions = self._told()
             inputs = inputs or self._stated
             if not inputs:
                 raise UsageError(
@@ -66,6 +66,18 @@ class HttpReference:
                 versions=versions,
             )
         return self._described
+
+    def _told(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...], dict[str, str]]:
+        """The server's description; nothing where it has none (TorchServe) and inputs are stated.
+
+        A model that is not there is told when it is asked for outputs.
+        """
+        try:
+            return self._model.describe()
+        except UnknownPath:
+            if not self._stated:
+                raise
+            return (), (), {}
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """As `edgekit.runners.protocol.Runner.run`: a request per sample."""

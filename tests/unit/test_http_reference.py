@@ -234,6 +234,32 @@ def test_a_server_that_tells_nothing_is_asked_with_what_the_user_states():
         assert len(runner.run([X])) == 2
 
 
+def test_a_server_without_descriptions_is_asked_with_what_the_user_states():
+    """TorchServe has no description of a model, and answers without the batch's axis."""
+    whole = v2_server(binary=False)
+
+    def route(path: str, headers: dict[str, str], body: bytes) -> Answer:
+        if not body:
+            return as_json({"message": "Requested resource is not found"}, 404)
+        status, more, content = whole(path, headers, body)
+        table = json.loads(content)
+        for entry in table.get("outputs", ()):
+            entry["shape"] = [int(np.prod(entry["shape"]))]
+        return status, more, json.dumps(table).encode()
+
+    inputs = (TensorSpec(name="x", shape=(1, 4)),)
+    with serve(route) as address:
+        with pytest.raises(ModelError, match="not found"):
+            HttpReference(f"{address}/v2/models/net").describe()
+        runner = HttpReference(f"{address}/v2/models/net", inputs=inputs)
+        outputs = {spec.name: spec.shape for spec in runner.describe().outputs}
+        assert outputs == {"y": (3,), "best": (1,)}
+        found = dict(zip(outputs, runner.run([X]), strict=True))
+        np.testing.assert_allclose(found["y"], X @ WEIGHTS, rtol=1e-5)
+        with pytest.raises(ModelError, match="Model not found"):
+            HttpReference(f"{address}/v2/models/nix", inputs=inputs).describe()
+
+
 def test_a_signature_with_one_output_gives_it_without_a_name():
     outputs = {"y": tf_metadata()["metadata"]["signature_def"]["signature_def"]}
     outputs = {"y": outputs["y"]["serving_default"]["outputs"]["y"]}
