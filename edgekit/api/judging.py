@@ -64,6 +64,7 @@ def validate(
     explain: Explain = "auto",
     address: str = "local",
     runtime: str | None = None,
+    cluster: str | None = None,
     limits: Limits | None = None,
     progress: Progress | None = None,
 ) -> ValidationResult:
@@ -100,6 +101,7 @@ def validate(
             is those that a gate stopped.
         address: of the device that the candidates run on, such as ``ssh://pi@board``.
         runtime: another runtime for them on this computer, such as ``tflite-runtime==2.14.0``.
+        cluster: the address of a Ray cluster that measures, see docs/cluster.md.
         limits: on the time and memory of each step.
         progress: told of steps, fractions and notes.
 
@@ -142,6 +144,7 @@ def validate(
         explain=explain,
         address=address,
         runtime=runtime,
+        cluster=cluster,
         limits=limits or Limits(),
     )
     check_arguments(request)

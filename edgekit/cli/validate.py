@@ -15,6 +15,7 @@ from edgekit.cli.options import (
     ReferenceCommand,
     accept_contract_option,
     accept_few_option,
+    cluster_option,
     limits,
     preprocess_flags,
 )
@@ -60,6 +61,7 @@ _SIDE_BY_SIDE = 3
 @click.option("--device", "address", default="local", help=DEVICE_HELP)
 @click.option("--runtime", help="Another one here: tflite-runtime==2.14.0, ai-edge-litert==1.4.0.")
 @click.option("--jobs", type=THREADS, help="Processes that measure [all cores].")
+@cluster_option
 @click.option("--resume", is_flag=True, help="Go on after a run that was killed or interrupted.")
 @click.option(
     "--worst",
@@ -97,7 +99,7 @@ def command(files: tuple[Path, ...], inputs: tuple[str, ...], **options: Any) ->
 
     same = [*REFERENCE_ARGUMENTS, "reference", "data", "metric", "gates", "strict", "jobs"]
     same += ["accept_few", "accept_contract"]
-    same += ["resume", "worst", "threads", "runtime", "explain"]
+    same += ["resume", "worst", "threads", "runtime", "explain", "cluster"]
     request = ValidationRequest(
         candidates=files,
         inputs=tuple(map(parse_input_flag, inputs)),

@@ -127,12 +127,21 @@ class MeasuringJob:
 
     def write(self, path: Path) -> None:
         """Write it where a process can read it."""
-        path.write_text(json.dumps(asdict(self)), encoding="utf-8")
+        path.write_text(self.to_json(), encoding="utf-8")
+
+    def to_json(self) -> str:
+        """All of it."""
+        return json.dumps(asdict(self))
 
     @classmethod
     def read(cls, path: Path) -> MeasuringJob:
         """Read what `write` wrote."""
-        table = json.loads(path.read_text(encoding="utf-8"))
+        return cls.from_json(path.read_text(encoding="utf-8"))
+
+    @classmethod
+    def from_json(cls, text: str) -> MeasuringJob:
+        """The inverse of `to_json`."""
+        table = json.loads(text)
         candidates = [
             CandidateJob(
                 path=one["path"],

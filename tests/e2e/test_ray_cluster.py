@@ -20,8 +20,10 @@ import pytest
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'edgekit-tflite[ray]'")
 
+import validate_nets as nets
 from test_jobs_local import job, outcome, run, wait_for
 
+import edgekit
 from edgekit.errors import SetupError, UsageError
 from edgekit.jobs.protocol import Ending, Resources
 from edgekit.jobs.ray_cluster import RayExecutor
@@ -178,6 +180,25 @@ def test_more_memory_than_reserved(executor):
     found = run(executor, job("fill", megabytes=600, memory=256 << 20))
     assert found.ending == Ending.CRASHED
     assert "memory" in found.reason
+
+
+def test_validate_measures_there(executor, cluster, tmp_path, monkeypatch):
+    """The rows are those of one process, see `test_validate_cluster`; here the way to them."""
+    said = nets.contract(labels=("ant", "bee", "cat", "dog", "elk"))
+    nets.pictures(tmp_path / "data", 60, said.outputs[0].labels)
+    one = nets.classifier(tmp_path / "one.tflite", noise=0.1, said=said)
+    options = {
+        "reference": nets.classifier(tmp_path / "reference.tflite", said=said),
+        "data": tmp_path / "data",
+        "latency": False,
+        "explain": "never",
+    }
+    monkeypatch.setattr("edgekit.pipeline.validation.run._CHUNK", 4)
+    spread = edgekit.validate(one, **options, cluster=cluster.address)
+    alone = edgekit.validate(one, **options)
+    assert spread.complete
+    assert spread.candidates[0].metrics == alone.candidates[0].metrics
+    assert spread.candidates[0].worst == alone.candidates[0].worst
 
 
 def test_a_node_with_other_code_is_named(executor, cluster, monkeypatch):

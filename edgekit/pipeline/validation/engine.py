@@ -67,7 +67,7 @@ class MeasuringEngine:
         cv2.setNumThreads(1)  # there is a process for each core already
         self._job = job
         self._contract = job.stated
-        self._samples = _open(job)
+        self._samples = open_job_samples(job)
         self._metric = tasks.make_metric(
             self._contract, samples=len(self._samples.ids), span=job.span, own=job.metric
         )
@@ -271,7 +271,8 @@ def read_marker(path: Path) -> tuple[int, int]:
     return candidate, place
 
 
-def _open(job: MeasuringJob) -> Samples:
+def open_job_samples(job: MeasuringJob) -> Samples:
+    """The samples that a job is about."""
     contract = job.stated
     if not job.labelled:
         return open_samples(Path(job.data), task=contract.task, layout=None, unlabelled=True)

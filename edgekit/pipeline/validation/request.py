@@ -46,6 +46,7 @@ class ValidationRequest:
         cache_gb: how much the reference's outputs may take on the disk.
         command: what makes the same result again.
         explain: which candidates are looked into, see `edgekit.pipeline.validation.inside`.
+        cluster: the address of a Ray cluster that measures.
         origin: the objects in Python that the reference or the data were written from.
     """
 
@@ -80,6 +81,7 @@ class ValidationRequest:
     limits: Limits = field(default_factory=Limits)
     command: str = ""
     explain: Explain = "auto"
+    cluster: str | None = None
     origin: ObjectOrigin | None = None
 
     @property

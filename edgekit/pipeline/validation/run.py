@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,14 +15,18 @@ from typing import TYPE_CHECKING, Any
 from edgekit.arguments import check_arguments
 from edgekit.config import Config, load_config
 from edgekit.contract import Contract
+from edgekit.errors import UsageError
 from edgekit.files import temporary_folder
+from edgekit.jobs.ray_cluster import RayExecutor
 from edgekit.measure.job import MeasuringJob
 from edgekit.measure.tasks import picture_range, require_meaning
 from edgekit.pipeline.probe import check_graph, refuse_contradictions
 from edgekit.pipeline.target import Target, open_target
 from edgekit.pipeline.validation import contracts, prepare, timing
+from edgekit.pipeline.validation.chunk_job import SharedRun, digest_of_names
 from edgekit.pipeline.validation.data import Samples, identity, order
 from edgekit.pipeline.validation.inside import look_inside
+from edgekit.pipeline.validation.on_cluster import ChunkJobs, unlike_here
 from edgekit.pipeline.validation.on_device import Chunks
 from edgekit.pipeline.validation.prepare import Candidate, First
 from edgekit.pipeline.validation.request import ValidationRequest
@@ -31,6 +35,7 @@ from edgekit.pipeline.validation.store import ReferenceCache, RunStore, referenc
 from edgekit.pipeline.validation.stream import Stream
 from edgekit.runners.litert_runner import LitertRunner
 from edgekit.runners.protocol import Runner
+from edgekit.toolchain.machine import cpu_name
 from edgekit.toolchain.workshop import Workshop
 from edgekit.types import Gate, Progress, Scheme, SilentProgress
 from edgekit.validation.probe import Probe
@@ -60,6 +65,11 @@ def validate(request: ValidationRequest, progress: Progress | None = None) -> Va
     started = time.monotonic()
     check_arguments(request)
     told = progress or SilentProgress()
+    if request.cluster and request.elsewhere:
+        raise UsageError(
+            "A cluster measures in the runtime of its nodes, not on a device or in another one.",
+            cure="Leave out --cluster, or --device and --runtime.",
+        )
     config = load_config(request.config) if request.config else Config()
     files = prepare.open_candidates(request)
     stated = prepare.read_gates(request, config)
@@ -76,6 +86,7 @@ def validate(request: ValidationRequest, progress: Progress | None = None) -> Va
             read=tuple(one.path for one in files),
         ) as workshop,
         _target(request, told) or nullcontext() as target,
+        _cluster(request) as cluster,
     ):
         work = Path(scratch)
         reference = prepare.open_the_reference(request, embedded, workshop, work)
@@ -92,6 +103,8 @@ def validate(request: ValidationRequest, progress: Progress | None = None) -> Va
                 workshop=workshop,
                 work=work,
                 target=target,
+                cluster=cluster,
+                embedded=embedded,
             )
             result = run.carry_out(files, stated)
     if result.complete:
@@ -110,6 +123,10 @@ def _target(request: ValidationRequest, progress: Progress) -> Target | None:
     )
 
 
+def _cluster(request: ValidationRequest) -> AbstractContextManager[RayExecutor | None]:
+    return closing(RayExecutor(request.cluster)) if request.cluster else nullcontext()
+
+
 def cores() -> int:
     """How many processes can run at the same time here."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -126,6 +143,8 @@ class _Run:
     workshop: Workshop
     work: Path
     target: Target | None
+    cluster: RayExecutor | None = None
+    embedded: Contract | None = None
 
     def carry_out(
         self, files: Sequence[Candidate], stated: Sequence[tuple[Scheme | None, Gate]]
@@ -158,7 +177,9 @@ class _Run:
         with RunStore.open(key, resume=request.resume) as store:
             stream = self._stream(job, chunks, store, first, candidates)
             try:
-                complete = self._measure(stream) if job.candidates else True
+                elsewhere = self._chunk_jobs(key, job, candidates, first, stream)
+                complete = self._measure(stream, elsewhere) if job.candidates else True
+                notes += unlike_here(elsewhere.machines) if elsewhere else []
                 finished = sorted(one for one in store.finished() if one < len(chunks))
                 if not complete and not finished:
                     raise KeyboardInterrupt
@@ -211,13 +232,58 @@ class _Run:
         found = prepare.ask_the_object(origin, self.samples, chosen, self.contract, self.reference)
         return [*origin.notes, found]
 
-    def _measure(self, stream: Stream) -> bool:
+    def _chunk_jobs(
+        self,
+        key: str,
+        job: MeasuringJob,
+        candidates: Sequence[Candidate],
+        first: First,
+        stream: Stream,
+    ) -> ChunkJobs | None:
+        """The chunks as jobs, where a cluster measures."""
+        if self.cluster is None:
+            return None
+        request, reference = self.request, self.reference
+        bound = [one for one in candidates if one.bound is not None]
+        here = [replace(one, path=str(Path(one.path).resolve())) for one in job.candidates]
+        job = replace(job, data=str(request.data.resolve()), candidates=here)
+        location = Path(request.reference)
+        run = SharedRun(
+            key=key,
+            job=job.to_json(),
+            names=tuple(one.name for one in bound),
+            digests=tuple(one.sha256 for one in bound),
+            ids=digest_of_names(self.samples.ids),
+            reference=str(location.resolve()) if location.exists() else request.reference,
+            weights=request.weights.resolve() if request.weights else None,
+            trust_pickle=request.trust_pickle,
+            device=request.device,
+            timeout=request.timeout,
+            inputs=request.inputs,
+            limits=request.limits,
+            reference_digest=reference.digest,
+            embedded=self.embedded.to_json() if self.embedded else None,
+            outputs_key=reference.key(self.contract, first.outputs),
+            processor=cpu_name(),
+            cache_gb=request.cache_gb,
+        )
+        return ChunkJobs(
+            executor=self.cluster.within(stream.store.folder),
+            run=run,
+            chunks=stream.chunks,
+            store=stream.store,
+            drops=stream,
+            progress=self.workshop.progress,
+            most=request.jobs,
+        )
+
+    def _measure(self, stream: Stream, elsewhere: ChunkJobs | None) -> bool:
         """Whether all was measured; steps of the reference are not told meanwhile."""
         told = self.workshop.progress
         told.step("Measuring")
         self.workshop.progress = SilentProgress()
         try:
-            complete = stream.run()
+            complete = (elsewhere is None or elsewhere.measure()) and stream.run()
         finally:
             self.workshop.progress = told
         if not complete:
@@ -324,7 +390,7 @@ class _Run:
 
         return Stream(
             job=path,
-            chunks=chunks,
+            chunks=dict(enumerate(chunks)),
             store=store,
             cache=cache,
             ask=ask,

@@ -6,7 +6,7 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,7 +59,7 @@ class Stream:
     """
 
     job: Path
-    chunks: Sequence[Sequence[int]]
+    chunks: Mapping[int, Sequence[int]]
     store: RunStore
     cache: ReferenceCache
     ask: Ask
@@ -94,17 +94,19 @@ class Stream:
         """
         self.dropped |= self.store.dropped()
         finished = self.store.finished()
-        left = [one for one in range(len(self.chunks)) if one not in finished]
+        left = [one for one in self.chunks if one not in finished]
         waiting = iter(left)
-        done = sum(map(len, self.chunks)) - sum(len(self.chunks[one]) for one in left)
-        self._count = _Count(self.progress, done=done, total=sum(map(len, self.chunks)))
+        total = sum(map(len, self.chunks.values()))
+        done = total - sum(len(self.chunks[one]) for one in left)
+        self._count = SampleCount(self.progress, done=done, total=total)
         threads = [
             threading.Thread(target=self._serve, args=(number, waiting), daemon=True)
             for number in range(min(self.jobs, len(left)))
         ]
         for number in range(len(threads)):
             # Here, not in its thread: the kernel ends a process with the thread that started it.
-            self._start(number)
+            if number not in self._workers:  # there may be one of the chunks before
+                self._start(number)
         try:
             for thread in threads:
                 thread.start()
@@ -168,7 +170,7 @@ class Stream:
             try:
                 worker = self._worker(number, last=last)
                 answer = worker.call(verb, request).result
-                self._leave_out({int(one): why for one, why in answer["failed"].items()})
+                self.leave_out({int(one): why for one, why in answer["failed"].items()})
                 self.cache.place(answer["key"])  # refuses what is no digest
                 if answer["done"]:
                     self.cache.used(answer["key"])
@@ -256,14 +258,14 @@ class Stream:
                 raise error
             what = "took too long" if isinstance(error, StepTimeout) else "ended the runtime"
             reason = f"The candidate {what} on sample {self.ids[place]}: {error}"
-        self._leave_out({candidate: reason})
+        self.leave_out({candidate: reason})
         self._marker(number).unlink(missing_ok=True)
 
-    def _leave_out(self, failed: dict[int, str]) -> None:
+    def leave_out(self, failed: Mapping[int, str]) -> None:
         """These candidates are not judged: what they did before says nothing."""
         if failed:
             with self._lock:
-                self.dropped = failed | self.dropped
+                self.dropped = {**failed, **self.dropped}
                 self.store.drop(self.dropped)
 
     def _marker(self, number: int) -> Path:
@@ -279,7 +281,7 @@ class Stream:
                 thread.join(timeout=5)
 
 
-class _Count:
+class SampleCount:
     """How many samples are done, and how long the rest will take."""
 
     def __init__(self, progress: Progress, *, done: int, total: int) -> None:
