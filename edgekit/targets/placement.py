@@ -244,7 +244,8 @@ def _wrong_form(
     most = rule.max_rank or accelerator.max_rank
     inner = accelerator.inner_dimensions
     for tensor in tensors:
-        if accelerator.static_shapes and None in tensor.shape_signature:
+        fixed = tensor.shape_signature[1:] if accelerator.open_batch else tensor.shape_signature
+        if accelerator.static_shapes and None in fixed:
             return _Refused(why="a dimension that is not fixed", cure="Fix it: --input NAME:SHAPE.")
         if most is not None and len(tensor.shape) > most:
             return _Refused(

@@ -141,6 +141,7 @@ class Accelerator:
         max_rank: the largest number of dimensions of an activation.
         inner_dimensions: only so many of the innermost dimensions may be larger than 1.
         static_shapes: whether every dimension must be known.
+        open_batch: whether the first may be open all the same.
         complete: whether ``operators`` is known to be the whole list. Where it is not, an operator
             that is missing there is *not known* instead of refused.
         required: whether what it does not take makes the file unfit, instead of slower.
@@ -154,6 +155,7 @@ class Accelerator:
     max_rank: int | None = None
     inner_dimensions: int | None = None
     static_shapes: bool = False
+    open_batch: bool = False
     complete: bool = True
     required: bool = False
     first_part_only: bool = False

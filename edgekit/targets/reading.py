@@ -224,6 +224,7 @@ _ACCELERATOR: dict[str, _Check] = {
     "max_rank": _IS_COUNT,
     "inner_dimensions": _IS_COUNT,
     "static_shapes": _IS_BOOL,
+    "open_batch": _IS_BOOL,
     "complete": _IS_BOOL,
     "required": _IS_BOOL,
     "first_part_only": _IS_BOOL,

@@ -168,6 +168,18 @@ def test_every_form_is_predicted_as_vela_has_it(target: str) -> None:
     assert {operators[i].outputs[0].name for i in cpu} == vela_cases.left(target)
 
 
+@pytest.mark.parametrize(("signature", "taken"), [([-1, 8, 8, 4], 1), ([1, -1, 8, 4], 0)])
+def test_only_the_batch_may_be_open_as_vela_has_it(signature: list[int], taken: int) -> None:
+    """Vela 5.2.0 was asked about both."""
+    net = Chain(1, 8, 8, 4, dtype="int8")
+    net.add("RELU")
+    for tensor in net.graph.tensors:
+        tensor.raw.shapeSignature = signature
+    placement = held_against(net.model, "ethos-u55-128").placement
+    assert placement is not None
+    assert placement.accelerated == taken
+
+
 def test_every_target_of_vela_has_a_profile() -> None:
     for target in discover()["vela"].targets:
         profile = load(target)
