@@ -106,9 +106,13 @@ def resolve(
                 "width × 1, 3 or 4 channels), so it cannot be preprocessed as one.",
                 cure=f"Remove preprocess from [inputs.{user.name if user else spec.name}].",
             )
-        folded = earlier.folded if earlier else None
         origins = _origins(layers, table, preset)
-        resolved.append(replace(_with_preprocess(tensor, table), folded=folded, origins=origins))
+        entry = replace(_with_preprocess(tensor, table), origins=origins)
+        if earlier is not None:
+            entry = replace(entry, folded=earlier.folded)
+            if not {"scale", "mean", "std"} & {*stated, *flags}:
+                entry = replace(entry, assumed=earlier.assumed)  # a guess stays one
+        resolved.append(entry)
     outputs = _resolve_outputs(described_outputs, config, task, labels, embedded)
     return Contract(
         inputs=tuple(resolved), outputs=_with_meaning(outputs, preset if not embedded else None)

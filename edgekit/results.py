@@ -108,6 +108,26 @@ class KeptLayer:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FrontPoint:
+    """A choice of layers out of 8 bits that no other one beats in both accuracy and latency.
+
+    Attributes:
+        layers: which; none for plain int8.
+        db: the SQNR of the worst output on held-out calibration samples that nothing was chosen by.
+        slowdown: the file's time in parts of that of plain int8.
+        predicted_db, predicted_slowdown: what the sums over layers said.
+        chosen: the files are made with these layers.
+    """
+
+    layers: tuple[KeptLayer, ...]
+    db: float
+    slowdown: float
+    predicted_db: float
+    predicted_slowdown: float
+    chosen: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rung:
     """One setting that was tried to hold the accuracy budget.
 
@@ -157,6 +177,7 @@ class ConversionResult(Shown):
     notes: tuple[str, ...]
     advice: tuple[Advice, ...] = ()
     ladder: tuple[Rung, ...] = ()
+    front: tuple[FrontPoint, ...] = ()
     probe: Probe = field(default_factory=Probe)
     output: Path
     report: Path

@@ -34,6 +34,7 @@ Scheme: TypeAlias = Literal[
     "int8",
     "int8-uint8-io",
     "int8-float-io",
+    "int8-mixed",
     "int16x8",
     "weight-only-int8",
     "weight-only-int4",
@@ -48,6 +49,7 @@ Scheme: TypeAlias = Literal[
 ``int8``                 int8 weights and activations, int8 inputs and outputs: all integer
 ``int8-uint8-io``        the same with uint8 inputs and outputs
 ``int8-float-io``        the same with float32 inputs and outputs
+``int8-mixed``           as int8-float-io, with the layers that gain most for their time in float
 ``int16x8``              int8 weights, int16 activations
 ``weight-only-int8``     int8 weights, float arithmetic; the smallest change of behaviour
 ``weight-only-int4``     int4 weights, float arithmetic
@@ -64,7 +66,9 @@ INT8_SCHEMES: dict[IoDtype, Scheme] = {
     "float32": "int8-float-io",
 }
 """The schemes that compute in int8 throughout; they differ in their inputs and outputs only."""
-CALIBRATED_SCHEMES: frozenset[Scheme] = frozenset({*INT8_SCHEMES.values(), "int16x8"})
+EIGHT_BIT_SCHEMES: frozenset[Scheme] = frozenset({*INT8_SCHEMES.values(), "int8-mixed"})
+"""Those, and the one in which some layers do not."""
+CALIBRATED_SCHEMES: frozenset[Scheme] = EIGHT_BIT_SCHEMES | {"int16x8"}
 INT4_SCHEMES: frozenset[Scheme] = frozenset(
     {"dynamic-int4", "dynamic-int4-block32", "weight-only-int4"}
 )

@@ -28,7 +28,7 @@ def convert(
     parity: Data | None = None,
     inputs: Sequence[str | TensorSpec] = (),
     preprocess: Mapping[str, Any] | object | None = None,
-    fold_preprocess: bool = False,
+    fold_preprocess: bool | None = None,
     feed_color: Color = "RGB",
     schemes: Sequence[Scheme] = (),
     weights: AnyPath | None = None,
@@ -49,6 +49,7 @@ def convert(
     max_drop: float | None = None,
     min_sqnr: float | None = None,
     min_agreement: float | None = None,
+    max_latency: float | None = None,
     allow_float_ops: bool = False,
     targets: Sequence[str] = (),
     compat: Sequence[str] = (),
@@ -91,8 +92,9 @@ def convert(
             weights or their ``transforms()``, an image processor of transformers. Without it, what
             the model carries is taken: timm's ``pretrained_cfg``, the folder of a Hugging Face
             model, Keras layers that normalise.
-        fold_preprocess: normalise inside the files, so that the app feeds raw pixels 0…255.
-        feed_color: the order of the colours that it feeds then.
+        fold_preprocess: normalise inside the files, so that the app feeds raw pixels 0…255: in all
+            of them, in none, or by default in those of int8 where the preprocessing is stated.
+        feed_color: with True: the order of the colours that the app feeds.
         schemes: which files to make; fp32, fp16 and int8 by default.
         weights: a state dict for a PyTorch factory.
         trust_pickle: open a pickle, which can run any code.
@@ -112,6 +114,8 @@ def convert(
         max_drop, min_sqnr, min_agreement: the accuracy budget of int8: which share of top-1 may be
             lost, how many dB there must be, which share of decisions must stay. Settings are tried
             from the cheapest up until it holds; see the report's ``ladder``.
+        max_latency: of int8, in parts of the time of plain int8: layers get more than 8 bits as far
+            as that allows; see the report's ``front``.
         allow_float_ops: do not fail an int8 file with operators that compute in float.
         compat: clients in which every file must run and agree; see ``edgekit compat --list``.
         targets: names or paths of profiles that every file must fit; see ``edgekit target list``.
@@ -167,6 +171,7 @@ def convert(
         max_drop=max_drop,
         min_sqnr=min_sqnr,
         min_agreement=min_agreement,
+        max_latency=max_latency,
         allow_float_ops=allow_float_ops,
         targets=listed(targets),
         compat=listed(compat),

@@ -87,6 +87,8 @@ def _print(result: ConversionResult) -> None:
     console.print(_table(result))
     if result.ladder:
         console.print(_ladder(result))
+    if result.front:
+        console.print(_front(result))
     used = next(attempt for attempt in result.attempts if attempt.state == "used")
     console.print(f"Route    {used.path}", soft_wrap=True)
     for attempt in result.attempts:
@@ -196,6 +198,22 @@ def _ladder(result: ConversionResult) -> Table:
         kept = str(len(rung.kept)) if rung.kept else "–"
         holds = "[green]yes[/]" if rung.passed else "[bold red]no[/]"
         table.add_row(str(rung.number), rung.effort, kept, *figures, holds)
+    return table
+
+
+def _front(result: ConversionResult) -> Table:
+    """One row a mix of precisions; none is beaten by another in both figures."""
+    from rich import box
+    from rich.table import Table
+
+    title = "Layers in more than 8 bits: accuracy against latency"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    for heading in ("layers not\nin 8 bits", "SQNR, held\nout, dB", "time, of\nplain int8"):
+        table.add_column(heading, justify="right")
+    table.add_column("")
+    for point in result.front:
+        figures = (str(len(point.layers) or "–"), f"{point.db:.1f}", f"{point.slowdown:.2f}")
+        table.add_row(*figures, "chosen" if point.chosen else "")
     return table
 
 

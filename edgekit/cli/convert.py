@@ -9,7 +9,6 @@ import click
 
 from edgekit.cli.options import ConversionCommand, request_arguments
 from edgekit.cli.parameters import PATH
-from edgekit.contract import Color
 
 
 @click.command(
@@ -28,16 +27,6 @@ from edgekit.contract import Color
     help="Repeatable, where the model does not tell: image:1x3x224x224",
 )
 @click.option(
-    "--fold-preprocess",
-    is_flag=True,
-    help="Normalise inside the files: the app feeds raw pixels 0…255.",
-)
-@click.option(
-    "--feed-color",
-    type=click.Choice(("RGB", "BGR")),
-    help="With --fold-preprocess: the channel order that the app feeds [RGB].",
-)
-@click.option(
     "--keep-scales/--no-keep-scales",
     default=True,
     help="int8 of a model that is quantized already keeps its scales (the default).",
@@ -50,8 +39,6 @@ def command(
     model: str | None,
     weights: Path | None,
     inputs: tuple[str, ...],
-    fold_preprocess: bool,
-    feed_color: Color | None,
     keep_scales: bool,
     route: str | None,
     trust_pickle: bool,
@@ -66,21 +53,12 @@ def command(
     """
     from edgekit.cli.conversion import carry_out
     from edgekit.config import parse_input_flag
-    from edgekit.errors import UsageError
     from edgekit.pipeline.request import ConversionRequest
-
-    if feed_color and not fold_preprocess:
-        raise UsageError(
-            "--feed-color says what raw pixels the app feeds; these files take normalised values.",
-            cure="Add --fold-preprocess, or state the model's own order with --color.",
-        )
 
     request = ConversionRequest(
         model=model,
         weights=weights,
         inputs=tuple(map(parse_input_flag, inputs)),
-        fold_preprocess=fold_preprocess,
-        feed_color=feed_color or "RGB",
         keep_scales=keep_scales,
         route=route,
         trust_pickle=trust_pickle,

@@ -95,6 +95,17 @@ _PREPROCESS = [
 ]
 _RESULT = [
     _option(
+        "--fold-preprocess/--no-fold-preprocess",
+        default=None,
+        help="Normalise inside the files, so that apps feed raw pixels 0…255, or not "
+        "[only int8, where the preprocessing is stated].",
+    ),
+    _option(
+        "--feed-color",
+        type=click.Choice(("RGB", "BGR")),
+        help="With --fold-preprocess: the channel order that the app feeds [RGB].",
+    ),
+    _option(
         "--scheme",
         "schemes",
         multiple=True,
@@ -141,6 +152,11 @@ _RESULT = [
         "--min-agreement",
         type=SHARE,
         help="Accuracy budget of int8: decisions that must stay, such as 98%.",
+    ),
+    _option(
+        "--max-latency",
+        type=Number(1),
+        help="Give layers more than 8 bits as far as int8 takes so many times as long: 1.25.",
     ),
     _option("--keep-float", multiple=True, help="Repeatable: an operator of int8 left in float."),
     _option("--keep-int16", multiple=True, help="Repeatable: one with 16-bit activations."),
@@ -308,9 +324,21 @@ REFERENCE_ARGUMENTS = tuple(option.name for option in _REFERENCE if option.name 
 
 
 def request_arguments(options: dict[str, Any]) -> dict[str, Any]:
-    """The shared options as arguments of `edgekit.pipeline.ConversionRequest`."""
+    """The shared options as arguments of `edgekit.pipeline.ConversionRequest`.
+
+    Raises:
+        UsageError: colours are stated for files that take no raw pixels.
+    """
+    from edgekit.errors import UsageError
+
+    if options["feed_color"] and not options["fold_preprocess"]:
+        raise UsageError(
+            "--feed-color says what raw pixels the app feeds to files that all take them.",
+            cure="Add --fold-preprocess, or state the model's own order with --color.",
+        )
     same = ["calibration", "parity", "samples", "parity_samples", "seed", "synthetic", "schemes"]
     same += [
+        "fold_preprocess",
         "io_dtype",
         "effort",
         "ranges",
@@ -322,6 +350,7 @@ def request_arguments(options: dict[str, Any]) -> dict[str, Any]:
         "min_sqnr",
         "max_drop",
         "min_agreement",
+        "max_latency",
         "allow_float_ops",
         "accept_few",
         "accept_contract",
@@ -337,6 +366,7 @@ def request_arguments(options: dict[str, Any]) -> dict[str, Any]:
     ]
     return {
         **{name: options[name] for name in same},
+        "feed_color": options["feed_color"] or "RGB",
         "preprocess": preprocess_flags(options),
         "limits": limits(options),
     }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from edgekit.contract import Task
 from edgekit.errors import UsageError
-from edgekit.types import INT8_SCHEMES, Gate, Scheme
+from edgekit.types import EIGHT_BIT_SCHEMES, Gate, Scheme
 
 if TYPE_CHECKING:
     from edgekit.pipeline.request import ConversionRequest
@@ -29,7 +29,7 @@ BUDGET_METRICS = frozenset({"drop", "top1_agreement", *AGREEMENT.values()})
 
 
 def is_stated(request: ConversionRequest) -> bool:
-    """Whether the int8 schemes climb the ladder."""
+    """Whether an accuracy is asked for, so that the int8 schemes climb the ladder."""
     return bool(_flags(request))
 
 
@@ -39,7 +39,7 @@ def check_int8_wishes(request: ConversionRequest, schemes: Sequence[Scheme]) -> 
     Raises:
         UsageError: they are not, or a limit makes no sense.
     """
-    stated = _flags(request)
+    stated = _flags(request) + ["--max-latency"] * (request.max_latency is not None)
     if stated and request.synthetic:
         raise UsageError(
             f"{stated[0]} cannot be held with random inputs.",
@@ -48,7 +48,7 @@ def check_int8_wishes(request: ConversionRequest, schemes: Sequence[Scheme]) -> 
     _check_limits(request)
     stated += ["--keep-float"] * bool(request.keep_float)
     stated += ["--keep-int16"] * bool(request.keep_int16)
-    if stated and not set(schemes) & set(INT8_SCHEMES.values()):
+    if stated and not set(schemes) & EIGHT_BIT_SCHEMES:
         raise UsageError(
             f"{stated[0]} is about int8, which is not among the schemes.",
             cure="Add --scheme int8.",
@@ -95,6 +95,12 @@ def _check_limits(request: ConversionRequest) -> None:
     if request.min_sqnr is not None and not math.isfinite(request.min_sqnr):
         raise UsageError(
             f"--min-sqnr {request.min_sqnr} is no number of decibels.", cure="For example 22"
+        )
+    latency = request.max_latency
+    if latency is not None and not (math.isfinite(latency) and latency >= 1):
+        raise UsageError(
+            f"--max-latency {latency} is no multiple of the time that plain int8 takes.",
+            cure="For example 1.25: a quarter more",
         )
     shares = {"--max-drop": request.max_drop, "--min-agreement": request.min_agreement}
     for flag, limit in shares.items():

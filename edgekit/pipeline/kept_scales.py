@@ -47,7 +47,9 @@ def keep_scales(
     """
     request = plan.request
     wanted = set(INT8_SCHEMES.values()) & set(plan.schemes)
-    if not (reference.quantized and request.keep_scales and wanted) or plan.has_budget:
+    if not (reference.quantized and request.keep_scales and wanted):
+        return None
+    if plan.has_budget or request.max_latency is not None:
         return None
     if request.fold_preprocess or request.synthetic:
         return None

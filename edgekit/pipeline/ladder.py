@@ -1,8 +1,9 @@
 """The accuracy budget: from the cheapest setting up, until the int8 files hold their gates.
 
-The rungs are always the same: the efforts in turn, then at the last of them more and more of the
-most damaging layers out of 8 bits, the best bargains first. What holds first is taken. If nothing
-does, the best of all rungs is, and its verdict says what it misses.
+The rungs are always the same: the efforts in turn, then at the last of them the mixes of layers in
+and out of 8 bits that no other one beats in both accuracy and latency, the fastest first. What
+holds first is taken. If nothing does, the best of all rungs is, and its verdict says what it
+misses.
 """
 
 from __future__ import annotations
@@ -17,12 +18,10 @@ from typing import Any
 from edgekit.errors import UsageError
 from edgekit.pipeline.budget import BUDGET_METRICS
 from edgekit.pipeline.request import Setting
-from edgekit.results import Advice, FileResult, KeptLayer, Rung
+from edgekit.results import Advice, FileResult, FrontPoint, KeptLayer, Rung
 from edgekit.types import Effort
 
 _EFFORTS: tuple[Effort, ...] = ("fast", "balanced", "thorough")
-_KEPT = (1, 2, 4, 8, 16)
-"""So many layers out of 8 bits; each rung twice the last, so that the way up is short."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,23 +31,26 @@ class RungFiles:
     files: tuple[FileResult, ...]
     advice: tuple[Advice, ...] = ()
     prepared: Path | None = None
+    kept: tuple[KeptLayer, ...] = ()
 
 
 def climb(
     make: Callable[[Setting], RungFiles],
-    rank: Callable[[Setting], Sequence[KeptLayer]],
+    front: Callable[[Setting], Sequence[FrontPoint]],
     *,
     ranges: str,
     stated: tuple[KeptLayer, ...] = (),
+    most_latency: float | None = None,
     note: Callable[[str], None],
 ) -> tuple[RungFiles, tuple[Rung, ...]]:
     """Climb until every file passes its verdict, or to the end.
 
     Args:
         make: the files of a setting.
-        rank: the layers worth taking out of 8 bits after the efforts alone did not do.
+        front: the mixes, the fastest first, after the efforts alone did not do.
         ranges: how activation ranges are chosen, on every rung.
         stated: layers that are out of 8 bits on every rung.
+        most_latency: mixes that take more than so many times the time of plain int8 are left out.
         note: told about each rung.
 
     Returns:
@@ -59,9 +61,9 @@ def climb(
     """
     rungs: list[Rung] = []
     tried: list[RungFiles] = []
-    for number, setting in enumerate(_settings(rank, ranges, stated), 1):
+    for number, setting in enumerate(_settings(front, ranges, stated, most_latency), 1):
         started = time.monotonic()
-        batch = make(setting)
+        batch = replace(make(setting), kept=setting.kept)
         _refuse_unmeasured(batch.files)
         tried.append(batch)
         rungs.append(_rung(number, setting, batch.files, time.monotonic() - started))
@@ -89,15 +91,41 @@ def _rung(number: int, setting: Setting, files: Sequence[FileResult], seconds: f
 
 
 def _settings(
-    rank: Callable[[Setting], Sequence[KeptLayer]], ranges: str, stated: tuple[KeptLayer, ...]
+    front: Callable[[Setting], Sequence[FrontPoint]],
+    ranges: str,
+    stated: tuple[KeptLayer, ...],
+    most_latency: float | None,
 ) -> Iterator[Setting]:
     last = Setting(effort=_EFFORTS[-1], ranges=ranges, kept=stated)
     for effort in _EFFORTS:
         yield replace(last, effort=effort)
-    layers = tuple(rank(last))
-    counts = [count for count in _KEPT if count < len(layers)]
-    for count in [*counts, *([len(layers)] if layers else [])]:
-        yield replace(last, kept=(*stated, *layers[:count]))
+    for point in front(last):
+        if point.layers and _is_fast(point, most_latency):
+            yield replace(last, kept=(*stated, *point.layers))
+
+
+def _is_fast(point: FrontPoint, most_latency: float | None) -> bool:
+    return most_latency is None or point.slowdown <= most_latency
+
+
+def pick(front: Sequence[FrontPoint], most_latency: float | None) -> tuple[FrontPoint, ...]:
+    """The front with the most accurate point within the latency as the chosen one.
+
+    Where no latency is stated, the one that is chosen already stays so.
+    """
+    if most_latency is None:
+        return tuple(front)
+    fast = [place for place, point in enumerate(front) if _is_fast(point, most_latency)]
+    best = fast[-1] if fast else 0
+    return tuple(replace(point, chosen=place == best) for place, point in enumerate(front))
+
+
+def mark(front: Sequence[FrontPoint], kept: Sequence[KeptLayer]) -> tuple[FrontPoint, ...]:
+    """The front with the point of these layers as the chosen one, if there is one."""
+    layers = set(kept)
+    inside = [place for place, one in enumerate(front) if one.layers and set(one.layers) <= layers]
+    best = max(inside, key=lambda place: len(front[place].layers), default=None)
+    return tuple(replace(point, chosen=place == best) for place, point in enumerate(front))
 
 
 def _refuse_unmeasured(files: Sequence[FileResult]) -> None:

@@ -181,6 +181,15 @@ def _settled(plan: Plan, result: ConversionResult) -> dict[str, Any]:
                 for layer in rung.kept
             ]
             table["rung"] = {"effort": rung.effort, "ranges": rung.ranges, "kept": kept}
+    if result.front and not result.ladder:
+        request = plan.request
+        kept = [
+            {"members": list(layer.members), "precision": layer.precision}
+            for point in result.front
+            if point.chosen
+            for layer in point.layers
+        ]
+        table["rung"] = {"effort": request.effort, "ranges": request.ranges, "kept": kept}
     return table
 
 

@@ -22,7 +22,7 @@ from edgekit.sources import recognise
 from edgekit.targets.profile import Profile
 from edgekit.targets.reading import load as load_target
 from edgekit.toolchain.converters import Converter, discover
-from edgekit.types import INT8_SCHEMES, Gate, ModelSource, Scheme
+from edgekit.types import EIGHT_BIT_SCHEMES, INT8_SCHEMES, Gate, ModelSource, Scheme
 from edgekit.validation import gates
 
 REPORT_NAME = "edgekit-report.json"
@@ -91,13 +91,24 @@ class Plan:
         """Whether the int8 schemes climb the ladder."""
         return budget.is_stated(self.request)
 
+    @property
+    def mixed(self) -> tuple[Scheme, ...]:
+        """The schemes of which layers may be taken out of 8 bits."""
+        asked = self.has_budget or self.request.max_latency is not None
+        return tuple(
+            scheme
+            for scheme in self.schemes
+            if scheme in EIGHT_BIT_SCHEMES and (asked or scheme == "int8-mixed")
+        )
+
     def gates_of(self, scheme: Scheme, task: Task | None) -> tuple[Gate, ...]:
         """The gates of the file of a scheme."""
         request = self.request
         # A budget or a flag may ask for layers in float; what was asked for is no fault.
-        allow_float = request.allow_float_ops or self.has_budget or bool(request.keep_float)
+        asked = self.has_budget or request.max_latency is not None
+        allow_float = request.allow_float_ops or asked or bool(request.keep_float)
         stated = list(self.gates)
-        if scheme in INT8_SCHEMES.values():
+        if scheme in EIGHT_BIT_SCHEMES:
             stated += ((scheme, gate) for gate in budget.budget_gates(request, task))
         return gates.for_file(scheme, task, stated, allow_float=allow_float)
 

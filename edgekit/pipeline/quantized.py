@@ -30,11 +30,11 @@ from edgekit.pipeline import candidates
 from edgekit.pipeline.file_contract import file_contract
 from edgekit.pipeline.floats import FloatFile
 from edgekit.pipeline.kept_scales import KeptScales, within_one_step
-from edgekit.pipeline.ladder import RungFiles, as_tables, climb
+from edgekit.pipeline.ladder import RungFiles, as_tables, climb, mark, pick
 from edgekit.pipeline.plan import PREPARED_NAME, Plan
 from edgekit.pipeline.reference import Reference
 from edgekit.pipeline.request import Setting
-from edgekit.results import Advice, FileResult, KeptFloat, KeptLayer, Rung
+from edgekit.results import Advice, FileResult, FrontPoint, KeptFloat, KeptLayer, Rung
 from edgekit.standard_metadata.embed import embed_standard_metadata, remove_standard_metadata
 from edgekit.targets.check import check, reasons
 from edgekit.tflite.metadata import embed_contract
@@ -43,6 +43,7 @@ from edgekit.tflite.summary import Summary, summarize
 from edgekit.toolchain.converters import own_worker
 from edgekit.toolchain.workshop import Workshop
 from edgekit.types import (
+    EIGHT_BIT_SCHEMES,
     INT8_SCHEMES,
     Artifact,
     Effort,
@@ -75,52 +76,83 @@ class Quantized:
     files: tuple[FileResult, ...]
     advice: tuple[Advice, ...] = ()
     ladder: tuple[Rung, ...] = ()
+    front: tuple[FrontPoint, ...] = ()
     prepared: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A proven float file, and the reference with the samples that it and what becomes of it take.
+
+    Files made from it say the same of these samples as the reference does.
+    """
+
+    floating: FloatFile
+    reference: Reference
 
 
 def make_files(
     plan: Plan,
-    floating: FloatFile,
-    reference: Reference,
+    subject: Subject,
+    eight_bit: Subject,
     workshop: Workshop,
     work: Path,
     kept: KeptScales | None = None,
 ) -> Quantized:
     """Quantize, embed the contract, compare, time and judge; climb where there is a budget.
 
-    ``kept`` has the scales of a source that is quantized already: the int8 schemes take them.
+    Args:
+        plan: says what is made.
+        subject: what files are made from.
+        eight_bit: what those of the int8 schemes are; another one where they take raw pixels.
+        workshop: has the quantizer and the runner.
+        work: a folder for intermediate files.
+        kept: the scales of a source that is quantized already: the int8 schemes take them.
     """
-    making = _Making(
-        plan=plan, floating=floating, reference=reference, workshop=workshop, work=work
-    )
-    request, integer = plan.request, tuple(INT8_SCHEMES.values())
+    making = _Making(plan=plan, subject=subject, eight_bit=eight_bit, workshop=workshop, work=work)
+    request = plan.request
     # Random inputs must not steer anything: their statistics are nobody's.
     effort: Effort = "none" if request.synthetic else request.effort
     setting = Setting(effort=effort, ranges=request.ranges, kept=_stated(plan))
-    climbing = [scheme for scheme in plan.schemes if plan.has_budget and scheme in integer]
-    keeping = [scheme for scheme in plan.schemes if kept and scheme in integer]
-    others = [scheme for scheme in plan.schemes if scheme not in (*climbing, *keeping)]
+    own = tuple(INT8_SCHEMES.values())
+    keeping = [scheme for scheme in plan.schemes if kept and scheme in own]
+    mixed = [scheme for scheme in plan.mixed if scheme not in keeping]
+    others = [scheme for scheme in plan.schemes if scheme not in (*mixed, *keeping)]
     batches = [making.make(others, setting)] if others else []
     if kept and keeping:
         batches.append(making.keeping(kept, keeping, setting.kept))
     rungs: tuple[Rung, ...] = ()
-    if climbing and request.settled is not None:
-        batches.append(making.make(climbing, request.settled))
-    elif climbing:
+    front: tuple[FrontPoint, ...] = ()
+    if mixed and request.settled is not None:
+        batches.append(making.make(mixed, request.settled))
+    elif mixed and plan.has_budget:
+
+        def look(setting: Setting) -> tuple[FrontPoint, ...]:
+            nonlocal front
+            front = making.front(mixed[0], setting)
+            return front
+
         best, rungs = climb(
-            lambda setting: making.make(climbing, setting),
-            lambda setting: making.rank(climbing[0], setting),
+            lambda setting: making.make(mixed, setting),
+            look,
             ranges=request.ranges,
             stated=setting.kept,
+            most_latency=request.max_latency,
             note=workshop.progress.note,
         )
         batches.append(best)
+        front = mark(front, best.kept)
+    elif mixed:
+        front = pick(making.front(mixed[0], setting), request.max_latency)
+        layers = next((point.layers for point in front if point.chosen), ())
+        batches.append(making.make(mixed, replace(setting, kept=(*setting.kept, *layers))))
     workshop.release(QUANTIZER)
     results = {file.scheme: file for batch in batches for file in batch.files}
     return Quantized(
         files=tuple(results[scheme] for scheme in plan.schemes),
         advice=tuple({one.code: one for batch in batches for one in batch.advice}.values()),
         ladder=rungs,
+        front=front,
         prepared=batches[-1].prepared,
     )
 
@@ -152,8 +184,8 @@ class _Making:
     """
 
     plan: Plan
-    floating: FloatFile
-    reference: Reference
+    subject: Subject
+    eight_bit: Subject
     workshop: Workshop
     work: Path
     calibrated: bool = True
@@ -202,9 +234,10 @@ class _Making:
         """Quantize by the source's scales, and compare with the quantized model itself."""
         folder = scales.path.with_name("files")
         folder.mkdir()
-        itself = replace(self.reference, files=scales.said)
-        floating = replace(self.floating, path=scales.path)
-        stating = replace(self, floating=floating, reference=itself, work=folder, calibrated=False)
+        itself = replace(self.subject.reference, files=scales.said)
+        floating = replace(self.subject.floating, path=scales.path)
+        subject = Subject(floating=floating, reference=itself)
+        stating = replace(self, subject=subject, eight_bit=subject, work=folder, calibrated=False)
         made = stating.make(schemes, Setting(effort="none", ranges="minmax", kept=kept))
         for file in made.files:
             if file.error:
@@ -218,14 +251,14 @@ class _Making:
                 )
         return made
 
-    def rank(self, scheme: Scheme, setting: Setting) -> tuple[KeptLayer, ...]:
-        """The layers worth taking out of 8 bits, the best bargain first."""
+    def front(self, scheme: Scheme, setting: Setting) -> tuple[FrontPoint, ...]:
+        """Which layers to take out of 8 bits, the fastest first; the knee is the chosen one."""
         try:
             result, _ = self.workshop.call(
                 QUANTIZER,
-                "rank",
+                "front",
                 {
-                    **self._ground(),
+                    **self._ground(self._of(scheme)),
                     "scheme": scheme,
                     "effort": setting.effort,
                     "ranges": setting.ranges,
@@ -235,17 +268,33 @@ class _Making:
         except ConversionError as error:
             self._tell(f"No layer was taken out of 8 bits: {error.cause}")
             return ()
+        if not result["mixes"]:
+            self._tell("No layer was taken out of 8 bits: with these data nothing can be measured.")
         return tuple(
-            KeptLayer(**{**layer, "members": tuple(layer["members"])}) for layer in result["layers"]
+            FrontPoint(
+                **{
+                    **mix,
+                    "layers": tuple(
+                        KeptLayer(**{**layer, "members": tuple(layer["members"])})
+                        for layer in mix["layers"]
+                    ),
+                },
+                chosen=place == result["knee"],
+            )
+            for place, mix in enumerate(result["mixes"])
         )
 
-    def _ground(self) -> dict[str, Any]:
+    def _of(self, scheme: Scheme) -> Subject:
+        """What a scheme's file is made from."""
+        return self.eight_bit if scheme in EIGHT_BIT_SCHEMES else self.subject
+
+    def _ground(self, subject: Subject) -> dict[str, Any]:
         """What every request to the quantizer says, so that it finds what it knows already."""
-        bindings = self.floating.bindings
+        bindings = subject.floating.bindings
         return {
-            "artifact": str(self.floating.path),
-            "feeds": candidates.feeds(self.reference, bindings, "calibration"),
-            "parity": candidates.feeds(self.reference, bindings, "parity"),
+            "artifact": str(subject.floating.path),
+            "feeds": candidates.feeds(subject.reference, bindings, "calibration"),
+            "parity": candidates.feeds(subject.reference, bindings, "parity"),
             "work": str(self.work),
             "without": list(self.plan.request.without),
         }
@@ -257,6 +306,10 @@ class _Making:
 
         A scheme that ends the quantizer's process must not take the others with it.
         """
+        other = [scheme for scheme in schemes if self._of(scheme) is not self._of(schemes[0])]
+        if other:
+            same = [scheme for scheme in schemes if scheme not in other]
+            return _together([self._quantize(some, setting, folder) for some in (same, other)])
         try:
             return self._ask(schemes, setting, folder)
         except ConversionError as error:
@@ -265,13 +318,14 @@ class _Making:
         return _together([self._quantize([scheme], setting, folder) for scheme in schemes])
 
     def _ask(self, schemes: Sequence[Scheme], setting: Setting, folder: Path) -> dict[str, Any]:
-        calibration, kept = self.reference.data.calibration, as_tables(setting.kept)
+        subject, kept = self._of(schemes[0]), as_tables(setting.kept)
+        calibration = subject.reference.data.calibration
         keep = self.plan.request.keep_prepared
         result, _ = self.workshop.call(
             QUANTIZER,
             "quantize",
             {
-                **self._ground(),
+                **self._ground(subject),
                 "outputs": {scheme: str(folder / f"{scheme}.raw") for scheme in schemes},
                 "effort": setting.effort,
                 "ranges": setting.ranges,
@@ -295,7 +349,7 @@ class _Making:
         """The engine's advice with the samples' names; what was not told yet is told."""
         # Of random inputs there is nothing to say that the word synthetic does not say.
         tables = found if self.calibrated and not self.plan.request.synthetic else []
-        advice = tuple(_named(one, self.reference.data.calibration.ids) for one in tables)
+        advice = tuple(_named(one, self.subject.reference.data.calibration.ids) for one in tables)
         notes = [f"{one.code}: {one.message}" for one in advice if one.warning]
         for note in (*notes, *mixed.notes()):
             self._tell(note)
@@ -308,10 +362,11 @@ class _Making:
             self.workshop.progress.note(note)
 
     def _finish(self, scheme: Scheme, folder: Path, mixed: Mixed) -> _Made:
-        floating = self.floating
+        subject = self._of(scheme)
+        floating, reference = subject.floating, subject.reference
         raw, path = folder / f"{scheme}.raw", folder / self.plan.file(scheme).name
         contract = file_contract(
-            self.reference.contract,
+            reference.contract,
             floating.bindings,
             floating.parity.bindings,
             summarize(raw),
@@ -327,7 +382,7 @@ class _Making:
         measure = partial(
             candidates.measure,
             path,
-            self.reference,
+            reference,
             self.workshop,
             name=scheme,
             work=folder / f"outputs-{scheme}",
@@ -354,12 +409,13 @@ class _Making:
     def _in_clients(self, made: _Made) -> Compatibility:
         """The file in the clients that were asked for, on the samples that it is judged on."""
         few = slice(0, _CLIENT_SAMPLES)
-        reals = made.job.fed(self.reference.inputs_of(few))
+        reference = self._of(made.scheme).reference
+        reals = made.job.fed(reference.inputs_of(few))
         return in_clients(
             made.path,
             self.plan.clients,
             made.summary,
-            as_stored(made.summary, reals, self.reference.data.parity.ids[few]),
+            as_stored(made.summary, reals, reference.data.parity.ids[few]),
             data="the samples that files are compared on",
             progress=self.workshop.progress,
         )
@@ -390,7 +446,8 @@ class _Making:
             target_violations=violations,
             client_violations=len(unmet) if rows else None,
         )
-        task = self.reference.contract.task
+        reference = self.subject.reference
+        task = reference.contract.task
         return FileResult(
             scheme=made.scheme,
             artifact=Artifact(
@@ -399,7 +456,7 @@ class _Making:
                 kind="tflite",
                 scheme=made.scheme,
                 size_bytes=size,
-                lineage=self._lineage(),
+                lineage=self._lineage(made.scheme),
             ),
             parity=made.judged.parity,
             latency=latency,
@@ -410,7 +467,7 @@ class _Making:
                 measured,
                 made.judged,
                 reasons=whys,
-                no_labels="" if self.reference.labels else "the samples have no labels",
+                no_labels="" if reference.labels else "the samples have no labels",
                 accept_few=self.plan.request.accept_few,
             ),
             metrics=measured,
@@ -425,7 +482,7 @@ class _Making:
     @cached_property
     def _metric(self) -> Metric | None:
         """The task's, where the contract has what it needs."""
-        reference = self.reference
+        reference = self.subject.reference
         span = max(map(picture_range, reference.outputs_of(slice(0, 1))))
         try:
             return make_metric(reference.compared, samples=reference.data.parity.count, span=span)
@@ -440,12 +497,12 @@ class _Making:
         self._tell(f"The task's figures were not measured: {error.cause}")
 
     def _gates(self, scheme: Scheme) -> tuple[Gate, ...]:
-        return self.plan.gates_of(scheme, self.reference.contract.task)
+        return self.plan.gates_of(scheme, self.subject.reference.contract.task)
 
-    def _lineage(self) -> tuple[Step, ...]:
+    def _lineage(self, scheme: Scheme) -> tuple[Step, ...]:
         """The conversion, and the quantization that made the file: the last one so far."""
         quantizing = [step for step in self.workshop.steps if step.tool == QUANTIZER.name]
-        return *self.floating.attempt.steps, *quantizing[-1:]
+        return *self._of(scheme).floating.attempt.steps, *quantizing[-1:]
 
     def _failed(self, scheme: Scheme, why: str) -> FileResult:
         plan = self.plan
@@ -488,11 +545,16 @@ def _together(answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "advice": list({one["code"]: one for a in answers for one in a["advice"]}.values()),
         "left": {k: v for one in answers for k, v in one["left"].items()},
         "mixed_ranges": {
-            "tensors": max((one["tensors"] for one in mixed), key=len),
+            "tensors": max(mixed, key=_mended)["tensors"],
             "cut": [scheme for one in mixed for scheme in one["cut"]],
             "joined": {k: v for one in mixed for k, v in one["joined"].items()},
         },
     }
+
+
+def _mended(mixed: dict[str, Any]) -> tuple[int, int]:
+    """Who took mixed tensors apart knows more of them than who only found them."""
+    return len(mixed["cut"]) + len(mixed["joined"]), len(mixed["tensors"])
 
 
 def _named(found: dict[str, Any], ids: Sequence[str]) -> Advice:

@@ -33,8 +33,9 @@ class ConversionRequest:
         signature: which function of a SavedModel is converted.
         inputs: ``--input``, parsed; shapes that the model does not tell.
         preprocess: keys of `edgekit.contract.Preprocess` that were given as flags.
-        fold_preprocess: the files take raw pixels 0…255 and normalise by themselves.
-        feed_color: the colours of those pixels, as the app feeds them.
+        fold_preprocess: the files take raw pixels 0…255 and normalise by themselves: all of them,
+            none, or by default those of int8 (`edgekit.pipeline.raw_pixels.fold_for_int8`).
+        feed_color: the colours of those pixels where all files take them, as the app feeds them.
         calibration: folder of images, ``.npy``, ``.npz`` or video.
         parity: separate data to compare on; by default a part of ``calibration``.
         samples: at most so many calibration samples.
@@ -52,6 +53,8 @@ class ConversionRequest:
             that compute in float, or with 16-bit activations.
         max_drop, min_sqnr, min_agreement: the accuracy budget of the int8 schemes, see
             `edgekit.pipeline.ladder`; shares from 0 to 1, decibels.
+        max_latency: of the int8 schemes, in parts of the time of plain int8: layers get more than 8
+            bits as far as that allows.
         allow_float_ops: an int8 file may have operators that compute in float.
         compat: clients in which every file must run and agree, see `edgekit.compat`.
         targets: names or paths of profiles that every file must fit, see `edgekit.targets`.
@@ -72,7 +75,7 @@ class ConversionRequest:
     signature: str | None = None
     inputs: tuple[TensorSpec, ...] = ()
     preprocess: Mapping[str, Any] = field(default_factory=dict)
-    fold_preprocess: bool = False
+    fold_preprocess: bool | None = None
     feed_color: Color = "RGB"
     task: Task | None = None
     labels: Path | None = None
@@ -96,6 +99,7 @@ class ConversionRequest:
     max_drop: float | None = None
     min_sqnr: float | None = None
     min_agreement: float | None = None
+    max_latency: float | None = None
     allow_float_ops: bool = False
     compat: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()

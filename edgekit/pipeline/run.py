@@ -18,8 +18,8 @@ from edgekit.pipeline.origin import SAMPLES, check_origin
 from edgekit.pipeline.plan import Plan
 from edgekit.pipeline.probe import check_graph
 from edgekit.pipeline.publish import publish, scratch_folder, work_folder
-from edgekit.pipeline.quantized import QUANTIZER, make_files
-from edgekit.pipeline.raw_pixels import fold_preprocess
+from edgekit.pipeline.quantized import QUANTIZER, Subject, make_files
+from edgekit.pipeline.raw_pixels import fold_for_int8, fold_preprocess
 from edgekit.pipeline.reference import Reference, data_report, make_reference, probe_contract
 from edgekit.provenance.text import to_text
 from edgekit.report.json import to_json
@@ -143,7 +143,14 @@ def _finish(
         notes.note(f"The graph was cleaned: {gone}; they turned axes to and fro.")
     for text in notes_on(plan.source.path, floating.path, floating.parity.bindings):
         notes.note(text)
-    quantized = make_files(plan, floating, reference, workshop, work, stage.kept)
+    subject = Subject(floating=floating, reference=reference)
+    eight_bit, attempts = subject, stage.attempts
+    # A source that is quantized already has scales for the values that it takes.
+    if stage.kept is None and (
+        raw := fold_for_int8(plan, floating, attempts, reference, workshop, work)
+    ):
+        attempts, eight_bit = raw[1], Subject(floating=raw[0], reference=raw[2])
+    quantized = make_files(plan, subject, eight_bit, workshop, work, stage.kept)
     files = quantized.files
     _require_unchanged(plan, stage.source_digest)
     result = ConversionResult(
@@ -151,12 +158,13 @@ def _finish(
         source_digest=stage.source_digest,
         contract=reference.contract,
         data=data_report(plan, reference.data),
-        attempts=stage.attempts,
+        attempts=attempts,
         files=tuple(_in_place(plan, file, probe) for file in files),
         steps=tuple(workshop.steps),
         notes=tuple(notes.kept),
         advice=quantized.advice,
         ladder=quantized.ladder,
+        front=quantized.front,
         probe=probe,
         output=plan.output,
         report=plan.report,

@@ -9,9 +9,15 @@ from typing import Any
 
 from edgekit.errors import SetupError, UsageError
 from edgekit.files import temporary_folder
-from edgekit.pipeline.plan import plan
+from edgekit.pipeline.plan import Plan, plan
 from edgekit.pipeline.publish import held, write_whole
 from edgekit.pipeline.quantized import QUANTIZER
+from edgekit.pipeline.raw_pixels import (
+    on_raw_pixels,
+    own_order,
+    stated_pictures,
+    write_folded,
+)
 from edgekit.pipeline.reference import Reference, make_reference
 from edgekit.pipeline.request import ConversionRequest
 from edgekit.quantize.judge import Judgement
@@ -67,11 +73,12 @@ def _measured(request: ConversionRequest, mode: Mode, progress: Progress) -> Sen
         workshop.warm([LITERT, QUANTIZER])
         reference = make_reference(planned, workshop, work)
         workshop.release(LITERT)
+        source, reference = _as_int8_takes_it(planned, reference, work, notes)
         result, _ = workshop.call(
             QUANTIZER,
             "sensitivity",
             {
-                "artifact": str(normalised(Path(planned.source.location), work / "source.tflite")),
+                "artifact": str(source),
                 "feeds": _feeds(reference, reference.data.calibration.files),
                 "judged": _feeds(reference, reference.data.parity.files),
                 "work": str(folder),
@@ -95,6 +102,22 @@ def _measured(request: ConversionRequest, mode: Mode, progress: Progress) -> Sen
         notes=tuple(notes.kept),
         seconds=round(time.monotonic() - started, 1),
     )
+
+
+def _as_int8_takes_it(
+    planned: Plan, reference: Reference, work: Path, progress: Progress
+) -> tuple[Path, Reference]:
+    """The float file that an int8 one is made from by default, and the samples it takes."""
+    source = normalised(Path(planned.source.location), work / "source.tflite")
+    wanted = stated_pictures(reference)
+    if not wanted:
+        return source, reference
+    folder = work / "raw-pixels"
+    folder.mkdir()
+    bindings = own_order(reference.contract)
+    for done in write_folded(source, bindings, wanted, folder / "source.tflite"):
+        progress.note(str(done))
+    return folder / "source.tflite", on_raw_pixels(reference, None, wanted, folder, progress)
 
 
 class _KeptNotes:

@@ -322,8 +322,8 @@ def _set_recipe(engine: Any, model: Model, scheme: Scheme) -> None:
             engine.load_quantization_recipe(recipe.static_wi8_ai8())
             _set_one_scale(engine, ".*", 8)
             _set_borders(engine, scheme, ".*")
-        case "fp32":
-            raise ValueError("fp32 is the float file itself")
+        case "fp32" | "int8-mixed":
+            raise ValueError(f"{scheme} is made elsewhere")
         case _:
             assert_never(scheme)
 

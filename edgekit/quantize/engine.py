@@ -15,17 +15,25 @@ from edgekit.quantize.advice import CalibrationAdvice, Screened, screen, unlike
 from edgekit.quantize.emit import NO_EXCEPTIONS, Exceptions, emit, refuse_bad_source
 from edgekit.quantize.integer_ops.emitted import Left
 from edgekit.quantize.integer_ops.rewrites import before_passes
-from edgekit.quantize.observe import SampleFeed, count_samples, observe
+from edgekit.quantize.judge import Judge
+from edgekit.quantize.layer_costs import restore
+from edgekit.quantize.observe import SampleFeed, choose_samples, count_samples, observe
 from edgekit.quantize.prepare import PassResult, Prepared, held_out, prepare, split_feeds
 from edgekit.quantize.settling import settling
 from edgekit.quantize.weight_schemes import WeightResult, prepare_weights
 from edgekit.tflite.model import read
-from edgekit.types import CALIBRATED_SCHEMES, INT8_SCHEMES, WEIGHT_SCHEMES, Effort, Pass, Scheme
+from edgekit.types import (
+    CALIBRATED_SCHEMES,
+    EIGHT_BIT_SCHEMES,
+    WEIGHT_SCHEMES,
+    Effort,
+    Pass,
+    Scheme,
+)
 
 _INTEGER_WEIGHTS: frozenset[Scheme] = CALIBRATED_SCHEMES | WEIGHT_SCHEMES
 _WITH_EXACT_ACTIVATIONS: frozenset[Scheme] = WEIGHT_SCHEMES | {"int16x8"}
 _FLOAT: frozenset[Scheme] = frozenset({"fp32", "fp16"})
-_INT8: frozenset[Scheme] = frozenset(INT8_SCHEMES.values())
 
 
 @dataclass(kw_only=True)
@@ -123,7 +131,7 @@ class Engine:
             UsageError: an unknown method.
         """
         outcome = QuantizeOutcome()
-        integer = bool(_INT8 & set(outputs))
+        integer = bool(EIGHT_BIT_SCHEMES & set(outputs))
         prepared, cut, feeds = Prepared(model=self.model, ranges={}), None, self._feeds
         if _INTEGER_WEIGHTS & set(outputs):
             care: Effort = effort if integer else "none"
@@ -152,26 +160,39 @@ class Engine:
                 outcome.failures[scheme] = f"{error.cause} {error.cure}".strip()
         return outcome
 
-    def rank(
+    def front(
         self,
         *,
         effort: Effort,
         method: str,
         scheme: Scheme = "int8",
         progress: Callable[[float, str], None],
-    ) -> list[mixed_precision.Relief]:
-        """The layers worth taking out of 8 bits; empty where nothing can be measured."""
-        prepared = self._prepare(effort, method, progress)
+    ) -> list[mixed_precision.Mix]:
+        """Which layers to take out of 8 bits, from the fastest mix to the most accurate.
+
+        Empty where nothing can be measured.
+        """
+        cut, screened = self._screen(effort, progress)
+        prepared = self._prepare(
+            effort, method, lambda fraction, text: progress(0.2 * fraction, text)
+        )
         if prepared.judge is None:
             return []
-        return mixed_precision.rank(
+        _, held = split_feeds(screened.feeds, effort)
+        count = count_samples(held)
+        halves = [choose_samples(held, range(first, count, 2)) for first in (0, 1)]
+        choosing, judging = (
+            Judge(cut.model, half if count > 1 else held, work=self._work) for half in halves
+        )
+        return mixed_precision.find_front(
             prepared.model,
             prepared.ranges,
-            prepared.judge,
+            choosing,
+            judging,
             self._work,
-            scheme=scheme,
+            scheme=_written_as(scheme),
             unrounded=prepared.unrounded,
-            progress=progress,
+            progress=lambda fraction, text: progress(0.2 + 0.8 * fraction, text),
         )
 
     def _screen(
@@ -246,7 +267,12 @@ class Engine:
                 cure="The names are in the report's ladder and in: edgekit sensitivity",
             )
         output = self._work / "restored.tflite"
-        return mixed_precision.restore(prepared.model, prepared.unrounded, exceptions, output)
+        return restore(prepared.model, prepared.unrounded, exceptions, output)
+
+
+def _written_as(scheme: Scheme) -> Scheme:
+    """A mixed file is one with float inputs and outputs, and with exceptions."""
+    return "int8-float-io" if scheme == "int8-mixed" else scheme
 
 
 def _keep(
@@ -301,11 +327,11 @@ def _write(
     exceptions: Exceptions,
 ) -> None:
     """Write a scheme and note in the outcome what is to be said about the file."""
-    if scheme == "int8-float-io" and cut.joins:
+    if _written_as(scheme) == "int8-float-io" and cut.joins:
         joined, made = heads.emit_joined(prepared, cut, output, exceptions)
         outcome.joined[scheme], outcome.left[scheme] = joined, tuple(made.left)
-    elif scheme in _INT8:
-        made = emit(prepared.model, output, scheme, prepared.ranges, exceptions)
+    elif scheme in EIGHT_BIT_SCHEMES:
+        made = emit(prepared.model, output, _written_as(scheme), prepared.ranges, exceptions)
         outcome.left[scheme] = tuple(made.left)
         if cut.joins:
             outcome.cut = (*outcome.cut, scheme)

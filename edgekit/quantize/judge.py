@@ -60,7 +60,12 @@ class Judge:
 
     def float_db(self, model: Path) -> float:
         """The SQNR of another float model's worst output, in decibels."""
-        return self._compare(self._outputs(model)).worst_db
+        return self.floating(model).worst_db
+
+    def floating(self, model: Path) -> Judgement:
+        """Compare the outputs of any file that takes the same values."""
+        with TemporaryDirectory(dir=self._work) as folder:
+            return self._compare(self._outputs(model, work=Path(folder)))
 
     def int8_db(self, model: Path, ranges: Ranges, exceptions: Exceptions = NO_EXCEPTIONS) -> float:
         """The SQNR of the worst output after quantizing a float model to int8, in decibels."""

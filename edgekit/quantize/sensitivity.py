@@ -35,7 +35,7 @@ from edgekit.types import Ranges
 
 Mode: TypeAlias = Literal["each", "prefix", "both"]
 
-_MOVES = frozenset(
+MOVES = frozenset(
     {
         "BATCH_TO_SPACE_ND",
         "BROADCAST_TO",
@@ -175,13 +175,13 @@ def find_layers(model: Path, ranges: Ranges, work: Path) -> list[LayerSensitivit
     graph = read(model).main
     changed = [op for op in graph.operators if _is_float(op) and op.outputs[0].name not in left]
     steps = _variance_steps(model)
-    layers = [op for op in changed if op.name not in _MOVES and op.outputs[0].name not in steps]
+    layers = [op for op in changed if op.name not in MOVES and op.outputs[0].name not in steps]
     if not layers:
         raise ConversionError(
             f"int8 changes no operator of {model.name}.",
             cure="Look at its operators with: edgekit inspect",
         )
-    owners = _owners(graph, layers, [op for op in changed if op.name in _MOVES])
+    owners = _owners(graph, layers, [op for op in changed if op.name in MOVES])
     by_name = {op.outputs[0].name: op.index for op in changed}
     owners |= {by_name[name]: by_name[root] for name, root in steps.items() if name in by_name}
     return [

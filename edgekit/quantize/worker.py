@@ -1,6 +1,6 @@
 """The quantization engine as a worker.
 
-Verbs: ``quantize``, ``keep_scales``, ``rank``, ``sensitivity``.
+Verbs: ``quantize``, ``keep_scales``, ``front``, ``sensitivity``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from edgekit.quantize.engine import Engine
 from edgekit.quantize.integer_ops.rewrites import before_passes
 from edgekit.quantize.judge import Judge
 from edgekit.quantize.kept_scales import state_scales, tables
-from edgekit.quantize.mixed_precision import excepting
+from edgekit.quantize.mixed_precision import excepting, knee
 from edgekit.quantize.observe import SampleFeed
 from edgekit.quantize.prepare import prepare
 from edgekit.quantize.sensitivity import measure
@@ -70,10 +70,13 @@ def quantize(request: dict[str, Any], progress: Callable[[float, str], None]) ->
     }
 
 
-def rank(request: dict[str, Any], progress: Callable[[float, str], None]) -> dict[str, Any]:
-    """See `edgekit.quantize.engine.Engine.rank`; returns the layers under ``layers``."""
+def front(request: dict[str, Any], progress: Callable[[float, str], None]) -> dict[str, Any]:
+    """See `edgekit.quantize.engine.Engine.front`.
+
+    Returns the mixes under ``mixes``, and the place of the knee among them under ``knee``.
+    """
     try:
-        found = _engine(request).rank(
+        found = _engine(request).front(
             effort=request["effort"],
             method=request["ranges"],
             scheme=request["scheme"],
@@ -81,7 +84,10 @@ def rank(request: dict[str, Any], progress: Callable[[float, str], None]) -> dic
         )
     except EdgekitError as error:
         raise WorkerError(error.cause, cure=error.cure, kind=error.kind) from error
-    return {"layers": [asdict(layer) for layer in found]}
+    return {
+        "mixes": [asdict(mix) for mix in found],
+        "knee": found.index(knee(found)) if found else None,
+    }
 
 
 def keep_scales(request: dict[str, Any], progress: Callable[[float, str], None]) -> dict[str, Any]:

@@ -97,6 +97,8 @@ def test_validate_beside_a_file_on_values(
     shape = ["--input", "image:1x1x8x8:float32:NCHW"]
     plain = tmp_path / "plain"
     convert(model[0], torch_digits, plain, *model[1:], *shape, *PREPROCESS)
+    _takes(plain / "digits_net_fp32.tflite", raw=False)
+    _takes(plain / "digits_net_int8.tflite", raw=True)  # as by default
     files = [torch_file / "digits_net_fp32.tflite", torch_file / "digits_net_int8.tflite"]
     files.append((plain / "digits_net_fp32.tflite").rename(plain / "plain_fp32.tflite"))
     for reference in (model, [str(files[0])]):
@@ -108,6 +110,12 @@ def test_validate_beside_a_file_on_values(
         assert found["digits_net_fp32"]["sqnr_db"] > 100
         assert found["digits_net_int8"]["sqnr_db"] > 25
         assert found.get("plain_fp32", {"sqnr_db": 200})["sqnr_db"] > 100
+
+
+def _takes(path: Path, *, raw: bool) -> None:
+    contract = read_contract(path)
+    assert contract is not None
+    assert (contract.inputs[0].folded is not None) == raw
 
 
 def test_quantize_goes_on_from_a_folded_file(torch_file: Path, tmp_path: Path) -> None:

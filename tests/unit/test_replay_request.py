@@ -151,6 +151,12 @@ def test_numbers_of_numpy_come_back_as_numbers():
     assert type(back["resize"]) is int
 
 
+def test_what_is_not_folded_is_said_and_comes_back():
+    plan = make_plan(replace(FULL, fold_preprocess=False))
+    assert "--no-fold-preprocess" in as_command(plan).split()
+    assert to_request(lock_of(plan), PLACES).fold_preprocess is False
+
+
 def test_what_the_clock_decided_is_settled():
     rung = {
         "effort": "thorough",

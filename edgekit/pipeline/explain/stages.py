@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edgekit.contract import Contract
+from edgekit.contract import Contract, image_axes
 from edgekit.errors import EdgekitError, EnvironmentNotReady, ModelError, NoRouteError
 from edgekit.pipeline import candidates
 from edgekit.pipeline.explain.given import ExplainInputs, given_to
@@ -18,11 +18,20 @@ from edgekit.pipeline.explain.request import ExplainRequest
 from edgekit.pipeline.explain.traces import trace_file, trace_model
 from edgekit.pipeline.floats import FloatFile, make_float
 from edgekit.pipeline.plan import Plan, plan
-from edgekit.pipeline.raw_pixels import fold_preprocess, takes_raw_pixels
+from edgekit.pipeline.raw_pixels import (
+    Wanted,
+    fold_preprocess,
+    own_order,
+    raw_input,
+    takes_raw_pixels,
+    write_folded,
+)
 from edgekit.pipeline.reference import Reference, make_reference, spec_tables
 from edgekit.pipeline.request import ConversionRequest
 from edgekit.quantize.integer_ops.rewrites import before_passes
+from edgekit.raw_pixels.normalization import Normalization
 from edgekit.results import Attempt
+from edgekit.tflite.metadata import embed_contract, read_contract
 from edgekit.tflite.model import read
 from edgekit.tflite.normalise import normalised
 from edgekit.toolchain.converters import Converter
@@ -62,6 +71,7 @@ def tflite_chain(
         ModelError: it computes in integers.
     """
     _require_float(path)
+    path = _fed_as(given.contract, path, work)
     mine = given_to(
         path,
         request,
@@ -84,6 +94,30 @@ def tflite_chain(
     if _steps(mine.contract) != _steps(given.contract):
         notes = ("The contracts of candidate and reference prepare pictures differently.",)
     return Chain(floating=floating, trace=trace, notes=notes)
+
+
+def _fed_as(candidate: Contract, reference: Path, work: Path) -> Path:
+    """The reference, or a copy of it that takes raw pixels where the candidate does."""
+    own = read_contract(reference)
+    if own is None or len(own.inputs) != len(candidate.inputs):
+        return reference
+    wanted: Wanted = {}
+    inputs = list(own.inputs)
+    for place, (mine, theirs) in enumerate(zip(own.inputs, candidate.inputs, strict=True)):
+        axes = image_axes(mine.tensor)
+        same = theirs.folded is not None and theirs.folded == mine.preprocess and not mine.folded
+        if same and axes and mine.preprocess and theirs.preprocess:
+            fed = theirs.preprocess.color
+            channels = mine.tensor.shape[axes[2]] or 0
+            normalization = Normalization.of(mine.preprocess, channels, fed)
+            wanted[mine.tensor.name] = normalization, axes[2]
+            inputs[place] = raw_input(mine, fed)
+    if not wanted:
+        return reference
+    copy = work / reference.name
+    write_folded(reference, own_order(own), wanted, copy)
+    embed_contract(copy, copy, replace(own, inputs=tuple(inputs)))
+    return copy
 
 
 def _as_quantized(floating: Path, candidate: Path, work: Path) -> Path:
@@ -134,17 +168,21 @@ def framework_chain(
         traces += _look(planned.runner, fed, workshop, work / "framework", notes)
     onnx: Path | None = Path(planned.source.location) if planned.source.kind == "onnx" else None
     # Stages are compared on the values that the framework takes, as a folded file does not.
-    folds, given = conversion.fold_preprocess, request.floating
-    if given is not None and not folds and not takes_raw_pixels(given):
-        floating = given
-        bindings = candidates.measure(
-            floating, reference, workshop, name="the float file", work=inner / "outputs"
-        ).bindings
+    given = request.floating
+    if given is not None and not takes_raw_pixels(given):
+        measured = candidates.measure(
+            given, reference, workshop, name="the float file", work=inner / "outputs"
+        )
+        attempt = Attempt(route="given", path=str(given), state="used")
+        made = FloatFile(
+            path=given, parity=measured.parity, bindings=measured.bindings, attempt=attempt
+        )
+        tried: tuple[Attempt, ...] = (attempt,)
     else:
         made, tried = _made_as(request.candidate, planned, reference, workshop, inner)
         onnx = next(iter(made.path.parent.glob("*.onnx")), onnx)
         told = _correspondence(made.path.parent)
-        floating, bindings = made.path, made.bindings
+    floating, bindings = made.path, made.bindings
     # An output is one of the model's outputs, whatever is wrong with it.
     wanted = [spec.name for spec in reference.outputs]
     told = {**{t.name: wanted for t in read(floating).main.outputs}, **told}
@@ -164,7 +202,7 @@ def framework_chain(
         title="Running the float file",
     )
     stages = _stages([*traces, (trace, {})], told)
-    if folds:
+    if conversion.fold_preprocess:
         made, _, pixels = fold_preprocess(planned, made, tried, reference, workshop, inner)
         floating = _as_quantized(made.path, request.candidate, inner)
         trace = trace_file(
