@@ -125,6 +125,27 @@ def test_an_easy_budget_is_held_on_the_first_rung(
     assert gates >= {"drop", "top1_agreement"}
 
 
+def test_a_mix_is_better_than_plain_int8_on_samples_that_chose_nothing(
+    floating: Path, samples: Path, tmp_path: Path
+) -> None:
+    result = edgekit.convert(
+        floating,
+        calibration=samples,
+        samples=64,
+        task="classification",
+        schemes=["int8-float-io", "int8-mixed"],
+        effort="fast",
+        output=tmp_path / "out",
+    )
+    plain, mixed = result.files
+    assert mixed.metrics["centred_sqnr_db"] > plain.metrics["centred_sqnr_db"]
+    (chosen,) = [point for point in result.front if point.chosen]
+    assert [point.db for point in result.front] == sorted(point.db for point in result.front)
+    assert {one.output for one in mixed.kept_float} >= {
+        name for layer in chosen.layers for name in layer.members
+    }
+
+
 def test_pixels_count_where_the_task_is_segmentation(tmp_path: Path) -> None:
     net = Net(1, 16, 16, 3)
     layer = net.conv(net.image, "layer", 8, activation="RELU")
@@ -151,7 +172,7 @@ def test_pixels_count_where_the_task_is_segmentation(tmp_path: Path) -> None:
     assert result.ladder[0].metrics["int8-float-io"] == file.metrics
 
 
-@pytest.mark.parametrize("wish", [{"max_drop": 0.01}, {"keep_float": ["x"]}])
+@pytest.mark.parametrize("wish", [{"max_drop": 0.01}, {"max_latency": 1.5}, {"keep_float": ["x"]}])
 def test_a_budget_without_an_int8_scheme_is_refused(
     floating: Path, samples: Path, tmp_path: Path, wish: dict[str, Any]
 ) -> None:
