@@ -52,10 +52,14 @@ class WorkerError(Exception):
         cure: what the user can do.
         kind: which of edgekit's errors it becomes: ``model``, ``usage``, ``data``, ``setup`` or
             ``conversion``.
+        final: the cure is right whatever was refused underneath.
     """
 
-    def __init__(self, cause: str, *, cure: str = "", kind: str = "conversion") -> None:
+    def __init__(
+        self, cause: str, *, cure: str = "", kind: str = "conversion", final: bool = False
+    ) -> None:
         super().__init__(cause)
+        self.final = final
         self.cause, self.cure, self.kind = cause, cure, kind
 
 
@@ -247,7 +251,7 @@ def _describe(error: BaseException) -> dict[str, str]:
     line, allowing = refusal(error) or ("", "")
     if isinstance(error, WorkerError):
         cause = f"{error.cause} {line}" if line and line not in error.cause else error.cause
-        cure = allowing or error.cure
+        cure = error.cure if error.final else allowing or error.cure
         return {"kind": error.kind, "cause": cause, "cure": cure, "trace": trace}
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         cure = "Free some space, or choose another --output folder or TMPDIR."

@@ -13,6 +13,7 @@ from edgekit.archives import ARCHIVE_ERRORS, is_archive
 from edgekit.arguments import nearest
 from edgekit.errors import ModelError, UsageError
 from edgekit.files import kind_of, read_text, shown
+from edgekit.toolchain.named_models import NamedModels, named_models
 from edgekit.types import ModelSource, SourceKind
 
 _BY_SUFFIX: dict[str, SourceKind] = {
@@ -42,12 +43,34 @@ def recognise(
         UsageError: there is no such file, its kind is unknown, or it has no signatures to name.
         ModelError: the file is empty, or its content does not fit its name.
     """
+    if (found := _by_name(location)) is not None:
+        named, name = found
+        named.require_package()
+        return ModelSource(
+            location=location,
+            kind=named.kind,
+            name=re.sub(r"[^\w.-]+", "_", name.rstrip("/").rpartition("/")[2]) or named.name,
+            weights=_existing_weights(weights),
+            trust_pickle=trust_pickle,
+            named={
+                "name": name,
+                "program": str(named.program),
+                "package": named.package,
+                "offline": dict(named.offline),
+                "fetch": named.fetch,
+            },
+        )
     try:
         kind, name = _kind_and_name(location)
     except OSError as error:
         raise UsageError(f"{location[:200]} cannot be read: {error.strerror or error}.") from error
-    if weights is not None and kind_of(weights) != "file":
-        raise UsageError(f"There is no file {shown(weights)}.", cure="Check --weights.")
+    weights = _existing_weights(weights)
+    if kind == "torch_pickle" and not trust_pickle and _is_of_ultralytics(Path(location)):
+        raise UsageError(
+            f"{location} is a checkpoint of ultralytics: a pickle that needs its code.",
+            cure=f"Export it, which also writes down how it is fed: yolo export model={location} "
+            f"format=onnx   Then: edgekit convert {Path(location).with_suffix('.onnx')}",
+        )
     if signature is not None and kind != "saved_model":
         raise UsageError(
             f"--signature is for a SavedModel; {location} is of the kind {kind}.",
@@ -63,6 +86,37 @@ def recognise(
     )
 
 
+def _existing_weights(weights: Path | None) -> Path | None:
+    if weights is not None and kind_of(weights) != "file":
+        raise UsageError(f"There is no file {shown(weights)}.", cure="Check --weights.")
+    return weights
+
+
+def _by_name(location: str) -> tuple[NamedModels, str] | None:
+    """The source and the name of a ``SOURCE:NAME``; `None` where it is something else."""
+    prefix, colon, name = location.partition(":")
+    if not colon or not name or kind_of(Path(location)) != "none":
+        return None
+    named = named_models().get(prefix)
+    if named is not None and kind_of(Path(f"{prefix}.py")) == "file" and name.isidentifier():
+        raise UsageError(
+            f"{location} is a model by name, and there is a {prefix}.py here too.",
+            cure=f"For the file: {prefix}.py:{name}. For the name run edgekit in another folder.",
+        )
+    return None if named is None else (named, name)
+
+
+def _is_of_ultralytics(path: Path) -> bool:
+    """Whether the pickle in a PyTorch archive names ultralytics' classes; nothing is run."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            inside = next(one for one in archive.namelist() if one.endswith("data.pkl"))
+            with archive.open(inside) as stream:
+                return b"ultralytics" in stream.read(1 << 20)
+    except (*ARCHIVE_ERRORS, StopIteration):
+        return False
+
+
 def _kind_and_name(location: str) -> tuple[SourceKind, str]:
     path = Path(location)
     match kind_of(path):
@@ -70,10 +124,11 @@ def _kind_and_name(location: str) -> tuple[SourceKind, str]:
             _check_factory_file(location)
             return "torch", _factory_name(location)
         case "none":
+            by_name = ", ".join(f"{one}:NAME" for one in named_models())
             raise UsageError(
                 f"There is no file or folder {shown(location)}.",
                 cure="Check the path. A PyTorch model in code is named package.module:factory or "
-                "file.py:factory.",
+                f"file.py:factory, a model by name {by_name}.",
             )
         case "other":
             raise UsageError(f"{location} is no regular file.", cure="Give a file on a disk.")

@@ -123,10 +123,15 @@ class ModelSource:
     weights: Path | None = None
     trust_pickle: bool = False
     signature: str | None = None
+    named: Mapping[str, Any] | None = None
+    """How the worker makes a model by name: ``name``, ``program``, ``package``, ``offline``,
+    ``fetch``."""
 
     @property
     def path(self) -> Path | None:
         """The file or folder of the model, ``None`` for an importable factory."""
+        if self.named is not None:
+            return None
         if self.kind != "torch":
             return Path(self.location)
         module = self.location.rpartition(":")[0]

@@ -45,7 +45,7 @@ def load_keras(
     except Exception as error:
         cause = _why_not_loaded(path, str(error).strip())
         raise WorkerError(cause, cure=EXPORT_CURE, kind="model") from error
-    return _describe_keras(path, model, make_float=make_float)
+    return describe_keras(path, model, make_float=make_float)
 
 
 def first_layers(model: Any) -> list[tuple[str, dict[str, Any]]]:
@@ -63,6 +63,24 @@ def first_layers(model: Any) -> list[tuple[str, dict[str, Any]]]:
         )
         for layer in list(getattr(model, "layers", ()))[:5]
     ]
+
+
+def load_weights(model: Any, path: Path) -> None:
+    """Load the weights of a file into a model.
+
+    Raises:
+        WorkerError: they are damaged, unsafe, or of another model.
+    """
+    check_weights(path)
+    try:
+        model.load_weights(path)
+    except Exception as error:
+        first = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise WorkerError(
+            f"The weights {path} do not fit the model: {first}",
+            cure="Use weights of this very architecture, saved by model.save_weights(…).",
+            kind="model",
+        ) from error
 
 
 def _why_not_loaded(path: Path, message: str) -> str:
@@ -105,7 +123,7 @@ def _is_lambda_code(entry: dict[str, Any]) -> bool:
     return entry.get("class_name") == "__lambda__" or entry.get("function_type") == "lambda"
 
 
-def _describe_keras(path: Path, model: Any, *, make_float: bool) -> LoadedModel:
+def describe_keras(path: Path, model: Any, *, make_float: bool) -> LoadedModel:
     """Names, shapes and layouts of a Keras model; the order is that of ``model.inputs``."""
     if not isinstance(model, keras.Sequential) and not hasattr(model, "output_names"):
         cause = f"{path} is a subclassed model: it does not tell its inputs and outputs."

@@ -27,11 +27,12 @@ import tensorflow as tf
 from keras_export import freeze, to_onnx, to_tflite, trace
 from keras_intermediates import layers_of
 from keras_quantized import FloatGraph, float_graph
-from keras_source import first_layers, load_keras
+from keras_source import describe_keras, first_layers, load_keras, load_weights
 from loaded_model import LoadedModel, Spec
 from saved_model_source import load_saved_model
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "common"))
+from named_source import load_named
 from quantized_source import Distance, ScalesAnswer, it_is_quantized
 
 from edgekit_worker import Stacks, WorkerError, timed_runs
@@ -75,9 +76,11 @@ def describe(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     progress(0.2, "loading the model")
     started = time.perf_counter()
     _as_float[0] = bool(request["source"].get("as_float"))
-    model = _loaded["model"] = _load(request["source"])
+    model, told = _load(request["source"])
+    _loaded["model"] = model
     _load_ms["load_ms"] = 1e3 * (time.perf_counter() - started)
     return {
+        "preset_notes": told,
         "first_layers": first_layers(model.owner),
         "facts": _facts(model),
         "device": f"CPU, {_threads()} threads",
@@ -238,7 +241,17 @@ def convert(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     }
 
 
-def _load(source: dict[str, Any]) -> LoadedModel:
+def _load(source: dict[str, Any]) -> tuple[LoadedModel, dict[str, Any]]:
+    """The model, and what its source notes where it is one by name."""
+    if not source.get("named"):
+        return _load_file(source), {}
+    made, told = load_named(source)
+    if source["weights"]:
+        load_weights(made, Path(source["weights"]))
+    return describe_keras(Path(source["location"]), made, make_float=False), told
+
+
+def _load_file(source: dict[str, Any]) -> LoadedModel:
     path, trusted = Path(source["location"]), bool(source["trust_pickle"])
     if not path.exists():
         raise WorkerError(f"There is no file or folder {path}.", kind="model")

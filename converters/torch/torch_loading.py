@@ -16,13 +16,16 @@ import torch
 from torch_archive import load_archive
 from torch_quantized import register_operators
 
+sys.path.append(str(Path(__file__).resolve().parents[1] / "common"))
+from named_source import load_named
+
 from edgekit_worker import WorkerError
 
 Loaded = tuple[torch.nn.Module, "torch.export.ExportedProgram | None"]
 
 
-def load_model(source: dict[str, Any]) -> Loaded:
-    """The model in inference mode, and its ExportedProgram where it is one.
+def load_model(source: dict[str, Any]) -> tuple[Loaded, dict[str, Any]]:
+    """The model in inference mode, its ExportedProgram where it is one; what its source notes.
 
     Raises:
         WorkerError: it cannot be loaded; the cause names the factory, file or keys.
@@ -33,7 +36,11 @@ def load_model(source: dict[str, Any]) -> Loaded:
         "torchscript": _from_torchscript,
         "exported_program": _from_exported_program,
     }
-    model, program = loaders[source["kind"]](source)
+    notes: dict[str, Any] = {}
+    if source.get("named"):
+        (model, notes), program = load_named(source), None
+    else:
+        model, program = loaders[source["kind"]](source)
     if source.get("weights"):
         if program is not None or source["kind"] == "torchscript":
             raise WorkerError(
@@ -46,7 +53,7 @@ def load_model(source: dict[str, Any]) -> Loaded:
         model.eval()
     for parameter in model.parameters():
         parameter.requires_grad_(False)
-    return model, program
+    return (model, program), notes
 
 
 def _from_factory(source: dict[str, Any]) -> Loaded:

@@ -21,6 +21,7 @@ from torch_loading import load_model
 from torch_quantized import ProgramScales, float_form, quantized_operators
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "common"))
+from named_source import inputs_of_notes
 from quantized_source import Distance, ScalesAnswer, it_is_quantized
 
 from edgekit_worker import Stacks, WorkerError, timed_runs
@@ -45,9 +46,14 @@ def describe(request: dict[str, Any], progress: Any) -> dict[str, Any]:
     _device = choose_device(request.get("device", "cpu"))
     progress(0.1, "loading the model")
     started = time.perf_counter()
-    _model, _program = move(load_model(request["source"]), _device)
+    loaded, told = load_model(request["source"])
+    _model, _program = move(loaded, _device)
     _start_ms["load_ms"] = 1e3 * (time.perf_counter() - started)
-    inputs = _program_inputs(_program) if _program else _stated_inputs(request["inputs"])
+    inputs = (
+        _program_inputs(_program)
+        if _program
+        else _stated_inputs(request["inputs"] or inputs_of_notes(told))
+    )
     progress(0.6, "running it once")
     example = _example(inputs)
     notes = _make_float(example) if request["source"].get("as_float") else []
@@ -55,6 +61,7 @@ def describe(request: dict[str, Any], progress: Any) -> dict[str, Any]:
     digest = {"digest": state_digest(_model)} if request.get("digest") else {}
     return {
         **digest,
+        "preset_notes": told,
         "notes": notes,
         "facts": _facts(_model, _program),
         "device": device_name(_device),

@@ -49,7 +49,8 @@ def command(
     """Turn MODEL into .tflite files and prove that each does the model's job.
 
     MODEL is package.module:factory or file.py:factory (PyTorch), or a file: .pt2, TorchScript .pt,
-    .keras, .h5, a SavedModel folder, .onnx, or a float .tflite.
+    .keras, .h5, a SavedModel folder, .onnx, or a float .tflite; or a name: timm:NAME,
+    torchvision:NAME, hf:ORG/NAME, keras:NAME.
     """
     from edgekit.cli.conversion import carry_out
     from edgekit.config import parse_input_flag

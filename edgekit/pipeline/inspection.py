@@ -10,6 +10,7 @@ from typing import Any
 from edgekit.routes import find_routes, source_converter
 from edgekit.sources import recognise
 from edgekit.toolchain.converters import discover
+from edgekit.toolchain.named_models import named_request
 from edgekit.toolchain.workshop import Workshop
 from edgekit.types import Progress, SilentProgress, TensorSpec
 
@@ -72,6 +73,7 @@ def inspect_source(
                     "trust_pickle": trust_pickle,
                     "signature": signature,
                     "as_float": True,
+                    "named": named_request(source),
                 },
                 "inputs": [
                     {"name": s.name, "shape": list(s.shape), "dtype": s.dtype, "layout": s.layout}

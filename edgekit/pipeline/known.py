@@ -8,11 +8,18 @@ from typing import Any
 from edgekit.contract import Contract
 from edgekit.presets import Preset
 from edgekit.presets.keras_layers import from_layers
+from edgekit.presets.objects import preset_of_source
 from edgekit.presets.onnx_metadata import from_properties
 
 
 def told_preset(described: Mapping[str, Any]) -> Preset | None:
-    """The preset in what a worker tells of a model: its properties, or its first layers."""
+    """The preset in what a worker tells of a model: its source's notes, its properties, or layers.
+
+    Raises:
+        UsageError: the notes of a source have no form that is known.
+    """
+    if notes := described.get("preset_notes"):
+        return preset_of_source(notes)
     if metadata := described.get("metadata"):
         return from_properties(metadata)
     return from_layers([(kind, config) for kind, config in described.get("first_layers", ())])

@@ -196,6 +196,8 @@ def _settled(plan: Plan, result: ConversionResult) -> dict[str, Any]:
 def _code(plan: Plan) -> ModelCode:
     """The Python files of the model's own code, none where the model is no code."""
     source = plan.source
+    if source.named is not None:
+        return installed_code(source.named["package"])
     if source.kind != "torch":
         return ModelCode(files=(), versions={})
     folders = search_folders(source.path)

@@ -214,7 +214,8 @@ def _check_what_it_must_be_told(
 ) -> None:
     """Refuse here what the model's worker would refuse after it has loaded its framework."""
     stated = request.inputs or any(table.get("shape") for table in config.inputs.values())
-    if source.kind in ("torch", "torch_pickle", "torchscript") and not stated:
+    silent = source.kind in ("torch", "torch_pickle", "torchscript") and source.named is None
+    if silent and not stated:
         raise UsageError(
             "A PyTorch model does not tell the shape of its inputs.",
             cure="Add for example --input image:1x3x224x224 (or [inputs.image] in edgekit.toml).",

@@ -26,6 +26,7 @@ from edgekit.tflite.metadata import read_contract
 from edgekit.tflite.model import read
 from edgekit.tflite.normalise import normalise
 from edgekit.tflite.summary import summarize
+from edgekit.toolchain.named_models import named_request
 from edgekit.toolchain.workshop import Workshop
 from edgekit.types import Progress, TensorSpec
 from edgekit.validation.probe import Probe
@@ -343,6 +344,7 @@ def _load(plan: Plan, workshop: Workshop, *, title: str) -> dict[str, Any]:
             "trust_pickle": source.trust_pickle,
             "signature": source.signature,
             "as_float": True,
+            "named": named_request(source, network=plan.request.limits.allow_network),
         },
         "inputs": spec_tables(plan.request.inputs or tuple(in_config)),
     }

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edgekit.errors import UsageError
 from edgekit.presets.huggingface import from_configs, from_folder
-from edgekit.presets.keras_layers import from_layers
+from edgekit.presets.keras_layers import from_application, from_layers
 from edgekit.presets.preset import Preset
 from edgekit.presets.timm import from_pretrained_cfg
 from edgekit.presets.torchvision import from_transforms
@@ -72,6 +73,29 @@ def preset_of_notes(notes: Any) -> Preset | None:
     if isinstance(notes, Mapping) and {"input_size", "interpolation"} <= set(notes):
         return from_pretrained_cfg(notes)
     return None
+
+
+def preset_of_source(notes: Mapping[str, Any]) -> Preset:
+    """What a source of models by name tells (``sources/README.md``).
+
+    Raises:
+        UsageError: it has no form that is known.
+    """
+    match notes:
+        case {"preset": dict(table)}:
+            try:
+                return Preset.from_table(table)
+            except (TypeError, ValueError, AttributeError) as error:
+                raise UsageError(f"The model's source tells no preset: {error}") from error
+        case {"pretrained_cfg": dict(cfg)}:
+            return from_pretrained_cfg(cfg)
+        case {"transforms": {"kind": str(kind), **values}}:
+            transforms = type(kind, (), {str(key): value for key, value in values.items()})()
+            return from_transforms(transforms, notes.get("meta", {}), str(notes.get("origin")))
+        case {"application": str(module), "size": [int(height), int(width)]}:
+            return from_application(module, (height, width))
+        case _:
+            return from_configs(notes.get("preprocessor"), notes.get("config") or {})
 
 
 def _of_timm(model: Any, cfg: Mapping[str, Any]) -> Preset:

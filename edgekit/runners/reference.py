@@ -11,6 +11,7 @@ from edgekit.errors import ModelError
 from edgekit.runners.protocol import Described, Device, Timing
 from edgekit.runners.stacks import reals, sample_shapes, spec_tables
 from edgekit.toolchain.converters import Converter
+from edgekit.toolchain.named_models import named_request
 from edgekit.toolchain.workshop import Workshop
 from edgekit.types import LatencyReport, ModelSource, TensorSpec
 
@@ -75,6 +76,7 @@ class ConverterRunner:
                     "kind": source.kind,
                     "weights": str(source.weights) if source.weights else None,
                     "trust_pickle": source.trust_pickle,
+                    "named": named_request(source),
                 },
                 "inputs": spec_tables(self._stated),
                 "device": self._device,

@@ -65,7 +65,7 @@ class Bounds:
 
 def runs_code(source: ModelSource) -> bool:
     """Whether loading the model runs code that the user has put his trust in."""
-    return source.kind == "torch" or source.trust_pickle
+    return source.kind == "torch" or source.trust_pickle or source.named is not None
 
 
 def files_of(source: ModelSource) -> tuple[Path, ...]:

@@ -50,7 +50,8 @@ def test_exact_contents(wheel):
     compilers = {
         name.replace("compilers/", "edgekit/_compilers/", 1) for name in tracked("compilers")
     }
-    assert package == tracked("edgekit") | converters | clients | compilers
+    sources = {name.replace("sources/", "edgekit/_sources/", 1) for name in tracked("sources")}
+    assert package == tracked("edgekit") | converters | clients | compilers | sources
     assert {name.removeprefix(f"{info}/") for name in names - package} == {
         "METADATA",
         "RECORD",
