@@ -93,7 +93,7 @@ COMMANDS = (
 )
 _SWEEP = """
 [sweep]
-schemes = ["fp32", "fp16"]
+schemes = ["fp16"]
 [settings]
 calibration = "data"
 data = "data"

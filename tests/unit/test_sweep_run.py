@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -208,3 +209,60 @@ def test_a_search_measures_the_dominated_on_few_samples_only(folder: Path) -> No
 def test_two_sweeps_in_one_folder_are_refused(folder: Path) -> None:
     with held(folder / "out"), pytest.raises(SetupError, match="Another run is writing to"):
         run(folder, planned(folder))
+
+
+def test_each_size_is_a_model_of_its_own(folder: Path) -> None:
+    (folder / "nets.py").write_text("def build(): ...\n")
+    plan = planned(
+        folder,
+        models=[{"model": "nets.py:build"}],
+        settings={"calibration": "photos", "inputs": ["image:1x3x{height}x{width}"]},
+        sweep={"schemes": ["fp16", "int8"], "sizes": [32, "48x64"]},
+    )
+    assert steps(plan) == {"to_float": 2, "to_scheme": 4, "to_latency": 4}
+    shapes = {
+        job.name: job.arguments["request"]["inputs"][0]["shape"]  # type: ignore[index, call-overload]
+        for job in plan.jobs.values()
+        if job.function.endswith(":to_float")
+    }
+    assert shapes == {"nets 32 float": [1, 3, 32, 32], "nets 48x64 float": [1, 3, 48, 64]}
+
+
+def test_a_gate_on_latency_is_judged_where_nothing_else_runs(folder: Path) -> None:
+    settings = {"calibration": "photos", "gates": ["latency_p50_ms <= 5"]}
+    for gates, cores in ((settings, 2.0), ({"calibration": "photos"}, 1.0)):
+        plan = planned(folder, settings=gates)
+        made = [job for job in plan.jobs.values() if job.function.endswith(":to_scheme")]
+        assert {job.resources.cores for job in made} == {cores}
+
+
+def test_what_is_measured_has_the_machine_or_its_device_to_itself(folder: Path) -> None:
+    plan = planned(folder, sweep={"schemes": ["int8"], "runtimes": ["local"], "devices": ["adb:X"]})
+    found = {
+        job.name.partition(" on ")[2]: job.resources
+        for job in plan.jobs.values()
+        if job.function.endswith(":to_figures")
+    }
+    assert found["local"].cores == 2.0
+    assert found["adb:X"].devices == {"adb:X"}
+
+
+def test_a_full_disk_ends_the_sweep_and_keeps_what_had_finished(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgekit.jobs.store import Store
+
+    plan, adopt, count = planned(folder), Store._adopt, [0]
+
+    def full(store: Store, files: Path) -> str:
+        count[0] += 1
+        if count[0] > 5:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return adopt(store, files)
+
+    monkeypatch.setattr(Store, "_adopt", full)
+    with pytest.raises(SetupError, match="What had finished is kept"):
+        run(folder, plan)
+    monkeypatch.undo()
+    result, started = run(folder, plan)
+    assert (result.known, len(started), result.complete) == (5, 11, True)
