@@ -7,9 +7,11 @@ Exit codes: 0 ok, 1 internal, 2 usage, 3 conversion failed, 4 gate failed, 5 env
 from __future__ import annotations
 
 import contextlib
+import difflib
 import errno
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -86,6 +88,7 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 
 def _command_line(error: click.ClickException, *, as_json: bool) -> int:
     """What click itself refuses: an unknown option, a value that is none of the choices."""
+    error.message += _meant(error)
     if not as_json:
         error.show()
         return UsageError.exit_code
@@ -94,6 +97,16 @@ def _command_line(error: click.ClickException, *, as_json: bool) -> int:
     return _as_json(
         UsageError.kind, error.format_message(), UsageError.exit_code, cure=f"{path} --help"
     )
+
+
+def _meant(error: click.ClickException) -> str:
+    """The choice that is nearest to a word that is none."""
+    kind = getattr(getattr(error, "param", None), "type", None)
+    said = re.match(r"'(.*)' is not one of ", error.message)
+    if not isinstance(kind, click.Choice) or said is None:
+        return ""
+    near = difflib.get_close_matches(said[1], map(str, kind.choices), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def _interrupted(*, as_json: bool) -> int:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -85,6 +87,42 @@ def test_without_a_configuration_the_command_is_shown(here, capsys):
     assert code == 2
     assert "no edgekit.toml" in text
     assert "edgekit convert MODEL" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["convert", "x.onnx", "--task", "clasification"], "Did you mean 'classification'?"),
+        (["convert", "x.onnx", "--scheme", "in8"], "Did you mean 'int8'?"),
+        (["quantize", "x.tflite", "--interpolation", "bicubik"], "Did you mean 'bicubic'?"),
+    ],
+)
+def test_a_choice_that_is_none_names_the_nearest(arguments, meant, here, capsys):
+    code, text = said(arguments, capsys)
+    assert code == 2
+    assert meant in " ".join(text.split())
+
+
+def test_a_choice_that_is_like_none_is_only_refused(here, capsys):
+    code, text = said(["convert", "x.onnx", "--task", "zzz"], capsys)
+    assert code == 2
+    assert "is not one of" in text
+    assert "Did you mean" not in text
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_of_a_shell_is_what_the_reference_says(shell, monkeypatch):
+    line = f"_EDGEKIT_COMPLETE={shell}_source edgekit"
+    assert line in (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "edgekit"],
+        env={**os.environ, "_EDGEKIT_COMPLETE": f"{shell}_source"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "edgekit" in done.stdout
+    assert done.returncode == 0
 
 
 def test_version_in_short(capsys):
