@@ -88,14 +88,19 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 
 def _command_line(error: click.ClickException, *, as_json: bool) -> int:
     """What click itself refuses: an unknown option, a value that is none of the choices."""
-    error.message += _meant(error)
+    meant = _meant(error)
     if not as_json:
         error.show()
+        if meant:
+            _say(f"  {meant}")
         return UsageError.exit_code
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "edgekit"
     return _as_json(
-        UsageError.kind, error.format_message(), UsageError.exit_code, cure=f"{path} --help"
+        UsageError.kind,
+        error.format_message(),
+        UsageError.exit_code,
+        cure=meant or f"{path} --help",
     )
 
 
@@ -106,7 +111,7 @@ def _meant(error: click.ClickException) -> str:
     if not isinstance(kind, click.Choice) or said is None:
         return ""
     near = difflib.get_close_matches(said[1], map(str, kind.choices), n=1)
-    return f" Did you mean {near[0]!r}?" if near else ""
+    return f"Did you mean {near[0]!r}?" if near else ""
 
 
 def _interrupted(*, as_json: bool) -> int:

@@ -38,6 +38,7 @@ EXTRAS = {
     "validate": ("COCO's own average precision for detectors", ("pycocotools",)),
     "report": ("plots in the pages of validate", ("matplotlib",)),
     "tensorboard": ("validate --tensorboard", ("tensorboard",)),
+    "mlflow": ("runs of sweeps in MLflow", ("mlflow",)),
     "ray": ("jobs on more than one machine", ("ray",)),
 }
 """The extras of the distribution: what each is for, and its packages as in pyproject.toml."""
