@@ -11,6 +11,7 @@ import click
 from edgekit.version import __version__
 
 COMMANDS = {
+    "init": ("edgekit.cli.init", "Write an edgekit.toml for a model, with comments."),
     "convert": ("edgekit.cli.convert", "Turn a trained model into verified .tflite files."),
     "quantize": ("edgekit.cli.quantize", "Quantize a float .tflite file."),
     "sweep": ("edgekit.cli.sweep", "Convert and measure many models in many ways."),

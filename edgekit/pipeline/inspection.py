@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgekit.pipeline.known import told_preset
+from edgekit.presets import Preset
 from edgekit.routes import find_routes, source_converter
 from edgekit.sources import recognise
 from edgekit.toolchain.converters import discover
@@ -29,6 +31,7 @@ class SourceSummary:
         routes: the ways to a `.tflite`, in the order in which they are tried.
         needed: what ``edgekit convert`` has to be told, as options.
         notes: what else there is to know.
+        preset: what its makers wrote down about feeding it.
     """
 
     path: str
@@ -41,6 +44,7 @@ class SourceSummary:
     routes: tuple[str, ...]
     needed: tuple[str, ...]
     notes: tuple[str, ...]
+    preset: Preset | None = None
 
 
 def inspect_source(
@@ -95,6 +99,7 @@ def inspect_source(
         routes=tuple(map(str, find_routes(source.kind, converters))),
         needed=tuple(filter(None, map(_to_state, described))),
         notes=tuple(found.get("notes", ())),
+        preset=told_preset(found),
     )
 
 

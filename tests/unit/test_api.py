@@ -16,13 +16,13 @@ from edgekit.cli.options import _PREPROCESS
 from edgekit.errors import UsageError
 
 NOT_IN_PYTHON = {
+    "init",
     "reference",
     "target",
     "device",
     "runtimes",
     "toolchain",
     "doctor",
-    "init",
 }
 """Commands about the machine and its files; `edgekit reference record` is `record_reference`."""
 ONLY_THERE = {"as_json", "quiet", "verbose", "exit_code", "no_pictures", "junit", "markdown"}
