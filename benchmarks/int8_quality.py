@@ -9,6 +9,7 @@ evaluation pictures, and then timed in turn, with one thread, so that noise hits
 Without ``--evaluation`` the calibration folder's own split is used, by its manifest if it has one.
 Without ``--model`` EfficientNet-Lite0 is converted first, and exported as ONNX for NNCF.
 TFLiteConverter starts from a SavedModel that is made from the float file, where TensorFlow is here.
+The last rows take raw pixels, as `edgekit convert` makes int8 files by default; *SQNR* is centred.
 NNCF gets an environment of its own, made by uv; where that fails its row is left out.
 """
 
@@ -19,17 +20,22 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from int8_rows import ROWS, Array, Made, latencies, make, outputs, sqnr_db
+from int8_rows import MIXED, ROWS, Array, Made, latencies, make, outputs, sqnr_db
 from rich.console import Console
 from rich.table import Table
 
 from edgekit.calibration.load import load
 from edgekit.calibration.samples import Dataset, SampleSet
+from edgekit.closeness import centred_db, channel_axis
+from edgekit.contract import image_axes
+from edgekit.pipeline.raw_pixels import Wanted, own_order, write_folded
 from edgekit.quantize.observe import SampleFeed, samples
+from edgekit.raw_pixels.normalization import Normalization
 from edgekit.tflite.metadata import read_contract
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -37,6 +43,10 @@ MODEL = f"{REPOSITORY}/examples/efficientnet_lite0.py:build"
 CONFIG = str(REPOSITORY / "examples" / "efficientnet_lite0.toml")
 NNCF_HOME = Path.home() / ".cache" / "edgekit-benchmarks" / "nncf"
 NNCF = "nncf==3.4.0"
+RAW = {
+    "balanced": "edgekit, effort balanced, raw pixels",
+    MIXED: "edgekit, int8-mixed, raw pixels, float outputs",
+}
 EXPORT = """
 import sys, torch
 sys.path.insert(0, sys.argv[1])
@@ -57,7 +67,7 @@ def main() -> None:
         onnx = options.onnx or (None if options.model else _export_demo(folder))
         data = _load(model, options, folder)
         feeds = _feeds(model, data.calibration)
-        rows = {row: (title, model) for row, title in ROWS.items()}
+        rows = {row: (title, model) for row, title in ROWS.items() if row in options.rows}
         saved = options.saved_model or _twin(model, folder, console)
         if saved is not None:
             rows["tensorflow"] = "TFLiteConverter", saved
@@ -65,7 +75,14 @@ def main() -> None:
         for row, (title, source) in rows.items():
             console.print(f"making: {title}", style="dim")
             made.append(make(row, title, source, feeds, folder))
-        table = _table(made, model, data)
+        raw, pixels = _on_raw_pixels(model, data, folder)
+        given = {one.path: data for one in made}
+        for row, title in RAW.items():
+            console.print(f"making: {title}", style="dim")
+            source = _feeds(model, pixels.calibration)
+            made.append(make(f"raw-{row}", title, raw, source, folder))
+            given[made[-1].path] = pixels
+        table = _table(made, model, given)
         if onnx is not None:
             _nncf(table, onnx, model, data, folder, console)
         else:
@@ -77,6 +94,30 @@ def main() -> None:
     console.print(
         f"{data.calibration.count} samples for calibration, {data.parity.count} for evaluation"
     )
+
+
+def _on_raw_pixels(model: Path, data: Dataset, folder: Path) -> tuple[Path, Dataset]:
+    """The model with its normalisation inside, and the pixels that its samples were made of."""
+    contract = read_contract(model)
+    assert contract is not None
+    wanted: Wanted = {}
+    for entry in contract.inputs:
+        axes = image_axes(entry.tensor)
+        if entry.preprocess is not None and axes is not None:
+            channels = entry.tensor.shape[axes[2]] or 0
+            wanted[entry.tensor.name] = Normalization.of(entry.preprocess, channels), axes[2]
+    raw = folder / "raw.tflite"
+    write_folded(model, own_order(contract), wanted, raw)
+
+    def turned(part: SampleSet, role: str) -> SampleSet:
+        files = dict(part.files)
+        for name, (normalization, axis) in wanted.items():
+            files[name] = folder / f"{role}-{list(files).index(name)}-pixels.npy"
+            np.save(files[name], normalization.pixels(np.load(part.files[name]), axis))
+        return replace(part, files=files)
+
+    calibration, parity = turned(data.calibration, "calibration"), turned(data.parity, "parity")
+    return raw, replace(data, calibration=calibration, parity=parity)
 
 
 def _options() -> argparse.Namespace:
@@ -91,6 +132,7 @@ def _options() -> argparse.Namespace:
         type=Path,
         help="the same model for TFLiteConverter, with the same inputs: a SavedModel or .keras",
     )
+    parser.add_argument("--rows", nargs="*", choices=list(ROWS), default=list(ROWS))
     parser.add_argument("--onnx", type=Path, help="the same model for NNCF, channels first")
     return parser.parse_args()
 
@@ -142,8 +184,8 @@ def _nncf(
         console.print(f"left out: NNCF, which failed:\n{run.stderr[-1000:]}")
         return
     wanted = outputs(model, _feeds(model, data.parity))[0]
-    agreement, sqnr = _closeness(wanted, np.load(results))
-    table.add_row("NNCF, ONNX, full bias correction", agreement, sqnr, "", f"{seconds:.1f}", "")
+    close = _closeness(wanted, np.load(results))
+    table.add_row("NNCF, ONNX, full bias correction", *close, "", f"{seconds:.1f}", "")
 
 
 def _nncf_python() -> Path | None:
@@ -169,10 +211,11 @@ def _channels_first(feeds: Sequence[SampleFeed], path: Path) -> Path:
     return path
 
 
-def _closeness(wanted: Array, given: Array) -> tuple[str, str]:
-    """Top-1 agreement and SQNR of the first output, as they are shown."""
+def _closeness(wanted: Array, given: Array) -> tuple[str, str, str]:
+    """Top-1 agreement, centred and raw SQNR of the first output, as they are shown."""
     agreement = np.mean(given.argmax(axis=1) == wanted.argmax(axis=1))
-    return f"{agreement:.1%}", f"{sqnr_db(wanted, given):.2f}"
+    centred = centred_db(wanted, given, channel_axis(wanted.shape[1:]))
+    return f"{agreement:.1%}", f"{centred:.2f}", f"{sqnr_db(wanted, given):.2f}"
 
 
 def _convert_demo(folder: Path) -> Path:
@@ -221,18 +264,19 @@ def _feeds(model: Path, data: SampleSet) -> list[SampleFeed]:
     ]
 
 
-def _table(made: Sequence[Made], model: Path, data: Dataset) -> Table:
+def _table(made: Sequence[Made], model: Path, given: Mapping[Path, Dataset]) -> Table:
+    """A row a file; each is given the samples that it takes."""
     table = Table("int8 file by", title=f"{model.stem}: int8 against the float file")
-    for heading in ("same top-1", "SQNR dB", "p50 ms", "seconds", "peak GB"):
+    for heading in ("same top-1", "SQNR dB", "raw dB", "p50 ms", "seconds", "peak GB"):
         table.add_column(heading, justify="right")
-    feeds = _feeds(model, data.parity)
-    wanted = outputs(model, feeds)[0]
+    wanted = outputs(model, _feeds(model, given[model].parity))[0]
     for one, latency in zip(made, latencies([one.path for one in made]), strict=True):
         if one.path == model:
-            table.add_row(one.title, "", "", f"{latency:.2f}", "", "")
+            table.add_row(one.title, "", "", "", f"{latency:.2f}", "", "")
             continue
         cost = f"{latency:.2f}", f"{one.seconds:.1f}", f"{one.peak_gb:.2f}"
-        table.add_row(one.title, *_closeness(wanted, outputs(one.path, feeds)[0]), *cost)
+        said = outputs(one.path, _feeds(model, given[one.path].parity))[0]
+        table.add_row(one.title, *_closeness(wanted, said), *cost)
     return table
 
 

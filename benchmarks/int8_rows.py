@@ -18,7 +18,8 @@ from typing import Any, TypeAlias, get_args
 
 import numpy as np
 
-from edgekit.quantize.engine import quantize
+from edgekit.quantize.engine import Engine, quantize
+from edgekit.quantize.mixed_precision import excepting, knee
 from edgekit.quantize.observe import SampleFeed, samples
 from edgekit.types import Effort
 
@@ -31,6 +32,8 @@ ROWS: dict[str, str] = {
     **{effort: f"edgekit, effort {effort}" for effort in get_args(Effort)},
 }
 """Every row that a float `.tflite` alone is enough for, and its title."""
+MIXED = "mixed"
+"""The knee of the front that `balanced` leads to, with float outputs."""
 
 
 @dataclass(kw_only=True)
@@ -48,7 +51,8 @@ def make(row: str, title: str, model: Path, feeds: Sequence[SampleFeed], folder:
     """Make one file in a process of its own.
 
     Args:
-        row: a key of `ROWS`, or ``tensorflow``.
+        row: a key of `ROWS`, ``mixed`` or ``tensorflow``; with ``raw-`` before it, it has another
+            folder.
         title: what people call it.
         model: what the row starts from: a float `.tflite`; for ``tensorflow`` a SavedModel or a
             `.keras` file.
@@ -64,7 +68,7 @@ def make(row: str, title: str, model: Path, feeds: Sequence[SampleFeed], folder:
         "output": str(output),
         "work": str(work),
     }
-    command = [sys.executable, __file__, row, json.dumps(request, default=str)]
+    command = [sys.executable, __file__, row.removeprefix("raw-"), json.dumps(request, default=str)]
     started = time.perf_counter()
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     seconds = time.perf_counter() - started
@@ -148,6 +152,8 @@ def _in_process(row: str, request: dict[str, Any]) -> None:
     passes: list[dict[str, Any]] = []
     if row == STOCK:
         _by_litert_quantizer(model, output, feeds)
+    elif row == MIXED:
+        _mixed(model, output, feeds, work)
     elif row == "tensorflow":
         _by_tensorflow(model, output, feeds)
     else:
@@ -190,6 +196,17 @@ def _by_edgekit(
     if outcome.failures:
         raise SystemExit(str(outcome.failures))
     return [vars(result) for result in outcome.passes]
+
+
+def _mixed(model: Path, output: Path, feeds: Sequence[SampleFeed], work: Path) -> None:
+    def silent(_fraction: float, _message: str) -> None: ...
+
+    engine = Engine(model, feeds, work=work)
+    front = engine.front(effort="balanced", method="auto", scheme="int8-mixed", progress=silent)
+    exceptions = excepting((layer.members, layer.precision) for layer in knee(front).layers)
+    outcome = engine.write({"int8-mixed": output}, exceptions=exceptions, progress=silent)
+    if outcome.failures:
+        raise SystemExit(str(outcome.failures))
 
 
 def _by_tensorflow(model: Path, output: Path, feeds: Sequence[SampleFeed]) -> None:

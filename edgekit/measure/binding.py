@@ -158,14 +158,17 @@ def _feeds(
     feeds = []
     for place, (binding, spec) in enumerate(zip(bindings, described.inputs, strict=True)):
         source = names.index(binding.reference)
-        pixels, channels = _pixels(contract.inputs[source], _input(own, place))
+        entry, theirs = contract.inputs[source], _input(own, place)
+        pixels, channels = _pixels(entry, theirs)
+        values, axis = _values(entry, theirs)
         feeds.append(
             Feed(
                 source=source,
                 permutation=binding.permutation,
                 shape=[size or 1 for size in spec.shape],
                 pixels=pixels,
-                channels=channels,
+                values=values,
+                channels=channels if values is None else axis,
             )
         )
     return feeds
@@ -187,6 +190,21 @@ def _pixels(entry: InputContract, theirs: InputContract | None) -> tuple[Normali
         return None, -1
     channels = entry.tensor.shape[axes[2]] or 0
     found = Normalization.of(entry.preprocess, channels, theirs.preprocess.color)
+    return (None if found.is_identity else found), axes[2] - len(entry.tensor.shape)
+
+
+def _values(entry: InputContract, theirs: InputContract | None) -> tuple[Normalization | None, int]:
+    """What a file that takes values does with the pixels of a reference that normalises by itself.
+
+    And the axis of the reference's channels, counted from the last.
+    """
+    axes = image_axes(entry.tensor)
+    if theirs is None or theirs.folded is not None or theirs.preprocess is None:
+        return None, -1
+    if entry.folded is None or entry.preprocess is None or axes is None:
+        return None, -1
+    channels = entry.tensor.shape[axes[2]] or 0
+    found = Normalization.of(theirs.preprocess, channels, entry.preprocess.color)
     return (None if found.is_identity else found), axes[2] - len(entry.tensor.shape)
 
 

@@ -28,6 +28,8 @@ class Feed:
         shape: of the file's.
         pixels: how the reference's values were made of the raw pixels that this file is fed,
             ``None`` where it takes the values themselves.
+        values: what is done with the raw pixels that the reference is fed, where that normalises
+            by itself and this file does not.
         channels: the axis of the channels in the reference, counted from the last.
     """
 
@@ -35,12 +37,15 @@ class Feed:
     permutation: Sequence[int]
     shape: Sequence[int]
     pixels: Normalization | None = None
+    values: Normalization | None = None
     channels: int = -1
 
     def of(self, stack: Array) -> Array:
         """What the file is fed for samples (N, …) of the reference's input."""
         if self.pixels is not None:
             stack = self.pixels.pixels(stack, stack.ndim + self.channels)
+        if self.values is not None:
+            stack = self.values.values(stack, stack.ndim + self.channels)
         return turn(stack, self.permutation, self.shape)
 
 
@@ -162,8 +167,12 @@ class MeasuringJob:
 
 
 def _feed(table: dict[str, Any]) -> Feed:
-    pixels = table.pop("pixels")
-    return Feed(**table, pixels=None if pixels is None else Normalization.from_table(pixels))
+    pixels, values = table.pop("pixels"), table.pop("values")
+    return Feed(**table, pixels=_normalization(pixels), values=_normalization(values))
+
+
+def _normalization(table: dict[str, Any] | None) -> Normalization | None:
+    return None if table is None else Normalization.from_table(table)
 
 
 def turn(stack: Array, permutation: Sequence[int], shape: Sequence[int]) -> Array:

@@ -40,6 +40,12 @@ def test_a_job_survives_the_disk(tmp_path):
                         pixels=Normalization.of(Preprocess(scale=1 / 255, mean=(0.5,)), 3, "BGR"),
                         channels=-3,
                     ),
+                    Feed(
+                        source=0,
+                        permutation=[0, 1, 2, 3],
+                        shape=[1, 4, 4, 3],
+                        values=Normalization.of(Preprocess(scale=1 / 255, std=(0.5,)), 3, "RGB"),
+                    ),
                 ],
                 outputs=[Taken(places=[1, 0], axis=-2, permutation=[0, 1])],
                 spans=[Span(role="input", index=0, name="image", low=-1.0, high=1.0)],
@@ -103,3 +109,14 @@ def test_a_number_with_and_without_an_axis_is_the_same():
 def test_outputs_of_another_size_are_refused():
     with pytest.raises(UsageError, match=r"\(4,\).*\(5,\)"):
         turn_back(np.zeros((2, 5)), (0, 1), np.zeros((2, 4)))
+
+
+def test_a_file_that_takes_values_beside_a_reference_that_takes_pixels():
+    how = Preprocess(scale=1 / 255, mean=(0.5, 0.4, 0.3), std=(0.2,), color="BGR")
+    normalization = Normalization.of(how, 3, "RGB")
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3)).astype(np.float32)
+    feed = Feed(source=0, permutation=[0, 3, 1, 2], shape=[1, 3, 4, 4], values=normalization)
+    wanted = (pixels[..., ::-1] / 255 - [0.5, 0.4, 0.3]) / 0.2
+    np.testing.assert_allclose(feed.of(pixels), wanted.transpose(0, 3, 1, 2), rtol=1e-5, atol=1e-5)
+    back = Feed(source=0, permutation=[0, 1, 2, 3], shape=[1, 4, 4, 3], pixels=normalization)
+    np.testing.assert_array_equal(back.of(normalization.values(pixels, 3)), pixels)

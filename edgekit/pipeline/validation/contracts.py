@@ -75,7 +75,7 @@ def on_raw_pixels(agreed: Contract | None, reference: Contract | None) -> Contra
     if agreed is None or len(agreed.inputs) != len(reference.inputs):
         return agreed or reference
     inputs = tuple(
-        replace(mine, preprocess=own.preprocess) if own.folded else mine
+        replace(mine, preprocess=own.preprocess, folded=own.folded) if own.folded else mine
         for mine, own in zip(agreed.inputs, reference.inputs, strict=True)
     )
     return replace(agreed, inputs=inputs)
