@@ -106,7 +106,9 @@ def drawn(folder: Path) -> Iterator[tuple[str, Path, dict[str, Any]]]:
         yield name, net, {}
     net = net_with(folder / "values.tflite", {"o": (1, 5)}, task="regression")
     for name, preprocess in RESIZES.items():
-        yield name, net, {"preprocess": {"crop": (SIZE, SIZE), **preprocess}}
+        rounding = "down" if "antialias" in name else "even"
+        cut = {"crop": (SIZE, SIZE), "crop_rounding": rounding}
+        yield name, net, {"preprocess": {**cut, **preprocess}}
     net = net_with(folder / "gray.tflite", {"o": (1, 5)}, task="regression")
     plain = {"resize": None, "crop": (SIZE, SIZE), "scale": 1.0, "mean": (0.0,), "std": (1.0,)}
     yield "raw_pixels", net, {"preprocess": plain}
