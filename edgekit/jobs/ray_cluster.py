@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 import threading
 import time
@@ -106,11 +107,15 @@ class RayExecutor:
         self._count = count()
         self._total: dict[str, dict[str, float]] = {}
         self._looked = 0.0
-        self._checked: set[str] = set()
+        self._alike: dict[str, bool] = {}
         self.logs = home.new_logs("jobs")
         self._folder = Path(tempfile.mkdtemp(prefix=temporary_prefix("jobs")))
         try:
-            self._look()
+            if not self.largest():
+                raise SetupError(
+                    f"The Ray cluster at {address} has no node with a core.",
+                    cure="Start a worker: ray start --address=HOST:PORT",
+                )
         except BaseException:
             self.close()
             raise
@@ -327,29 +332,27 @@ class RayExecutor:
         if self._looked and now - self._looked < _NODES_SECONDS:
             return
         alive = {node["NodeID"]: node for node in self._ray.nodes() if node["Alive"]}
-        new = [one for one in alive.values() if one["NodeID"] not in self._checked]
+        new = [one for one in alive.values() if one["NodeID"] not in self._alike]
         problems = _check(self._ray, new)
-        self._checked |= alive.keys() - problems.keys()
+        self._alike |= {one["NodeID"]: one["NodeID"] not in problems for one in new}
         if problems and not self._looked:
             raise SetupError(
                 next(iter(problems.values())),
                 cure="Install the same edgekit on all nodes, with the same Python.",
             )
         self._total = {
-            name: dict(node["Resources"]) for name, node in alive.items() if name in self._checked
+            name: dict(node["Resources"]) for name, node in alive.items() if self._alike[name]
         }
         self._looked = time.monotonic()
 
 
 def _connect(ray: Any, address: str, cores: int | None) -> None:
     """Join or start a cluster, without Ray's telemetry, dashboard and words on the terminal."""
-    options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    options: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
     if address == "local":
-        options |= {
-            "num_cpus": cores,
-            "include_dashboard": False,
-            "_node_ip_address": "127.0.0.1",
-        }
+        options |= {"num_cpus": cores, "include_dashboard": False}
+        if sys.platform == "linux":  # where all of 127.0.0.0/8 is loopback; Ray replaces 127.0.0.1
+            options["_node_ip_address"] = "127.0.0.2"
     else:
         _require_answer(address)
     handlers = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)}
