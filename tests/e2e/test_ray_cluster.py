@@ -90,10 +90,9 @@ def cluster(tmp_path_factory) -> Iterator[Cluster]:
     )  # fmt: skip
     made = Cluster(f"{HEAD}:{port}", folder)
     try:
-        for _ in range(300):
-            with socket.socket() as one:
-                if one.connect_ex((HEAD, port)) == 0:
-                    break
+        for _ in range(600):
+            if "Ray runtime started" in (folder / f"{HEAD}.log").read_text():
+                break
             time.sleep(0.1)
         made.add("--num-cpus=1", '--resources={"device:adb:1": 1}')
         yield made
