@@ -95,7 +95,8 @@ class ChunkJobs:
                 if len(self.drops.dropped) == len(self.run.names):
                     waiting.clear()
                 while waiting and (processes := self._processes()):
-                    part = len(waiting) * processes / (2 * cores)
+                    alone = processes >= cores  # nobody to end together with
+                    part = len(waiting) if alone else len(waiting) * processes / (2 * cores)
                     size = max(processes, min(math.ceil(part), processes * _MOST_CHUNKS))
                     taken = [waiting.popleft() for _ in range(min(size, len(waiting)))]
                     self._start(tuple(taken), processes)
