@@ -1,6 +1,6 @@
 """Ray against processes of this machine: the same bytes, how fast, and what a lost worker costs.
 
-``python benchmarks/cluster.py jobs WORKERS`` and ``python benchmarks/cluster.py validate SAMPLES``;
+``python benchmarks/cluster.py jobs WORKERS REPEATS`` and ``python benchmarks/cluster.py validate SAMPLES``;
 needs the extra ``ray``. All of it runs on this machine, so what is measured is the cost of going
 through Ray, not what more machines gain.
 """
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-JOBS, ROUNDS, REPEATS = 80, 400_000, 3
+JOBS, ROUNDS = 80, 400_000
 SIZE = 64
 
 
@@ -78,7 +78,7 @@ def kill_a_worker() -> None:
         time.sleep(0.01)
 
 
-def compare_jobs(workers: int) -> None:
+def compare_jobs(workers: int, repeats: int) -> None:
     """Rows for so many worker processes, each executor in turn."""
     from edgekit.jobs.local import LocalExecutor
     from edgekit.jobs.ray_cluster import RayExecutor
@@ -88,7 +88,7 @@ def compare_jobs(workers: int) -> None:
     local, cluster = LocalExecutor(cores=workers), RayExecutor("local", cores=workers)
     for executor in (local, cluster):  # starts the processes
         run_all(executor, 2 * workers)
-    for _ in range(REPEATS):
+    for _ in range(repeats):
         took, here, _ = run_all(local, JOBS)
         seconds["local"].append(took)
         for name, kill in (("ray", False), ("ray, one killed", True)):
@@ -160,6 +160,6 @@ def compare_validate(samples: int) -> None:
 if __name__ == "__main__":
     os.environ["PYTHONPATH"] = os.pathsep.join((str(Path(__file__).parent), str(ROOT)))
     if sys.argv[1] == "jobs":
-        compare_jobs(int(sys.argv[2]))
+        compare_jobs(int(sys.argv[2]), int(sys.argv[3]))
     else:
         compare_validate(int(sys.argv[2]))
