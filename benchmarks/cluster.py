@@ -1,8 +1,8 @@
 """Ray against processes of this machine: the same bytes, how fast, and what a lost worker costs.
 
-``python benchmarks/cluster.py jobs WORKERS REPEATS`` and ``python benchmarks/cluster.py validate SAMPLES``;
-needs the extra ``ray``. All of it runs on this machine, so what is measured is the cost of going
-through Ray, not what more machines gain.
+``python benchmarks/cluster.py jobs WORKERS REPEATS``, and ``… validate SAMPLES``; needs the extra
+``ray``. All of it runs on this machine, so what is measured is the cost of going through Ray, not
+what more machines gain.
 """
 
 from __future__ import annotations
