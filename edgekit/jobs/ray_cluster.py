@@ -366,7 +366,7 @@ def _connect(ray: Any, address: str, cores: int | None) -> None:
             ) from error
         raise SetupError(
             f"The Ray cluster at {address} cannot be joined: {_first_line(error)}",
-            cure="Ask it with: ray status",
+            cure="Ask it with: ray status. Where it wants a token, set RAY_AUTH_MODE=token.",
         ) from error
     finally:
         if threading.current_thread() is threading.main_thread():

@@ -6,6 +6,7 @@ Ray is an extra; where it is not installed these tests are skipped with a messag
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -18,6 +19,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+# Nobody else on this machine can use the cluster. Ray reads these when it is imported.
+os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'edgekit-tflite[ray]'")
 
 import validate_nets as nets
