@@ -14,7 +14,7 @@ from typing import Any
 from edgekit.contract import Interpolation, Task
 from edgekit.errors import ModelError
 from edgekit.files import read_text
-from edgekit.presets.preset import Preset, per_channel, pixels
+from edgekit.presets.preset import Preset, per_channel, pixels, total
 from edgekit.presets.timm import from_pretrained_cfg
 
 PREPROCESSOR, CONFIG = "preprocessor_config.json", "config.json"
@@ -74,6 +74,7 @@ def _read(path: Path) -> dict[str, Any]:
     return table
 
 
+@total(PREPROCESSOR)
 def from_configs(preprocessor: Mapping[str, Any] | None, config: Mapping[str, Any]) -> Preset:
     """The preset of the two files' contents.
 

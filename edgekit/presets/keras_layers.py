@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgekit.presets.preset import Preset, per_channel
+from edgekit.presets.preset import Preset, per_channel, total
 
 _RAW_SCALE, _UNIT_SCALE = 1 / 50, 0.5
 """A Rescaling by less than the first takes pixels 0…255, one by more than the second 0…1."""
@@ -36,6 +36,7 @@ _APPLICATIONS = {
 }  # fmt: skip
 
 
+@total("the model's own layers")
 def from_layers(layers: Sequence[tuple[str, Mapping[str, Any]]]) -> Preset | None:
     """The preset of a graph that begins with preprocessing; `None` where it does not.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edgekit.presets.preset import Preset
+from edgekit.presets.preset import Preset, total
 from edgekit.presets.ultralytics import from_metadata, is_of_ultralytics
 
 _FORMAT, _RANGE = "Image.BitmapPixelFormat", "Image.NominalPixelRange"
@@ -20,6 +20,7 @@ _RANGES: dict[str, dict[str, Any]] = {
 }
 
 
+@total("ONNX metadata")
 def from_properties(metadata: Mapping[str, str]) -> Preset | None:
     """The preset of a file's ``metadata_props``; `None` where they do not speak of pictures."""
     if is_of_ultralytics(metadata):

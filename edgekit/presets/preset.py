@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from edgekit.contract import Decoder, Task, check_preprocess, decoder_from_table
+from edgekit.errors import UsageError
+from edgekit.files import shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +74,53 @@ class Preset:
                 case [int(tall), int(wide)]:
                     table[key] = (int(tall * factors[0]), int(wide * factors[1]))
         return table
+
+
+_Reader = TypeVar("_Reader", bound=Callable[..., Preset | None])
+
+
+def total(origin: str) -> Callable[[_Reader], _Reader]:
+    """Makes a reader of notes total: what has another form than it should is named, not raised.
+
+    What the notes lack, the user can state; so they are unknown, and no error.
+    """
+
+    def decorate(reader: _Reader) -> _Reader:
+        @functools.wraps(reader)
+        def read(*notes: Any, **more: Any) -> Preset | None:
+            try:
+                return _sound(reader(*notes, **more))
+            except (
+                ArithmeticError,
+                AttributeError,  # a list where a table belongs, say
+                LookupError,
+                RecursionError,
+                TypeError,
+                ValueError,
+            ) as error:
+                why = f"something in it has no form that is known ({shown(str(error))[:100]})"
+                return Preset(origin=origin, unknown=(why,))
+
+        return cast(_Reader, read)
+
+    return decorate
+
+
+def _sound(preset: Preset | None) -> Preset | None:
+    """A preset whose numbers a contract can have.
+
+    Raises:
+        ValueError: a size is none, or a value is no finite number.
+    """
+    if preset is None or preset.unknown:
+        return preset
+    try:
+        check_preprocess(preset.preprocess)
+    except UsageError as error:
+        raise ValueError(error.cause) from error
+    if preset.size is not None and min(preset.size) < 1:
+        raise ValueError(f"a size of {preset.size}")
+    return preset
 
 
 def per_channel(value: object) -> tuple[float, ...] | None:

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgekit.contract import ANTIALIASED
-from edgekit.presets.preset import Preset, per_channel, pixels
+from edgekit.presets.preset import Preset, per_channel, pixels, total
 
 _CROP_PCT = 0.875
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """timm's own values for what a configuration leaves out."""
 
 
+@total("timm's pretrained_cfg")
 def from_pretrained_cfg(
     cfg: Mapping[str, Any],
     labels: Sequence[str] = (),

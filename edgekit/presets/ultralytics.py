@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgekit.contract import Decoder, Task
-from edgekit.presets.preset import Preset, pixels
+from edgekit.presets.preset import Preset, pixels, total
 
 _TASKS: dict[str, Task] = {
     "classify": "classification", "detect": "detection", "segment": "detection",
@@ -23,6 +23,7 @@ def is_of_ultralytics(metadata: Mapping[str, Any]) -> bool:
     return {"names", "imgsz", "stride", "task"} <= set(metadata)
 
 
+@total("ultralytics' metadata")
 def from_metadata(metadata: Mapping[str, Any]) -> Preset:
     """The preset of an exported file.
 

@@ -23,11 +23,16 @@ import numpy as np
 from edgekit import calibration
 from edgekit.cli import group
 from edgekit.cli.boundary import run
+from edgekit.config import Config
 from edgekit.contract import Contract, InputContract, OutputContract, Preprocess
 from edgekit.errors import EdgekitError
 from edgekit.jobs.protocol import Ending, Job, Outcome, Resources
 from edgekit.jobs.store import STATE_NAME
 from edgekit.pipeline.validation.data import open_samples
+from edgekit.presets import Preset
+from edgekit.presets.huggingface import from_folder
+from edgekit.presets.onnx_metadata import from_properties
+from edgekit.resolve import resolve
 from edgekit.runners.http_reference import HttpReference
 from edgekit.sweep.file import read_sweep
 from edgekit.sweep.planning import plan_sweep
@@ -313,6 +318,84 @@ extends = "tflite-runtime-2.14.0"
 file_bytes = 4000000
 arena_bytes = 500000
 """
+
+PROCESSOR = {
+    "image_processor_type": "ViTImageProcessor",
+    "do_resize": True,
+    "resample": 2,
+    "size": {"height": 8, "width": 8},
+    "do_center_crop": False,
+    "crop_size": {"height": 8, "width": 8},
+    "do_rescale": True,
+    "rescale_factor": 0.00392156862745098,
+    "do_normalize": True,
+    "image_mean": [0.5, 0.5, 0.5],
+    "image_std": [0.5, 0.5, 0.5],
+}
+HUB = {
+    "architectures": ["MobileNetForImageClassification"],
+    "id2label": {"0": "ant", "1": "bee", "2": "cat"},
+    "num_channels": 3,
+    "image_size": 8,
+}
+TIMM = {
+    "architecture": "mobilenetv3_small_100",
+    "pretrained_cfg": {
+        "input_size": [3, 8, 8],
+        "interpolation": "bicubic",
+        "crop_pct": 0.875,
+        "crop_mode": "center",
+        "mean": [0.485, 0.456, 0.406],
+        "std": [0.229, 0.224, 0.225],
+        "num_classes": 3,
+    },
+}
+PROPERTIES = {
+    "description": "Ultralytics YOLOv8n model trained on x.yaml",
+    "author": "Ultralytics",
+    "stride": "32",
+    "task": "detect",
+    "batch": "1",
+    "imgsz": "[8, 8]",
+    "names": "{0: 'ant', 1: 'bee', 2: 'cat'}",
+    "Image.BitmapPixelFormat": "Bgr8",
+    "Image.NominalPixelRange": "Normalized_0_1",
+}
+
+
+def _hub(name: str, table: Mapping[str, Any]) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        (folder / "hub").mkdir()
+        for file, content in (("config.json", HUB), (name, table)):
+            (folder / "hub" / file).write_text(json.dumps(content), encoding="utf-8")
+        return folder / "hub" / name
+
+    return make
+
+
+def _contract_of(preset: Preset | None) -> None:
+    scores = TensorSpec(name="scores", shape=(1, 3))
+    resolve((PICTURE,), (scores,), config=Config(), preset=preset)
+
+
+def _read_hub(folder: Path, _file: Path, _draw: random.Random) -> int:
+    return function(lambda: _contract_of(from_folder(folder / "hub")))
+
+
+def _properties(folder: Path) -> Path:
+    (folder / "properties.json").write_text(json.dumps(PROPERTIES), encoding="utf-8")
+    return folder / "properties.json"
+
+
+def _read_properties(_folder: Path, file: Path, _draw: random.Random) -> int:
+    # An ONNX file's properties are texts, whatever they hold.
+    try:
+        table = json.loads(file.read_bytes())
+    except (ValueError, RecursionError):
+        return 0
+    texts = {str(key): str(one) for key, one in table.items()} if isinstance(table, dict) else {}
+    return function(lambda: _contract_of(from_properties(texts)))
+
 
 SWEEP = """[sweep]
 schemes = ["fp32", "int8"]
@@ -622,6 +705,12 @@ FORMATS = (
     Format("edgekit.toml", _text("edgekit.toml", CONFIG), _plain, _dry("--config", "{file}")),
     Format("labels", _text("labels.txt", "ant\nbee\ncat\n"), _plain, _dry("--labels", "{file}")),
     Format("profile", _text("p.toml", PROFILE), _plain, _dry("--target", "{file}")),
+    Format(
+        "preprocessor_config.json", _hub("preprocessor_config.json", PROCESSOR), _tree, _read_hub
+    ),
+    Format("config.json, bytes", _hub("config.json", HUB), mutate_bytes, _read_hub),
+    Format("config.json, timm", _hub("config.json", TIMM), _tree, _read_hub),
+    Format("ONNX properties", _properties, _tree, _read_properties),
     Format("sweep.toml", _sweep, _plain, _plan_sweep),
     Format("sweep, state", _sweep_state, _change_state, _look_at_sweep, sound=(0, 2, 5)),
     Format("options", _text("none.txt", "-"), lambda data, _draw: data, _options, sound=(0, 2)),
