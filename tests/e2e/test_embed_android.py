@@ -29,6 +29,8 @@ FAULTS = {
     "no_mean": (" - MEAN[channel]", " - 0 * MEAN[channel]"),
     "another_softmax": ("exp(it - highest)", "exp((it - highest) / 2)"),
 }  # fmt: skip
+# The int8 file takes raw pixels: there is no mean to forget.
+SCHEMES = {fault: ("fp32",) if fault == "no_mean" else ("fp32", "int8") for fault in FAULTS}
 FAILING = dict(zip(FAULTS, ("resize", "normalise", "normalise", "decode"), strict=True))
 
 
@@ -64,7 +66,7 @@ def suite(embed_files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
         modules[name] = result.output
     kotlin_tools.add_check(modules["labelled"], "LabelsCheck.kt")
     for fault, (right, wrong) in FAULTS.items():
-        for scheme in ("fp32", "int8"):
+        for scheme in SCHEMES[fault]:
             name = f"{fault}_{scheme}"
             module = kotlin_tools.renamed(modules[f"classifier_{scheme}"], folder / name)
             (source,) = (module / "src" / "main").rglob("Classifier*.kt")
@@ -95,8 +97,9 @@ def test_labels_are_what_they_were(suite: Suite) -> None:
     assert [bytes.fromhex(line).decode() for line in said.split()] == LABELS
 
 
-@pytest.mark.parametrize("scheme", ["fp32", "int8"])
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    ("fault", "scheme"), [(fault, scheme) for fault in FAULTS for scheme in SCHEMES[fault]]
+)
 def test_a_planted_fault_fails_at_its_stage_and_no_other(
     suite: Suite, fault: str, scheme: str
 ) -> None:

@@ -41,14 +41,16 @@ class Quantizer:
 
 def ask(monkeypatch: Any, quantizer: Quantizer, *schemes: Scheme) -> dict[str, Any]:
     calibration = SimpleNamespace(digest="", count=1)
+    reference = SimpleNamespace(data=SimpleNamespace(calibration=calibration))
+    subject = SimpleNamespace(floating=None, reference=reference)
     making = _Making(
         plan=SimpleNamespace(request=SimpleNamespace(keep_prepared=False, without=())),
-        floating=None,
-        reference=SimpleNamespace(data=SimpleNamespace(calibration=calibration)),
+        subject=subject,
+        eight_bit=subject,
         workshop=quantizer,
         work=Path(),
     )  # type: ignore[arg-type]
-    monkeypatch.setattr(_Making, "_ground", lambda self: {})
+    monkeypatch.setattr(_Making, "_ground", lambda self, *_: {})
     return making._quantize(schemes, SETTING, Path())
 
 

@@ -72,6 +72,7 @@ def test_the_document():
         "weights": "w.pt",
         "trust_pickle": False,
         "signature": None,
+        "named": None,
     }
     assert data["steps"][0]["seconds"] == 1.23457
     (entry,) = data["files"]
