@@ -159,7 +159,10 @@ def compare_validate(samples: int) -> None:
 
 if __name__ == "__main__":
     os.environ["PYTHONPATH"] = os.pathsep.join((str(Path(__file__).parent), str(ROOT)))
-    if sys.argv[1] == "jobs":
-        compare_jobs(int(sys.argv[2]), int(sys.argv[3]))
-    else:
-        compare_validate(int(sys.argv[2]))
+    match sys.argv[1:]:
+        case ["jobs", workers, repeats]:
+            compare_jobs(int(workers), int(repeats))
+        case ["validate", samples]:
+            compare_validate(int(samples))
+        case _:
+            sys.exit(__doc__)

@@ -23,11 +23,11 @@ import contextlib, ctypes, errno, importlib.util, json, os, resource, signal, sy
 import collections.abc, pathlib, types, typing
 sys.path.insert(0, sys.argv[1])
 started, worked = time.perf_counter(), time.process_time()
-from edgekit_containment import Bounds, contain
+from edgekit_containment import Confinement, contain
 imported = time.perf_counter()
 worked = time.process_time() - worked
 before = time.process_time()
-contain(Bounds(write=(sys.argv[2],), read=(), code=False, scratch=sys.argv[2]),
+contain(Confinement(write=(sys.argv[2],), read=(), code=False, scratch=sys.argv[2]),
         pathlib.Path(sys.argv[3]))
 print(1e3 * (imported - started), 1e3 * (time.perf_counter() - imported),
       1e3 * (time.process_time() - before + worked))
