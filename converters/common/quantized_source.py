@@ -13,8 +13,9 @@ def it_is_quantized(operators: Mapping[str, int]) -> str:
     """The note; ``operators`` says how often each occurs that knows scales."""
     found = ", ".join(f"{count} {kind}" for kind, count in sorted(operators.items()))
     return (
-        f"The model is quantized ({found}). All files are compared with its float form: its "
-        "weights exactly as they are stored, its activations without their rounding"
+        f"The model is quantized ({found}). Float files are made of its float form and "
+        "compared with that: its weights exactly as they are stored, its activations without their "
+        "rounding"
     )
 
 

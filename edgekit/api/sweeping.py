@@ -36,7 +36,7 @@ def sweep(
     Args:
         file: a sweep file, or what it would hold as a dict; see docs/sweep.md.
         output: the folder for everything, ``NAME_sweep`` by default; needed with a dict.
-        retry_failed: try again also what failed for its input.
+        retry_failed: also try again what failed because of its input.
         trust_pickle: open pickles, which can run any code.
         limits: on the time and memory of each step.
         cluster: the address of a Ray cluster that does the work, see docs/cluster.md.

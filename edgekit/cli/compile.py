@@ -24,14 +24,16 @@ if TYPE_CHECKING:
     epilog="Example: edgekit compile model_int8.tflite --target ethos-u55-128",
 )
 @click.argument("file", type=PATH, required=False, metavar="FILE.tflite")
-@click.option("--target", metavar="NAME", help="What for; see --list.")
+@click.option(
+    "--target", metavar="NAME", help="The accelerator, such as ethos-u55-128. See --list."
+)
 @click.option("--output", "-o", type=PATH, help="The compiled file [NAME_TARGET.tflite].")
 @click.option(
     "--option",
     "handed_on",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Handed on to the compiler, such as optimise=Size. Repeatable; see --list.",
+    help="Repeatable: an option of the compiler, such as optimise=Size. See --list.",
 )
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 @click.option("--step-timeout", type=SECONDS, help="Seconds for the compiler.")

@@ -19,8 +19,13 @@ from edgekit.cli.terminal import echo
 )
 @click.argument("model")
 @click.argument("data", type=PATH, required=False)
-@click.option("--input", "inputs", multiple=True, help="Where the model does not tell: NAME:SHAPE.")
-@click.option("--weights", type=PATH, help="Of a PyTorch factory.")
+@click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    help="Repeatable, where the model does not tell its shapes: image:1x3x224x224",
+)
+@click.option("--weights", type=PATH, help="The state dict of a PyTorch factory.")
 @click.option("--trust-pickle", is_flag=True, help="Open a pickle, which can run any code.")
 @click.option("--output", "-o", type=PATH, default="edgekit.toml", show_default=True)
 @click.option("--force", is_flag=True, help="Replace the file.")

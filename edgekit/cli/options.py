@@ -60,7 +60,8 @@ _PREPROCESS = [
     _option(
         "--crop-rounding",
         type=click.Choice(get_args(CropRounding)),
-        help="Of half a pixel where the crop starts: even as torchvision, down as transformers.",
+        help="How a crop that starts at half a pixel is rounded: even (torchvision) or down "
+        "(transformers).",
     ),
     _option("--color", type=click.Choice(get_args(Color)), help="Channel order [RGB]."),
     _option(
@@ -156,7 +157,8 @@ _RESULT = [
     _option(
         "--max-latency",
         type=Number(1),
-        help="Give layers more than 8 bits as far as int8 takes so many times as long: 1.25.",
+        help="Best accuracy at so many times the latency of plain int8, such as 1.25: some layers "
+        "get more than 8 bits.",
     ),
     _option("--keep-float", multiple=True, help="Repeatable: an operator of int8 left in float."),
     _option("--keep-int16", multiple=True, help="Repeatable: one with 16-bit activations."),

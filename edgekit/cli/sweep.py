@@ -40,7 +40,7 @@ class SweepGroup(click.Group):
 
 @click.group(name="sweep", cls=SweepGroup, epilog="Example: edgekit sweep sweep.toml")
 def command() -> None:
-    """Convert and measure many models in many ways; what is killed goes on where it was.
+    """Convert and measure many models in many ways. A sweep that was killed goes on where it was.
 
     `edgekit sweep FILE` runs the sweep that FILE describes. The other commands look at one, also
     while it runs.
@@ -64,7 +64,9 @@ class SweepRunCommand(ConversionCommand):
     default=True,
     help="Go on with what the folder holds [yes]; otherwise it must hold none.",
 )
-@click.option("--retry-failed", is_flag=True, help="Try again also what failed for its input.")
+@click.option(
+    "--retry-failed", is_flag=True, help="Also try again what failed because of its input."
+)
 @click.option("--trust-pickle", is_flag=True, help="Open pickles, which can run any code.")
 @cluster_option
 def run_command(file: Path, output: Path | None, **options: Any) -> int:

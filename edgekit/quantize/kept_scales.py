@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.quantize.integer_ops.rewrites import before_passes
-from edgekit.quantize.layers import find_layers
+from edgekit.quantize.layers import BIAS_AT, INPUT_AT, WEIGHTS_AT, find_layers
 from edgekit.quantize.observe import (
     SampleFeed,
     choose_samples,
@@ -23,7 +23,7 @@ from edgekit.quantize.observe import (
     in_memory_groups,
     samples,
 )
-from edgekit.tflite.model import Model, read, write
+from edgekit.tflite.model import Model, Operator, Tensor, read, write
 
 if TYPE_CHECKING:
     import numpy as np
@@ -258,40 +258,42 @@ def keep_steps(quantized: Model, source: Model) -> bool:
     litert-quantizer reads the step of a channel off its largest weight, which need not reach the
     grid's end. Biases go along, since their step is the product of the input's and the weight's.
     """
-    import numpy as np
-
     stated = {t.name: t for t in source.main.tensors if t.stated_steps is not None}
     constants = {t.name: t for t in source.main.tensors if t.is_constant}
-    changed = False
-    for operator in quantized.main.operators:
-        for place, weights in enumerate(operator.inputs):
-            given = stated.get(weights.name) if weights is not None else None
-            if weights is None or given is None or weights.dtype != "int8":
-                continue
-            steps = given.stated_steps
-            input_ = operator.inputs[2 if operator.name == "TRANSPOSE_CONV" else 0]
-            at = 3 if operator.name == "TRANSPOSE_CONV" else 2
-            bias = operator.inputs[at] if len(operator.inputs) > at else None
-            scale = input_.quantization if input_ is not None else None
-            if steps is None or scale is None or (bias is not None and bias.name not in constants):
-                continue
-            if place == 0 or weights.quantization is None:
-                continue
-            values, axis = given.data(), weights.quantization.axis or 0
-            if len(weights.quantization.scales) != len(steps) or not _on_grid(values, steps, axis):
-                continue
-            whole = np.rint(values / _along(steps, axis, values.ndim))
-            weights.set_data(np.clip(whole, -_GRID, _GRID).astype(np.int8))
-            weights.raw.quantization.scale = steps.astype(np.float32)
-            if bias is not None:
-                product = scale.scales[0] * steps.astype(np.float64)
-                real = constants[bias.name].data().astype(np.float64)
-                limits = np.iinfo(bias.dtype)
-                stored = np.clip(np.rint(real / product), limits.min, limits.max)
-                bias.set_data(stored.astype(bias.dtype))
-                bias.raw.quantization.scale = product.astype(np.float32)
-            changed = True
-    return changed
+    operators = [one for one in quantized.main.operators if one.name in WEIGHTS_AT]
+    kept = [_keep_steps(operator, stated, constants) for operator in operators]
+    return any(kept)
+
+
+def _keep_steps(
+    operator: Operator, stated: Mapping[str, Tensor], constants: Mapping[str, Tensor]
+) -> bool:
+    """The same for one operator, where its weights are multiples of the steps."""
+    import numpy as np
+
+    inputs = [*operator.inputs, None]
+    weights, fed = inputs[WEIGHTS_AT[operator.name]], inputs[INPUT_AT[operator.name]]
+    bias = inputs[min(BIAS_AT[operator.name], len(inputs) - 1)]
+    given = stated.get(weights.name) if weights is not None and weights.dtype == "int8" else None
+    if weights is None or weights.quantization is None or given is None:
+        return False
+    if fed is None or fed.quantization is None or (bias and bias.name not in constants):
+        return False
+    steps, values, axis = given.stated_steps, given.data(), weights.quantization.axis or 0
+    if steps is None or len(weights.quantization.scales) != len(steps):
+        return False
+    if not _on_grid(values, steps, axis):
+        return False
+    whole = np.rint(values / _along(steps, axis, values.ndim))
+    weights.set_data(np.clip(whole, -_GRID, _GRID).astype(np.int8))
+    weights.raw.quantization.scale = steps
+    if bias is not None:
+        product = fed.quantization.scales[0] * steps.astype(np.float64)
+        limits = np.iinfo(bias.dtype)
+        real = np.rint(constants[bias.name].data() / product)
+        bias.set_data(np.clip(real, limits.min, limits.max).astype(bias.dtype))
+        bias.raw.quantization.scale = product.astype(np.float32)
+    return True
 
 
 def tables(

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
 
 LayerKind: TypeAlias = Literal["CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"]
-_WEIGHTS_AT = {"CONV_2D": 1, "DEPTHWISE_CONV_2D": 1, "FULLY_CONNECTED": 1, "TRANSPOSE_CONV": 1}
-_INPUT_AT = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 0, "FULLY_CONNECTED": 0, "TRANSPOSE_CONV": 2}
-_BIAS_AT = {"CONV_2D": 2, "DEPTHWISE_CONV_2D": 2, "FULLY_CONNECTED": 2, "TRANSPOSE_CONV": 3}
+WEIGHTS_AT = {"CONV_2D": 1, "DEPTHWISE_CONV_2D": 1, "FULLY_CONNECTED": 1, "TRANSPOSE_CONV": 1}
+INPUT_AT = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 0, "FULLY_CONNECTED": 0, "TRANSPOSE_CONV": 2}
+BIAS_AT = {"CONV_2D": 2, "DEPTHWISE_CONV_2D": 2, "FULLY_CONNECTED": 2, "TRANSPOSE_CONV": 3}
+"""Which inputs of these operators are weights, what those are multiplied with, and the bias."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,11 +109,11 @@ def find_layers(model: Model) -> list[Layer]:
 
 def _as_layer(operator: Operator, reads: Mapping[int, int]) -> Layer | None:
     kind = operator.name
-    if kind not in _WEIGHTS_AT:
+    if kind not in WEIGHTS_AT:
         return None
     inputs = operator.inputs
-    weights, source = inputs[_WEIGHTS_AT[kind]], inputs[_INPUT_AT[kind]]
-    bias = inputs[_BIAS_AT[kind]] if len(inputs) > _BIAS_AT[kind] else None
+    weights, source = inputs[WEIGHTS_AT[kind]], inputs[INPUT_AT[kind]]
+    bias = inputs[BIAS_AT[kind]] if len(inputs) > BIAS_AT[kind] else None
     if weights is None or source is None or not weights.is_constant or source.is_constant:
         return None
     if weights.dtype != "float32" or not _is_own(weights, reads):
