@@ -123,7 +123,9 @@ def _next(result: ConversionResult) -> str:
     if result.probe.wrong:
         return "state how the model is fed, as the first line says, and convert again"
     if all(one.verdict.passed for one in made.values()):
-        if result.contract.task is None:
+        # An app can do no more with a classifier that ends in an arg-max than read its number.
+        chosen = result.contract.task == "classification" and "index_agreement" in last.metrics
+        if result.contract.task is None or chosen:
             return f"edgekit inspect {path}"
         return f"edgekit embed {path} --target cpp --output app/model"
     failed = next((one for one in made.values() if one.verdict.state == "fail"), None)

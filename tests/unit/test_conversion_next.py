@@ -10,10 +10,11 @@ import pytest
 from edgekit.cli.conversion import _next
 
 
-def file(scheme: str, state: str, error: str = "") -> SimpleNamespace:
+def file(scheme: str, state: str, error: str = "", **metrics: float) -> SimpleNamespace:
     verdict = SimpleNamespace(state=state, passed=state == "pass")
     artifact = SimpleNamespace(path=Path(f"net_{scheme}.tflite"))
-    return SimpleNamespace(scheme=scheme, error=error, verdict=verdict, artifact=artifact)
+    more = {"verdict": verdict, "artifact": artifact, "metrics": metrics}
+    return SimpleNamespace(scheme=scheme, error=error, **more)
 
 
 @pytest.mark.parametrize(
@@ -21,6 +22,7 @@ def file(scheme: str, state: str, error: str = "") -> SimpleNamespace:
     [
         ([file("int8", "fail", "the quantizer crashed")], "another --scheme"),
         ([file("fp32", "pass"), file("int8", "pass")], "edgekit embed net_int8.tflite"),
+        ([file("int8", "pass", index_agreement=1.0)], "edgekit inspect net_int8.tflite"),
         ([file("fp32", "pass"), file("int8", "not proven")], "more real data"),
         (
             [file("fp32", "pass"), file("int8", "fail")],
