@@ -204,6 +204,8 @@ def _class_of(label: Label, name: str, outputs: int | None) -> int | str:
     Raises:
         DataError: it is no class, or could mean several things.
     """
+    if isinstance(label, str):
+        return label.strip()
     import numpy as np
 
     value = np.asarray(label)

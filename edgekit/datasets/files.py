@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -16,15 +17,22 @@ def pictures(folder: Path) -> list[str]:
         DataError: there is none.
     """
     root = folder.resolve()
-    found = []
-    for base, folders, names in os.walk(folder, followlinks=False):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            path = Path(base, name)
-            if name.startswith(".") or path.suffix.lower() not in IMAGES:
-                continue
-            if not path.is_symlink() or path.resolve().is_relative_to(root):
-                found.append(path.relative_to(folder).as_posix())
+    found, waiting = [], [(folder, "")]
+    while waiting:
+        place, prefix = waiting.pop()
+        # Entries and text, no paths: a large data set is listed in every process that measures it.
+        with contextlib.suppress(OSError), os.scandir(place) as entries:  # as os.walk does
+            for entry in entries:
+                name = entry.name
+                if name.startswith("."):
+                    continue
+                if entry.is_dir():
+                    if not entry.is_symlink():
+                        waiting.append((place / name, f"{prefix}{name}/"))
+                elif name[name.rfind(".") :].lower() in IMAGES and (
+                    not entry.is_symlink() or Path(entry.path).resolve().is_relative_to(root)
+                ):
+                    found.append(f"{prefix}{name}")
     if not found:
         raise DataError(
             f"There is no picture in {folder}.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from edgekit.calibration.checks import listing
 from edgekit.datasets.classes import known_classes, names_as_labels
@@ -21,7 +21,7 @@ def open_folders(
         DataError: no picture, one without a class, or classes that are none of the model's.
     """
     files = pictures(folder)
-    tops = [PurePosixPath(file).parts[0] if "/" in file else None for file in files]
+    tops = [file.partition("/")[0] if "/" in file else None for file in files]
     if None in tops:
         raise DataError(
             f"{folder / files[tops.index(None)]} lies in no class folder.",

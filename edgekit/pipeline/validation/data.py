@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -114,12 +116,12 @@ def order(samples: Samples, *, limit: int | None, seed: int) -> list[int]:
 def identity(path: Path, samples: Samples, chosen: Sequence[int]) -> str:
     """A digest of what is measured on, by names, sizes and times of the files: it reads none."""
     result = hashlib.sha256(str(path.resolve()).encode())
+    folder = path.is_dir()
     for index in chosen:
         name = samples.ids[index]
         result.update(f"\0{name}".encode())
-        file = path / name if path.is_dir() else path
-        if file.is_file():
-            status = file.stat()
+        with contextlib.suppress(OSError, ValueError):  # a sample need not be a file of this name
+            status = os.stat(f"{path}/{name}" if folder else path)  # noqa: PTH116  faster on many
             result.update(f"\0{status.st_size}\0{status.st_mtime_ns}".encode())
     return result.hexdigest()
 
