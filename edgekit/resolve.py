@@ -110,7 +110,7 @@ def resolve(
         entry = replace(_with_preprocess(tensor, table), origins=origins)
         if earlier is not None:
             entry = replace(entry, folded=earlier.folded)
-            if not {"scale", "mean", "std"} & {*stated, *flags}:
+            if earlier.preprocess and not {"scale", "mean", "std"} & {*stated, *flags}:
                 entry = replace(entry, assumed=earlier.assumed)  # a guess stays one
         resolved.append(entry)
     outputs = _resolve_outputs(described_outputs, config, task, labels, embedded)

@@ -498,6 +498,8 @@ def test_what_is_assumed_is_said_and_only_for_float_pictures():
         assert one(PICTURE, preprocess=stated).assumed == ()
         assert one(PICTURE, preprocess=stated).preprocess.scale == 1.0
     assert one(VECTOR) == InputContract(tensor=VECTOR)
+    silent = Contract(inputs=(InputContract(tensor=PICTURE),), outputs=())
+    assert one(PICTURE, embedded=silent).assumed  # a file that does not say how it is fed
     gray = one(replace(PICTURE, shape=(1, 28, 28, 1)))
     assert gray.preprocess is not None
     assert gray.preprocess.color == "GRAY"
