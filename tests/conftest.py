@@ -21,6 +21,9 @@ settings.load_profile("edgekit")
 # A shell starts background jobs with Ctrl-C ignored, and what tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Every pass is followed by a look at the graph; workers inherit it.
+os.environ.setdefault("EDGEKIT_VERIFY_PASSES", "1")
+
 # Side by side, each test's frameworks keep to one core and do not fight over both.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")

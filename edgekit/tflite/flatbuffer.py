@@ -37,7 +37,7 @@ def unpack(data: bytes) -> tuple[Any, int]:
         raise MalformedError(f"a field cannot be read: {error}") from error
     end = max([end, *_resolve_offsets(model, data)])
     _to_lists(model)
-    _check_indices(model)
+    check_indices(model)
     return model, end
 
 
@@ -172,8 +172,12 @@ def _listed(table: Any, *names: str) -> None:
             setattr(table, name, values.tolist())
 
 
-def _check_indices(model: Any) -> None:
-    """Everything that is referred to by number must exist, and constants fill their shape."""
+def check_indices(model: Any) -> None:
+    """Everything that is referred to by number must exist, and constants fill their shape.
+
+    Raises:
+        MalformedError: something does not.
+    """
     if not model.subgraphs:
         raise MalformedError("it has no subgraph")
     if not model.buffers:

@@ -34,8 +34,11 @@ class GraphOwner(Protocol):
     def buffer_users(self, index: int) -> int:
         """How many tensors and metadata entries use a buffer."""
 
-    def add_buffer(self, data: bytes) -> int:
-        """Add a buffer; its number."""
+    def use_buffer(self, old: int | None, new: int | None) -> None:
+        """Note that a tensor uses another buffer."""
+
+    def store(self, holder: Any, data: Any) -> None:
+        """Give a schema object new bytes."""
 
     def operator_code(self, name: str, version: int = 1) -> int:
         """The number of an operator's code, which is added where it is missing."""
@@ -143,6 +146,11 @@ class Tensor:
         """The number of the buffer with the constant's bytes; 0 is the empty one."""
         return int(self.raw.buffer)
 
+    def use_buffer(self, number: int) -> None:
+        """Have the values that another buffer holds; 0 for none."""
+        self.subgraph.model.use_buffer(self.buffer, number)
+        self.raw.buffer = number
+
     @property
     def is_constant(self) -> bool:
         """Whether the file holds this tensor's values."""
@@ -182,12 +190,7 @@ class Tensor:
         """
         if values.shape != self.shape:
             raise ValueError(f"{self.name!r} has shape {self.shape}, the values {values.shape}")
-        encoded = dtypes.encode(values, self.dtype)
-        model = self.subgraph.model
-        if self.buffer == 0 or model.buffer_users(self.buffer) > 1:
-            self.raw.buffer = model.add_buffer(encoded)
-        else:
-            model.raw.buffers[self.buffer].data = encoded
+        self.subgraph.model.store(self.raw, dtypes.encode(values, self.dtype))
 
 
 @dataclass(frozen=True)
@@ -358,6 +361,7 @@ class Subgraph:
         raw = TensorT(name=name, shape=list(shape), type=dtypes.code_of(dtype), hasRank=True)
         self.raw.tensors = self.raw.tensors or []
         self.raw.tensors.append(raw)
+        self.model.use_buffer(None, 0)
         tensor = Tensor(self, len(self.raw.tensors) - 1, raw)
         if data is not None:
             tensor.set_data(data)

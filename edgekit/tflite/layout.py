@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from edgekit.tflite.passes import GraphPass, PassFailure, PassResult
 from edgekit.tflite.surgery import drop_unused_tensors
 
 if TYPE_CHECKING:
@@ -50,23 +51,27 @@ _MOST_AXES = 4
 """Many kernels do no more."""
 
 
-def settle_layout(model: Model) -> Counter[str]:
-    """Turn every area of the graph that is better off with its axes in another order.
+class SettleLayout(GraphPass):
+    """Turn every area of the graph that is better off with its axes in another order."""
 
-    Args:
-        model: is changed. One with several subgraphs or with quantized tensors is left alone.
+    def requires(self, model: Model) -> None:
+        """One subgraph, of floats."""
+        if len(model.subgraphs) > 1:
+            raise PassFailure("the graph has inner graphs")
+        if any(tensor.quantization for tensor in model.main.tensors):
+            raise PassFailure("the graph is quantized")
 
-    Returns:
-        How many operators fewer there are, by name; empty where nothing was to be gained.
-    """
-    graph = model.main
-    if len(model.subgraphs) > 1 or any(tensor.quantization for tensor in graph.tensors):
-        return Counter()
-    before = Counter(operator.name for operator in graph.operators)
-    while _turn_areas(graph):
-        pass
-    drop_unused_tensors(model)
-    return before - Counter(operator.name for operator in graph.operators)
+    def call(self, model: Model) -> PassResult:
+        """How many operators fewer there are; by name in the note."""
+        graph = model.main
+        before = Counter(operator.name for operator in graph.operators)
+        while _turn_areas(graph):
+            pass
+        drop_unused_tensors(model)
+        gone = before - Counter(operator.name for operator in graph.operators)
+        words = ", ".join(f"{count} {name}" for name, count in sorted(gone.items()))
+        notes = (f"{words} left out",) if gone else ()
+        return PassResult(name=self.name, count=gone.total(), notes=notes)
 
 
 def _turn_areas(graph: Subgraph) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -117,6 +118,9 @@ class Model:
     tail: bytes = field(default=b"", repr=False)
     tail_start: int = 0
     uses: dict[int, Uses] = field(default_factory=dict, repr=False, compare=False)
+    _users: Counter[int] = field(default_factory=Counter, repr=False, compare=False)
+    """How many use each buffer, as `buffer_users` has counted them."""
+    _counted: int = field(default=0, repr=False, compare=False)
 
     @property
     def subgraphs(self) -> list[Subgraph]:
@@ -153,16 +157,15 @@ class Model:
             entry = MetadataT(name=name)
             self.raw.metadata = self.raw.metadata or []
             self.raw.metadata.append(entry)
-        if entry.buffer == 0 or self.buffer_users(entry.buffer) > 1:
-            entry.buffer = self.add_buffer(value)
-        else:
-            self.raw.buffers[entry.buffer].data = value
+            self.use_buffer(None, 0)
+        self.store(entry, value)
 
     def remove_metadata(self, name: str) -> None:
         """Remove the metadata entry of that name, where there is one."""
         gone = [entry for entry in self.raw.metadata or () if text(entry.name) == name]
         for entry in gone:
             self.raw.metadata.remove(entry)
+            self.use_buffer(entry.buffer, None)
             if entry.buffer and self.buffer_users(entry.buffer) == 0:
                 self.raw.buffers[entry.buffer].data = None
 
@@ -180,9 +183,50 @@ class Model:
                 f"The model cannot be written: {error}.", cure="Install a newer edgekit."
             ) from error
 
+    def copy(self) -> Model:
+        """A model of its own to change.
+
+        The bytes of buffers are shared: they are exchanged, never changed in place.
+        """
+        return Model(_copied(self.raw), tail=self.tail, tail_start=self.tail_start)
+
     def buffer_users(self, index: int) -> int:
-        """How many tensors and metadata entries use a buffer."""
-        return sum(user == index for user in self.buffer_uses())
+        """How many tensors and metadata entries use a buffer.
+
+        They are counted once; `use_buffer` keeps the count.
+        """
+        tensors = sum(len(subgraph.tensors or ()) for subgraph in self.raw.subgraphs)
+        if self._counted != tensors + len(self.raw.metadata or ()):
+            self._users = Counter(self.buffer_uses())
+            self._counted = self._users.total()
+        return self._users[index]
+
+    def use_buffer(self, old: int | None, new: int | None) -> None:
+        """Note that a tensor or entry uses another buffer; ``None`` where it has come or gone."""
+        if not self._counted:
+            return
+        for index, more in ((old, -1), (new, 1)):
+            if index is not None:
+                self._users[index] += more
+                self._counted += more
+
+    def store(self, holder: Any, data: Any) -> None:
+        """Give a tensor's or an entry's schema object new bytes.
+
+        A buffer shared with another is not touched: it gets a buffer of its own.
+        """
+        if holder.buffer == 0 or self.buffer_users(holder.buffer) > 1:
+            old, holder.buffer = holder.buffer, self.add_buffer(data)
+            self.use_buffer(old, holder.buffer)
+        else:
+            self.raw.buffers[holder.buffer].data = data
+
+    def drop_buffers(self) -> None:
+        """Empty the buffers that nobody uses."""
+        used = set(self.buffer_uses())
+        for index, buffer in enumerate(self.raw.buffers):
+            if index not in used:
+                buffer.data = None
 
     def buffer_uses(self) -> Iterator[int]:
         """The buffer of every tensor and metadata entry, one after the other."""
@@ -192,7 +236,7 @@ class Model:
         for entry in self.raw.metadata or ():
             yield entry.buffer
 
-    def add_buffer(self, data: bytes) -> int:
+    def add_buffer(self, data: Any) -> int:
         """Append a buffer and return its number."""
         from ai_edge_litert.schema_py_generated import BufferT
 
@@ -219,3 +263,14 @@ class Model:
             OperatorCodeT(deprecatedBuiltinCode=min(code, 127), builtinCode=code, version=version)
         )
         return len(codes) - 1
+
+
+def _copied(value: Any) -> Any:
+    """Lists and objects of the schema anew, all else as it is."""
+    if isinstance(value, list):
+        return [_copied(one) for one in value]
+    if not hasattr(value, "Pack"):
+        return value
+    twin = object.__new__(type(value))
+    twin.__dict__.update({name: _copied(one) for name, one in vars(value).items()})
+    return twin

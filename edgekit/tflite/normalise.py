@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgekit.tflite.layout import settle_layout
+from edgekit.tflite.layout import SettleLayout
 from edgekit.tflite.model import Model, read, read_made, write
+from edgekit.tflite.passes import GraphPass, PassSequence
 from edgekit.tflite.surgery import forget
 
 if TYPE_CHECKING:
@@ -48,13 +49,10 @@ def normalise(model: Model) -> bool:
     where something is gained by it (`edgekit.tflite.layout`); what was left out stands in the
     metadata.
     """
-    recoded = _write_both_codes(model)
-    widened = [_widen(graph) for graph in model.subgraphs]
-    gone = settle_layout(model)
-    if gone:
-        words = ", ".join(f"{count} {name}" for name, count in sorted(gone.items()))
-        model.set_metadata(CLEANED_ENTRY, f"{words} left out".encode())
-    return recoded or any(widened) or bool(gone)
+    done = PassSequence(WriteBothCodes(), WidenHalves(), SettleLayout())(model)
+    if done.notes:
+        model.set_metadata(CLEANED_ENTRY, "; ".join(done.notes).encode())
+    return done.changed
 
 
 def cleaned(model: Model) -> str:
@@ -62,18 +60,29 @@ def cleaned(model: Model) -> str:
     return model.metadata.get(CLEANED_ENTRY, b"").decode("utf-8", "replace")
 
 
-def _write_both_codes(model: Model) -> bool:
-    changed = False
-    for code in model.raw.operatorCodes or ():
-        whole = max(code.builtinCode, code.deprecatedBuiltinCode)
-        old = min(whole, 127)  # the older field has one byte, and 127 stands for "see the other"
-        changed |= (code.builtinCode, code.deprecatedBuiltinCode) != (whole, old)
-        code.builtinCode, code.deprecatedBuiltinCode = whole, old
-    return changed
+class WriteBothCodes(GraphPass):
+    """Operator codes stand in both of the schema's fields."""
+
+    def call(self, model: Model) -> int:
+        """Write the field that is missing."""
+        changed = 0
+        for code in model.raw.operatorCodes or ():
+            whole = max(code.builtinCode, code.deprecatedBuiltinCode)
+            old = min(whole, 127)  # the older field has one byte; 127 stands for "see the other"
+            changed += (code.builtinCode, code.deprecatedBuiltinCode) != (whole, old)
+            code.builtinCode, code.deprecatedBuiltinCode = whole, old
+        return changed
 
 
-def _widen(graph: Subgraph) -> bool:
-    """Let the constants of float16 be constants of float32, without the operator between them."""
+class WidenHalves(GraphPass):
+    """Constants of float16 are constants of float32, without the operator between them."""
+
+    def call(self, model: Model) -> int:
+        """Widen them in each subgraph."""
+        return sum(_widen(graph) for graph in model.subgraphs)
+
+
+def _widen(graph: Subgraph) -> int:
     import numpy as np
 
     gone = [op for op in graph.operators if _widens_a_constant(op)]
@@ -81,15 +90,13 @@ def _widen(graph: Subgraph) -> bool:
         (stored,), (wide,) = operator.inputs, operator.outputs
         assert stored is not None
         wide.set_data(stored.data().astype(np.float32))
-    places = {operator.index for operator in gone}
-    kept = [raw for index, raw in enumerate(graph.raw.operators or ()) if index not in places]
-    graph.raw.operators = kept
-    used = {index for raw in kept for index in raw.inputs or ()} | set(graph.raw.outputs or ())
+    graph.remove(gone)
+    ends = set(graph.raw.outputs or ())
     for operator in gone:
         (stored,) = operator.inputs
-        if stored is not None and stored.index not in used:
+        if stored is not None and stored.index not in ends and not graph.consumers(stored):
             forget(stored)
-    return bool(gone)
+    return len(gone)
 
 
 def _widens_a_constant(operator: Operator) -> bool:

@@ -28,7 +28,7 @@ def drop_unread(graph: Subgraph, operators: Sequence[Operator]) -> None:
 def forget(constant: Tensor) -> None:
     """Keep no values for a constant that nothing reads any more, or that is computed now."""
     model, buffer = constant.subgraph.model, constant.buffer
-    constant.raw.buffer = 0
+    constant.use_buffer(0)
     if buffer and not model.buffer_users(buffer):
         model.raw.buffers[buffer].data = None
 
@@ -48,6 +48,9 @@ def _written(graph: Subgraph) -> Iterator[int]:
 def _drop_tensors(model: Model, kept: set[int]) -> None:
     """Remove all tensors but these, renumber the others, and empty buffers of nobody."""
     graph = model.main.raw
+    for index, tensor in enumerate(graph.tensors):
+        if index not in kept:
+            model.use_buffer(tensor.buffer, None)
     number = {old: new for new, old in enumerate(sorted(kept - {-1}))} | {-1: -1}
     graph.tensors = [graph.tensors[old] for old in number if old >= 0]
     graph.inputs = [number[index] for index in graph.inputs]
@@ -60,7 +63,4 @@ def _drop_tensors(model: Model, kept: set[int]) -> None:
     for signature in model.raw.signatureDefs or ():
         for entry in [*(signature.inputs or ()), *(signature.outputs or ())]:
             entry.tensorIndex = number[entry.tensorIndex]
-    used = set(model.buffer_uses())
-    for index, buffer in enumerate(model.raw.buffers):
-        if index not in used:
-            buffer.data = None
+    model.drop_buffers()

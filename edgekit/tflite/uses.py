@@ -37,6 +37,23 @@ class Uses:
         """Whether the index still is that of a list; another list, or length, needs a new one."""
         return operators is self._operators and len(operators) == self._count
 
+    def equals(self, other: Uses) -> bool:
+        """Whether another index of the same operators gives the same answers."""
+
+        def answers(index: Uses) -> list[dict[int, list[int]]]:
+            ranks = index._rank
+            return [
+                {
+                    tensor: sorted(using, key=ranks.__getitem__)
+                    for tensor, using in uses.items()
+                    if using
+                }
+                for uses in (index._writers, index._readers)
+            ]
+
+        in_order = [self._rank[id(raw)] for raw in self._operators]
+        return in_order == sorted(in_order) and answers(self) == answers(other)
+
     def writer(self, tensor: int) -> Any | None:
         """The first operator that writes a tensor."""
         return next(iter(self._in_order(self._writers, tensor)), None)

@@ -14,7 +14,7 @@ from tflite_builder import invoke
 
 from edgekit.pipeline.explain.stages import _as_quantized
 from edgekit.tflite.graph import Tensor
-from edgekit.tflite.layout import settle_layout
+from edgekit.tflite.layout import SettleLayout
 from edgekit.tflite.model import read, write
 from edgekit.tflite.normalise import CLEANED_ENTRY, normalise, normalised
 from edgekit.tflite.summary import summarize
@@ -117,7 +117,7 @@ def the_same(net: Turning, tmp_path: Path, *outputs: Tensor) -> tuple[Counter[st
     """Settle the net, compare it with what it was; its operators before and after."""
     path, settled = net.save(tmp_path / "net.tflite", *outputs), tmp_path / "settled.tflite"
     model = read(path)
-    settle_layout(model)
+    SettleLayout()(model)
     write(model, settled)
     image = np.random.default_rng(7).normal(0, 1, net.image.shape).astype(np.float32)
     for one, other in zip(invoke(path, image), invoke(settled, image), strict=True):
@@ -244,7 +244,7 @@ def test_a_long_chain_takes_no_time_that_grows_with_its_square(tmp_path: Path) -
             return list(readers(tensor))
 
         uses.readers = counting  # type: ignore[method-assign]
-        settle_layout(model)
+        SettleLayout()(model)
         assert Counter(op.name for op in model.main.operators) == {"TANH": length}
     assert asked[1] < 6 * asked[0]
 

@@ -100,7 +100,7 @@ def test_a_shared_buffer_is_not_changed_under_the_other_tensor(file: Path) -> No
     kernel = graph.operators[0].inputs[1]
     assert kernel is not None
     twin = graph.add_tensor("twin", kernel.shape, "float32")
-    twin.raw.buffer = kernel.buffer
+    twin.use_buffer(kernel.buffer)
     before = kernel.data().copy()
     twin.set_data(before + 1)
     np.testing.assert_array_equal(kernel.data(), before)

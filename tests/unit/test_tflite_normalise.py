@@ -23,7 +23,7 @@ def with_float16_weights(share: bool = False) -> Model:
         data = wide.data().astype(np.float16)
         stored = graph.add_tensor(f"{wide.name}_half", wide.shape, "float16", data)
         model.raw.buffers[wide.buffer].data = None
-        wide.raw.buffer = 0
+        wide.use_buffer(0)
         for _ in range(2 if share else 1):
             graph.insert_operator(
                 0, "DEQUANTIZE", [stored], [wide], options=schema.DequantizeOptionsT()

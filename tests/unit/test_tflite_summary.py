@@ -144,7 +144,7 @@ def test_shared_weights_and_shapes_are_not_counted_twice_or_at_all(path: Path) -
     graph = model.main
     kernel = graph.operators[0].inputs[1]
     assert kernel is not None
-    graph.add_tensor("twin", kernel.shape, "float32").raw.buffer = kernel.buffer
+    graph.add_tensor("twin", kernel.shape, "float32").use_buffer(kernel.buffer)
     graph.add_tensor("a_shape", (2,), "int32", np.array([1, -1], np.int32))
     assert changed(path, model).parameters == MATRICES + BIASES
 

@@ -143,6 +143,7 @@ def test_operators_are_rewired_through_the_index_only() -> None:
     beside = re.compile(
         r"(?<!graph)(?<!subgraph)\.raw\.(inputs|outputs)(\[[^]]*\])? = "
         r"|raw\.(inputs|outputs)\.(append|insert)"
+        r"|\.raw\.buffer = "
         r"|\.raw\.operators(\[|\.(insert|append|pop|remove)| = )|del .*raw\.operators"
     )
     graph_level = re.compile(r"(graph|main|subgraph)\.raw\.(inputs|outputs)")

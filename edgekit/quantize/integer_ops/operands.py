@@ -21,7 +21,7 @@ def own_buffers(model: Model) -> bool:
         if not tensor.is_constant:
             continue
         if tensor.buffer in taken:
-            tensor.raw.buffer = model.add_buffer(model.raw.buffers[tensor.buffer].data)
+            tensor.use_buffer(model.add_buffer(model.raw.buffers[tensor.buffer].data))
             shared = True
         taken.add(tensor.buffer)
     return shared
