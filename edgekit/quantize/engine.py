@@ -18,7 +18,7 @@ from edgekit.quantize.integer_ops.rewrites import before_passes
 from edgekit.quantize.judge import Judge
 from edgekit.quantize.layer_costs import restore
 from edgekit.quantize.observe import SampleFeed, choose_samples, count_samples, observe
-from edgekit.quantize.prepare import PassResult, Prepared, held_out, prepare, split_feeds
+from edgekit.quantize.prepare import Prepared, TriedPass, held_out, prepare, split_feeds
 from edgekit.quantize.settling import settling
 from edgekit.quantize.weight_schemes import WeightResult, prepare_weights
 from edgekit.tflite.model import read
@@ -41,7 +41,7 @@ class QuantizeOutcome:
     """Which schemes could not be written and why, what the passes did, advice on the data."""
 
     failures: dict[Scheme, str] = field(default_factory=dict)
-    passes: tuple[PassResult, ...] = ()
+    passes: tuple[TriedPass, ...] = ()
     advice: tuple[CalibrationAdvice, ...] = ()
     weights: tuple[WeightResult, ...] = ()
     mixed: tuple[heads.MixedTensor, ...] = ()

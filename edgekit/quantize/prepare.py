@@ -51,7 +51,7 @@ _CANDIDATES: dict[Effort, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class PassResult:
+class TriedPass:
     """What a pass did, and what it was worth on the held-out samples."""
 
     name: str
@@ -70,7 +70,7 @@ class Prepared:
     widest: Ranges = field(default_factory=dict)
     """True minimum and maximum, whatever was chosen for 8 bits."""
     int8_db: float | None = None
-    passes: list[PassResult] = field(default_factory=list)
+    passes: list[TriedPass] = field(default_factory=list)
     histograms: Mapping[str, Histogram] = field(default_factory=dict)
     """What the ranges were chosen from."""
     unrounded: Path | None = None
@@ -364,10 +364,10 @@ def _spread(places: Sequence[int], count: int) -> list[int]:
     return [places[(2 * number + 1) * len(places) // (2 * count)] for number in range(count)]
 
 
-def _result(name: str, did: str, value: float | None, kept: bool, seconds: float) -> PassResult:
+def _result(name: str, did: str, value: float | None, kept: bool, seconds: float) -> TriedPass:
     finite = value is not None and value > float("-inf")
     shown = round(value, 2) if finite and value is not None else None
-    return PassResult(name=name, did=did, kept=kept, int8_db=shown, seconds=round(seconds, 2))
+    return TriedPass(name=name, did=did, kept=kept, int8_db=shown, seconds=round(seconds, 2))
 
 
 def _part(
