@@ -21,7 +21,7 @@ from edgekit.types import (
     VerdictState,
 )
 from edgekit.validation.probe import Probe
-from edgekit.validation_result import Figure
+from edgekit.validation_result import Figure, WorstSample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +160,7 @@ class FileResult:
     float_ops: tuple[str, ...] = ()
     kept_float: tuple[KeptFloat, ...] = ()
     clients: tuple[ClientRow, ...] = ()
+    worst: tuple[WorstSample, ...] = ()
     error: str = ""
 
 
@@ -181,6 +182,7 @@ class ConversionResult(Shown):
     probe: Probe = field(default_factory=Probe)
     output: Path
     report: Path
+    page: Path
     seconds: float
 
     @property

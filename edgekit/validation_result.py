@@ -28,6 +28,43 @@ class Figure:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AnswerBox:
+    """A box that a detector is sure of: ``place`` is left, top, right, bottom, from 0 to 1."""
+
+    name: str
+    score: float
+    place: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerMask:
+    """The class of each cell of a picture, row by row.
+
+    Attributes:
+        height, width: in cells; fewer than the model has where it has many.
+        runs: ``CLASS*CELLS`` one after the other: ``0*12 3*4``.
+        names: of the classes that cover most, by their numbers.
+    """
+
+    height: int
+    width: int
+    runs: str
+    names: dict[int, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleAnswer:
+    """What a model says of a sample, as a page draws it; what its task does not have is empty.
+
+    ``classes`` are the first ones with their shares, 0 to 1.
+    """
+
+    classes: tuple[tuple[str, float], ...] = ()
+    boxes: tuple[AnswerBox, ...] = ()
+    mask: AnswerMask | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class WorstSample:
     """A sample on which a candidate is far from the reference.
 
@@ -38,6 +75,7 @@ class WorstSample:
         label: the truth in words, empty where unknown.
         reference, candidate: what each says, in words: the first classes with their scores, how
             many boxes of which classes, which classes cover the picture.
+        reference_answer, candidate_answer: the same as it is drawn, where that was kept.
     """
 
     id: str
@@ -46,6 +84,8 @@ class WorstSample:
     label: str = ""
     reference: str = ""
     candidate: str = ""
+    reference_answer: SampleAnswer | None = None
+    candidate_answer: SampleAnswer | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -62,6 +62,7 @@ def convert(
     accept_contract: bool = False,
     seed: int = 0,
     synthetic: bool = False,
+    pictures: bool = True,
     force: bool = False,
     threads: int = 1,
     limits: Limits | None = None,
@@ -128,6 +129,7 @@ def convert(
         accept_contract: inputs are really made as stated, though the model does better with others.
         seed: decides which samples are used.
         synthetic: use random inputs; the report says so.
+        pictures: the page shows the worst samples; else they are only named.
         force: replace existing outputs.
         threads: for measuring latency.
         limits: on the time and memory of each step.
@@ -179,6 +181,7 @@ def convert(
         output=path(output, "output"),
         config=path(config, "config"),
         gates=listed(gates),
+        pictures=pictures,
         force=force,
         threads=threads,
         limits=limits or Limits(),

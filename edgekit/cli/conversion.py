@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from edgekit.cli.terminal import echo, make_console
+from edgekit.cli.terminal import echo, make_console, open_page, print_next
 from edgekit.cli.verdicts import exit_code_of
 from edgekit.errors import SchemesMissing
 from edgekit.pipeline.request import ConversionRequest
+from edgekit.report.following import after_conversion
 from edgekit.report.words import reference_words, unproven
 from edgekit.types import CALIBRATED_SCHEMES, GateResult
 
@@ -50,6 +50,8 @@ def carry_out(request: ConversionRequest, *, dry_run: bool, options: Mapping[str
         _print(result)
     for line in _failures(result):
         echo(line, err=True)
+    if options["open_page"]:
+        open_page(result.page)
     if any(file.error for file in result.files):
         return SchemesMissing.exit_code
     return exit_code_of(result.states)
@@ -107,35 +109,11 @@ def _print(result: ConversionResult) -> None:
             console.print(f"         {one.message}", soft_wrap=True, markup=False)
     console.print(f"Files    {result.output}/", soft_wrap=True, markup=False)
     console.print(f"Report   {result.report}", soft_wrap=True, markup=False)
+    console.print(f"Page     {result.page}", soft_wrap=True, markup=False)
     for file in result.files:
         for line in _remarks(file):
             console.print(f"[yellow]{file.scheme}[/] {line}", soft_wrap=True)
-    console.print(f"Next     {_next(result)}", soft_wrap=True, markup=False)
-
-
-def _next(result: ConversionResult) -> str:
-    """What to type now: after a failure the way to its cause, else the way into an app."""
-    made = {one.scheme: one for one in result.files if not one.error}
-    if not made:
-        return "convert again with another --scheme; the reasons are named below"
-    last = list(made.values())[-1]
-    path = shlex.quote(str(last.artifact.path))
-    if result.probe.wrong:
-        return "state how the model is fed, as the first line says, and convert again"
-    if all(one.verdict.passed for one in made.values()):
-        # An app can do no more with a classifier that ends in an arg-max than read its number.
-        chosen = result.contract.task == "classification" and "index_agreement" in last.metrics
-        if result.contract.task is None or chosen:
-            return f"edgekit inspect {path}"
-        return f"edgekit embed {path} --target cpp --output app/model"
-    failed = next((one for one in made.values() if one.verdict.state == "fail"), None)
-    if failed is None:
-        return "more real data with --calibration: a few hundred samples"
-    reference = made.get("fp32", failed)
-    if reference is failed:
-        return f"edgekit inspect {shlex.quote(str(failed.artifact.path))}"
-    files = (failed.artifact.path, "--reference", reference.artifact.path, "--data")
-    return shlex.join(["edgekit", "explain", *map(str, files), result.data.path])
+    print_next(after_conversion(result))
 
 
 _COLUMNS = {

@@ -35,6 +35,7 @@ def _option(*names: str, **attributes: Any) -> click.Option:
 
 
 ACCEPT_FEW = "Judge on however few samples there are; they prove less than PASS says."
+OPEN = "Show the page in the browser."
 ACCEPT_CONTRACT = "Inputs are meant as stated, though the model does better with others."
 _DATA = [
     _option(
@@ -192,6 +193,8 @@ _RESULT = [
     ),
     _option("--output", "-o", type=PATH, help="Folder for the files [NAME_tflite]."),
     _option("--config", type=PATH, help="An edgekit.toml; flags win over it."),
+    _option("--no-pictures", is_flag=True, help="Keep the samples' pictures out of the page."),
+    _option("--open", "open_page", is_flag=True, help=OPEN),
     _option("--force", is_flag=True, help="Replace existing outputs."),
     _option("--threads", type=THREADS, default=1, show_default=True, help="For latencies."),
 ]
@@ -369,6 +372,7 @@ def request_arguments(options: dict[str, Any]) -> dict[str, Any]:
     return {
         **{name: options[name] for name in same},
         "feed_color": options["feed_color"] or "RGB",
+        "pictures": not options["no_pictures"],
         "preprocess": preprocess_flags(options),
         "limits": limits(options),
     }

@@ -12,6 +12,8 @@ import click
 from edgekit.text import escaped
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import Console
 
 _KEPT = "\n\t"
@@ -20,6 +22,25 @@ _KEPT = "\n\t"
 def echo(text: str, *, err: bool = False, nl: bool = True) -> None:
     """Print a text or a JSON document."""
     click.echo(escaped(text, keep=_KEPT), err=err, nl=nl)
+
+
+def print_next(text: str) -> None:
+    """The last line of a command: what to type now; nothing where there is nothing to do."""
+    if text:
+        make_console().print(f"Next     {text}", soft_wrap=True, markup=False)
+
+
+def open_page(page: Path) -> None:
+    """Show a page in the browser; where there is none, say where it lies."""
+    import os
+    import sys
+    import webbrowser
+
+    screen = (
+        sys.platform != "linux" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    )
+    if not (screen and webbrowser.open(page.absolute().as_uri())):
+        echo(f"There is no browser here. The page: {page.absolute()}", err=True)
 
 
 def make_console(*, stderr: bool = False, quiet: bool = False, width: int | None = None) -> Console:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,11 +34,12 @@ from edgekit.validation.metrics import (
     SequenceMetric,
     load_metric,
 )
-from edgekit.validation.metrics.boxes import Boxes
+from edgekit.validation.metrics.boxes import Boxes, Detections
 from edgekit.validation.metrics.decode import decode
 from edgekit.validation.metrics.detection import CONFIDENT
 from edgekit.validation.metrics.segmentation import PlaneLayout
 from edgekit.validation.metrics.sequence import read
+from edgekit.validation_result import AnswerBox, AnswerMask, SampleAnswer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,6 +47,10 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
 
 _SHOWN = 3
+_DRAWN_BOXES = 40
+_DRAWN_CELLS = 64
+"""Boxes of a picture, and cells of a mask along a side, that are drawn."""
+_MASK_NAMES = 6
 _FEWEST_SCORES = 2
 _MOST_OF_ONE, _NEGATIVE = 1.5, 0.1
 """Pictures overshoot 0…1 by at most so much."""
@@ -160,14 +165,33 @@ def say(contract: Contract, outputs: Sequence[Array]) -> str:
         case "detection":
             return _boxes(contract, outputs, labels)
         case "segmentation":
-            layout, classes = _planes(contract.outputs[0])
-            axis = {"NHWC": -1, "NCHW": 0}.get(layout)
-            plane = np.rint(first) if axis is None else first.argmax(axis)
-            return _areas(plane.astype(int), classes, labels)
+            return _areas(*_plane(contract, first), labels)
         case "sequence" if contract.outputs[sequence_place(contract)].sequence:
             return _text(contract, outputs)
         case _:
             return _values(first.ravel())
+
+
+def answer(contract: Contract, outputs: Sequence[Array]) -> SampleAnswer:
+    """The same to draw: classes with shares, boxes, or a mask.
+
+    Args:
+        contract, outputs: as for `say`.
+    """
+    import numpy as np
+
+    labels = class_names(contract)
+    first = np.asarray(outputs[0], np.float64)
+    match contract.task:
+        case "classification" if not _is_decided(contract) and np.isfinite(first).all():
+            return SampleAnswer(classes=tuple(_shares(first.ravel(), labels)))
+        case "detection":
+            found, size = _detections(contract, outputs), input_size(contract.inputs[0].tensor)
+            return SampleAnswer(boxes=_placed(found, size, labels) if found and size else ())
+        case "segmentation":
+            return SampleAnswer(mask=_mask(*_plane(contract, first), labels))
+        case _:
+            return SampleAnswer()
 
 
 def say_label(contract: Contract, label: Any) -> str:
@@ -330,25 +354,59 @@ def _scores(scores: Array, labels: Sequence[str]) -> str:
 
     if not np.isfinite(scores).all():
         return "not a number"
+    return ", ".join(f"{name} {share:.0%}" for name, share in _shares(scores, labels))
+
+
+def _shares(scores: Array, labels: Sequence[str]) -> Iterator[tuple[str, float]]:
+    """The first classes with their probabilities."""
+    import numpy as np
+
     probable = bool((scores >= 0).all()) and abs(float(scores.sum()) - 1) <= 1e-2
     if not probable:
         powers = np.exp(scores - scores.max())
         scores = powers / powers.sum()
     best = np.argsort(-scores, kind="stable")[:_SHOWN]
-    return ", ".join(f"{_name(int(one), labels)} {scores[one]:.0%}" for one in best)
+    return ((_name(int(one), labels), float(scores[one])) for one in best)
 
 
 def _boxes(contract: Contract, outputs: Sequence[Array], labels: Sequence[str]) -> str:
+    found = _detections(contract, outputs)
+    return "" if found is None else _counted([_name(int(one), labels) for one in found.classes])
+
+
+def _detections(contract: Contract, outputs: Sequence[Array]) -> Detections | None:
+    """The boxes that a detector is sure of; ``None`` where nobody can read its outputs."""
     main = _main(contract)
     size = input_size(contract.inputs[0].tensor)
     if main.decoder is None or size is None:
-        return ""
+        return None
     named = {
         entry.tensor.name: output for entry, output in zip(contract.outputs, outputs, strict=True)
     }
     found = decode(named, main.tensor.name, main.decoder, size, anchors=_anchors(main.decoder))
-    sure = found.classes[found.scores >= CONFIDENT]
-    return _counted([_name(int(one), labels) for one in sure])
+    sure = found.scores >= CONFIDENT
+    return Detections(
+        boxes=found.boxes[sure], scores=found.scores[sure], classes=found.classes[sure]
+    )
+
+
+def _placed(
+    found: Detections, size: tuple[int, int], labels: Sequence[str]
+) -> tuple[AnswerBox, ...]:
+    height, width = size
+    return tuple(
+        AnswerBox(
+            name=_name(int(kind), labels),
+            score=float(score),
+            place=(left / width, top / height, right / width, bottom / height),
+        )
+        for (left, top, right, bottom), score, kind in zip(
+            found.boxes[:_DRAWN_BOXES].tolist(),
+            found.scores[:_DRAWN_BOXES].tolist(),
+            found.classes[:_DRAWN_BOXES].tolist(),
+            strict=True,
+        )
+    )
 
 
 def _text(contract: Contract, outputs: Sequence[Array]) -> str:
@@ -363,6 +421,38 @@ def _counted(names: Sequence[str]) -> str:
     if not names:
         return "no boxes"
     return ", ".join(f"{often} × {name}" for name, often in Counter(names).most_common(_SHOWN))
+
+
+def _plane(contract: Contract, first: Array) -> tuple[Array, int]:
+    """The class of each cell (H, W), and how many classes there are."""
+    import numpy as np
+
+    layout, classes = _planes(contract.outputs[0])
+    axis = {"NHWC": -1, "NCHW": 0}.get(layout)
+    plane = np.rint(first) if axis is None else first.argmax(axis)
+    return plane.astype(int), classes
+
+
+def _mask(plane: Array, _classes: int, labels: Sequence[str]) -> AnswerMask | None:
+    """A mask with at most so many cells along a side as are drawn."""
+    import numpy as np
+
+    plane = plane.reshape([size for size in plane.shape if size > 1])
+    if plane.ndim != 2:
+        return None
+    steps = [-(-size // _DRAWN_CELLS) for size in plane.shape]
+    cells = plane[steps[0] // 2 :: steps[0], steps[1] // 2 :: steps[1]]
+    flat = cells.ravel()
+    starts = np.flatnonzero(np.r_[True, flat[1:] != flat[:-1]])
+    lengths = np.diff(np.r_[starts, flat.size])
+    kinds, counts = np.unique(flat, return_counts=True)
+    most = kinds[np.argsort(-counts, kind="stable")][:_MASK_NAMES]
+    return AnswerMask(
+        height=cells.shape[0],
+        width=cells.shape[1],
+        runs=" ".join(f"{flat[at]}*{length}" for at, length in zip(starts, lengths, strict=True)),
+        names={int(one): _name(int(one), labels) for one in most},
+    )
 
 
 def _areas(plane: Array, classes: int, labels: Sequence[str]) -> str:

@@ -7,11 +7,12 @@ the samples and the reference's outputs come from.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.errors import ConversionError
+from edgekit.errors import ConversionError, DataError, UsageError
 from edgekit.measure.binding import Bound, bind
 from edgekit.measure.job import CandidateJob, Taken, turn_back
 from edgekit.measure.judge import Compared, Judged, judge_rows
@@ -23,6 +24,7 @@ from edgekit.measure.rows import (
     reference_rows,
     sample_rows,
 )
+from edgekit.measure.tasks import answer, say, say_label
 from edgekit.pipeline.labels import SampleLabel
 from edgekit.pipeline.reference import Reference
 from edgekit.runners.litert import LITERT
@@ -33,6 +35,7 @@ from edgekit.toolchain.workshop import Workshop
 from edgekit.types import Binding, LatencyReport, ParityReport, Scheme, TensorSpec
 from edgekit.validation import align
 from edgekit.validation.metrics import Batch, Metric
+from edgekit.validation_result import WorstSample
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,11 +52,15 @@ Parts = Mapping[str, Sequence[tuple[int, int, int]]]
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """A file with what its outputs say, and how its tensors were bound (in the file's order)."""
+    """A file with what its outputs say, and how its tensors were bound (in the file's order).
+
+    ``worst`` are the samples on which it is farthest from the reference, as far as asked for.
+    """
 
     judged: Judged
     bindings: tuple[Binding, ...]
     job: CandidateJob
+    worst: tuple[WorstSample, ...] = ()
 
     @property
     def parity(self) -> ParityReport:
@@ -72,6 +79,7 @@ def measure(
     told: Sequence[dict[str, Any]] = (),
     parts: Parts | None = None,
     metric: Metric | None = None,
+    worst: int = 0,
 ) -> Measured:
     """Run a file on the parity samples and compare it with the reference.
 
@@ -85,6 +93,7 @@ def measure(
         told: what the converter says about the inputs' axes.
         parts: of the reference's outputs that mix ranges, see `edgekit.measure.parts`.
         metric: the task's.
+        worst: so many of the worst samples are told with both answers.
 
     Raises:
         ConversionError: the file does not load or run, or its tensors fit no way.
@@ -111,8 +120,50 @@ def measure(
         and runner.remembers(bound.job.fed(reference.inputs_of(few)))
     )
     return Measured(
-        judged=replace(judged, remembers=remembers), bindings=bound.inputs, job=bound.job
+        judged=replace(judged, remembers=remembers),
+        bindings=bound.inputs,
+        job=bound.job,
+        worst=_worst(reference, bound.job, runner, judged.parity, worst),
     )
+
+
+def _worst(
+    reference: Reference,
+    candidate: CandidateJob,
+    runner: LitertRunner,
+    parity: ParityReport,
+    most: int,
+) -> tuple[WorstSample, ...]:
+    """The samples with the lowest SQNR of any output, with what both models say of them."""
+    import numpy as np
+
+    count = reference.data.parity.count
+    levels = [one.per_sample_sqnr_db for one in parity.outputs if one.index_agreement is None]
+    known = [np.asarray(one) for one in levels if len(one) == count]
+    if not most or not known:
+        return ()
+    lowest = np.min(known, axis=0)
+    places = np.argsort(lowest, kind="stable")[:most]
+    contract, ids = reference.compared, reference.data.parity.ids
+    labels = reference.labels or [None] * count
+    wanted = reference.outputs_of(places)
+    got = runner.run(candidate.fed(reference.inputs_of(places)))
+    both = [_whole(one, got, like) for one, like in zip(candidate.outputs, wanted, strict=True)]
+    found = []
+    for row, place in enumerate(places.tolist()):
+        one = WorstSample(id=ids[place], path=None, sqnr_db=float(lowest[place]))
+        theirs, mine = [stack[row] for stack in wanted], [stack[row] for stack in both]
+        with suppress(DataError, UsageError):  # nobody can read these outputs: the figures say so
+            one = replace(
+                one,
+                label=say_label(contract, labels[place]),
+                reference=say(contract, theirs),
+                candidate=say(contract, mine),
+                reference_answer=answer(contract, theirs),
+                candidate_answer=answer(contract, mine),
+            )
+        found.append(one)
+    return tuple(found)
 
 
 def answers(

@@ -26,6 +26,7 @@ from edgekit.types import EIGHT_BIT_SCHEMES, INT8_SCHEMES, Gate, ModelSource, Sc
 from edgekit.validation import gates
 
 REPORT_NAME = "edgekit-report.json"
+PAGE_NAME = "edgekit-report.html"
 PREPARED_NAME = "prepared.tflite"
 """What the prepared float model is called in the work folder."""
 DEFAULT_SAMPLES = 128
@@ -71,6 +72,11 @@ class Plan:
     def report(self) -> Path:
         """Where the report will be."""
         return self.output / REPORT_NAME
+
+    @property
+    def page(self) -> Path:
+        """Where the page will be."""
+        return self.output / PAGE_NAME
 
     @property
     def lock(self) -> Path:

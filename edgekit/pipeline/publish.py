@@ -53,7 +53,7 @@ def require_free(plan: Plan) -> None:
         SetupError: the output is a file, or lies where nothing can be made.
     """
     output = plan.output
-    wanted = (*map(plan.file, plan.schemes), plan.report, plan.lock)
+    wanted = (*map(plan.file, plan.schemes), plan.report, plan.page, plan.lock)
     with reachable(output):
         existing = [path for path in wanted if path.exists()]
         nearest = next(one for one in (output, *output.absolute().parents) if one.exists())
@@ -214,8 +214,11 @@ def publish(
     prepared: Path | None = None,
     *,
     lock: str = "",
+    page: str = "",
 ) -> None:
-    """Move the finished files into place, the report last; ``lock`` is the text of `Plan.lock`.
+    """Move the finished files into place, the report last.
+
+    ``lock`` and ``page`` are the texts of `Plan.lock` and `Plan.page`.
 
     Everything that can fail comes first: all bytes, the report's too, are on the disk before the
     first file is replaced. What an earlier run's report lists and this run does not replace is
@@ -230,12 +233,15 @@ def publish(
     waiting.write_text(report, encoding="utf-8")
     locked = waiting.with_name(plan.lock.name)
     locked.write_text(lock, encoding="utf-8")
-    for path in (*(file.artifact.path for file in made), waiting, locked):
+    shown = waiting.with_name(plan.page.name)
+    shown.write_text(page, encoding="utf-8")
+    for path in (*(file.artifact.path for file in made), waiting, locked, shown):
         _flush(path)
     stale = _listed_files(plan)
     with _uninterrupted():
         plan.report.unlink(missing_ok=True)
         plan.lock.unlink(missing_ok=True)
+        plan.page.unlink(missing_ok=True)
         for path in stale:
             path.unlink(missing_ok=True)
         for file in made:
@@ -244,6 +250,8 @@ def publish(
             prepared.replace(plan.prepared)
         if lock:
             locked.replace(plan.lock)
+        if page:
+            shown.replace(plan.page)
         waiting.replace(plan.report)
 
 

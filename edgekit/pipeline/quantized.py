@@ -55,6 +55,7 @@ from edgekit.types import (
 )
 from edgekit.validation import gates
 from edgekit.validation.metrics import Metric
+from edgekit.validation_result import WorstSample
 
 QUANTIZER = own_worker(
     "quantize",
@@ -63,6 +64,8 @@ QUANTIZER = own_worker(
 )
 
 _CLIENT_SAMPLES = 16
+WORST = 8
+"""So many samples are kept of each file with what both models say."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +177,7 @@ class _Made:
     summary: Summary
     judged: Judged
     job: CandidateJob
+    worst: tuple[WorstSample, ...]
 
 
 @dataclass(kw_only=True)
@@ -392,6 +396,7 @@ class _Making:
                 for binding in floating.bindings
             ],
             parts=of_reference(mixed.outputs, floating.parity.bindings),
+            worst=WORST,
         )
         try:
             measured = measure(metric=self._metric)
@@ -404,6 +409,7 @@ class _Making:
             summary=summarize(path),
             judged=measured.judged,
             job=measured.job,
+            worst=measured.worst,
         )
 
     def _in_clients(self, made: _Made) -> Compatibility:
@@ -477,6 +483,7 @@ class _Making:
             float_ops=tuple(sorted({op.op for op in made.summary.float_ops})),
             kept_float=kept,
             clients=rows,
+            worst=made.worst,
         )
 
     @cached_property

@@ -61,6 +61,7 @@ class ConversionRequest:
         route: force this one instead of the first (or fastest) that is right.
         gates: conditions such as ``int8:top1_agreement >= 95%``.
         no_standard_metadata: the files have edgekit's own contract only.
+        pictures: the page shows the worst samples.
         force: replace existing outputs.
         threads: for measuring latency.
         settled: what the int8 schemes are made with in the place of climbing to the budget, where a
@@ -108,6 +109,7 @@ class ConversionRequest:
     config: Path | None = None
     gates: tuple[str, ...] = ()
     no_standard_metadata: bool = False
+    pictures: bool = True
     force: bool = False
     threads: int = 1
     limits: Limits = field(default_factory=Limits)

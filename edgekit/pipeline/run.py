@@ -15,6 +15,7 @@ from edgekit.pipeline.floats import make_float
 from edgekit.pipeline.kept_scales import keep_scales
 from edgekit.pipeline.locking import make_lock
 from edgekit.pipeline.origin import SAMPLES, check_origin
+from edgekit.pipeline.page import make_page
 from edgekit.pipeline.plan import Plan
 from edgekit.pipeline.probe import check_graph
 from edgekit.pipeline.publish import publish, scratch_folder, work_folder
@@ -168,6 +169,7 @@ def _finish(
         probe=probe,
         output=plan.output,
         report=plan.report,
+        page=plan.page,
         seconds=round(time.monotonic() - started, 3),
     )
     if all(file.error for file in files):
@@ -176,7 +178,8 @@ def _finish(
             cure="Choose other schemes with --scheme.",
         )
     lock = make_lock(plan, reference, result, files, quantized.prepared)
-    publish(plan, files, to_json(result), quantized.prepared, lock=to_text(lock))
+    page = make_page(plan, result, files, reference)
+    publish(plan, files, to_json(result), quantized.prepared, lock=to_text(lock), page=page)
     return result
 
 

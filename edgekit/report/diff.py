@@ -39,7 +39,6 @@ def to_html(found: Diff) -> str:
         found=found,
         sentence=sentence(found),
         sizes=sizes(found),
-        version=__version__,
         widest=max((w.relative_l2 or 0.0 for w in found.weights), default=0.0) or 1.0,
         most=_MOST_ROWS,
     )

@@ -41,7 +41,6 @@ def to_html(explanation: Explanation) -> str:
         "explain",
         filters={"db": db_text, "sources": sources_text, "below": _below, "share": _share},
         report=explanation,
-        version=__version__,
         chart=_chart(explanation.ops),
         full_db=FULL_DB,
     )

@@ -71,7 +71,6 @@ def to_html(report: SensitivityReport) -> str:
             "hover": _hover,
         },
         report=report,
-        version=__version__,
         full_db=_FULL_DB,
         damaging=most_damaging(report.layers),
         prefixes=[layer for layer in report.layers if layer.prefix is not None],

@@ -45,17 +45,20 @@ def thumbnail(path: Path, *, side: int = SIDE) -> Thumbnail | None:
     Turned as its EXIF data says. ``None`` where the file is missing or no picture: a report about a
     run is still a report when the data has been moved since.
     """
+    pixels = _read(path, side)
+    return None if pixels is None else encoded(pixels, side=side)
+
+
+def encoded(pixels: Array, *, side: int = SIDE) -> Thumbnail | None:
+    """Pixels (H, W), (H, W, 3) BGR or (H, W, 4) BGRA of 8 bits, scaled down in the same way."""
     import cv2
 
-    pixels = _read(path, side)
-    if pixels is None:
-        return None
     longest = max(pixels.shape[:2])
     if longest > side:
         height, width = (max(1, round(size * side / longest)) for size in pixels.shape[:2])
         pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
     height, width = pixels.shape[:2]
-    tiny = max(height, width) <= _TINY
+    tiny = max(height, width) <= _TINY or pixels.shape[2:] == (4,)
     kind, options = ("png", []) if tiny else ("jpeg", [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
     done, data = cv2.imencode(f".{kind}", pixels, options)
     if not done:

@@ -5,20 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from edgekit.report import following, words
 from edgekit.report import validation_details as details
 from edgekit.report import validation_tables as tables
-from edgekit.report import words
 from edgekit.report.pages import render
-from edgekit.report.plots import MARKERS
-from edgekit.report.svg import SERIES
 from edgekit.report.validation_plots import all_plots
 from edgekit.types import VerdictState
 from edgekit.validation_result import ValidationResult
-from edgekit.version import __version__
 
 __all__ = ["to_html"]
-
-_SIGNS = dict(zip(("o", "s", "D", "^", "v", "P"), "●■◆▲▼✚", strict=True))
 
 
 def to_html(result: ValidationResult, *, pictures: bool = True) -> str:
@@ -33,19 +28,12 @@ def to_html(result: ValidationResult, *, pictures: bool = True) -> str:
         SetupError: Matplotlib is not installed.
     """
     drawn = all_plots(result)
-    page = render(
+    return render(
         "validation",
-        filters={
-            "words": _tight,
-            "sign": lambda place: _SIGNS[MARKERS[place % len(MARKERS)]],
-            "series": lambda place: place % len(SERIES) + 1,
-            "number": words.number,
-            "short": lambda text, most=60: words.clean(str(text), most),
-        },
         result=result,
-        version=__version__,
         summary=summary(result),
-        verdicts=list(_verdicts(result)),
+        verdicts=list(verdicts(result)),
+        following=following.after_validation(result),
         table=tables.table(result),
         confidence=tables.confidence(result),
         gates=tables.gate_table(result),
@@ -58,15 +46,15 @@ def to_html(result: ValidationResult, *, pictures: bool = True) -> str:
         pictures=pictures,
         drifts=list(details.drifts(result)),
     )
-    # Halves of surrogate pairs, which a path that is not UTF-8 brings along, cannot be written.
-    return page.encode("utf-8", "replace").decode("utf-8")
 
 
 # ------------------------------------------------------------------------------- verdicts
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Verdict:
+class ToldVerdict:
+    """A verdict in words."""
+
     place: int
     name: str
     state: VerdictState
@@ -90,19 +78,13 @@ def summary(result: ValidationResult) -> str:
     return f"{states.count('pass')} of {len(states)} candidates may ship"
 
 
-def _verdicts(result: ValidationResult) -> Iterator[_Verdict]:
+def verdicts(result: ValidationResult) -> Iterator[ToldVerdict]:
+    """The verdict on each candidate as a sentence."""
     for place, one in enumerate(result.candidates):
-        yield _Verdict(
+        yield ToldVerdict(
             place=place,
             name=one.name,
             state=one.state(strict=result.strict),
             sentence=words.sentence(one, strict=result.strict, complete=result.complete),
             diagnosis=words.diagnosis(one),
         )
-
-
-def _tight(text: str) -> str:
-    """A number and its unit stay on one line."""
-    for unit in ("%", "dB", "ms", "MB"):
-        text = text.replace(f" {unit}", f"\N{NO-BREAK SPACE}{unit}")
-    return text.replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}")

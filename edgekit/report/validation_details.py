@@ -11,7 +11,7 @@ from edgekit.report import words
 from edgekit.report.thumbnails import Thumbnail, thumbnail
 from edgekit.validation_result import CandidateResult, ValidationResult, WorstSample
 
-MOST_CARDS = 16
+MOST_CARDS = 24
 """Pictures of bad samples in a page; the JSON has all of them."""
 PICTURE_BYTES = 1_200_000
 """All pictures of a page together; what is beyond is named without its picture."""
@@ -180,8 +180,19 @@ class Card:
     """Place and name of each candidate, and what it says."""
 
 
-def cards(result: ValidationResult, *, pictures: bool) -> list[Card]:
-    """The worst samples of all candidates, the lowest SQNR first, each of them once."""
+def cards(
+    result: ValidationResult,
+    *,
+    pictures: bool = False,
+    given: Mapping[str, Thumbnail] | None = None,
+) -> list[Card]:
+    """The worst samples of all candidates, the lowest SQNR first, each of them once.
+
+    Args:
+        result: what was measured.
+        pictures: whether the samples' files are read for their pictures.
+        given: pictures that are there already, by the samples' ids.
+    """
     said: dict[str, list[tuple[int, str, WorstSample]]] = {}
     for place, one in enumerate(result.candidates):
         bad = [sample for sample in one.worst if not sample.sqnr_db >= EQUAL_DB]  # NaN is bad
@@ -195,7 +206,9 @@ def cards(result: ValidationResult, *, pictures: bool) -> list[Card]:
     left, found = PICTURE_BYTES, []
     for entries in sorted(said.values(), key=lowest)[:MOST_CARDS]:
         sample = entries[0][2]
-        picture = thumbnail(sample.path) if pictures and sample.path is not None else None
+        picture = (given or {}).get(sample.id)
+        if picture is None and pictures and sample.path is not None:
+            picture = thumbnail(sample.path)
         if picture is not None and len(picture.data) > left:
             picture = None
         left -= len(picture.data) if picture else 0

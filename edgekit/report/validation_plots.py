@@ -15,7 +15,7 @@ from edgekit.validation_result import CandidateResult, Figure, LayerSqnr, Valida
 Placed = tuple[int, CandidateResult]
 """A candidate with its place among all of them, which decides its colour."""
 
-_BEST_FIRST = (
+BEST_FIRST = (
     "top1_accuracy", "map_50_95", "miou", "recall_at_1", "psnr_db", "ssim", "top1_agreement",
     "map_50_agreement", "pixel_agreement", "mean_cosine", "psnr_to_reference_db",
     "ssim_to_reference",
@@ -75,7 +75,7 @@ def _shared(placed: Sequence[Placed], names: Sequence[str]) -> str | None:
 
 def _tradeoff(result: ValidationResult, placed: Sequence[Placed]) -> Plot | None:
     timed = [(place, one) for place, one in placed if one.timing is not None]
-    name = _shared(timed, _BEST_FIRST)
+    name = _shared(timed, BEST_FIRST)
     metric = name or "sqnr_db"
     points = [point for place, one in timed if (point := _against_time(place, one, metric))]
     if not points:

@@ -33,6 +33,7 @@ ONLY_THERE |= {
     "targets_of_inspect",
     "help",
     "listing",
+    "open_page",
 }
 """What a terminal needs; results have `to_dict`."""
 OTHERWISE = {

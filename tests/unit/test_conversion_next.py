@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from edgekit.cli.conversion import _next
+from edgekit.report.following import after_conversion
 
 
 def file(scheme: str, state: str, error: str = "", **metrics: float) -> SimpleNamespace:
@@ -38,4 +38,4 @@ def test_what_to_type_now(files: list[SimpleNamespace], wanted: str) -> None:
         contract=SimpleNamespace(task="classification"),
         data=SimpleNamespace(path="photos"),
     )
-    assert wanted in _next(result)  # type: ignore[arg-type]
+    assert wanted in after_conversion(result)  # type: ignore[arg-type]

@@ -36,6 +36,7 @@ def result(*files: FileResult) -> ConversionResult:
         notes=("größer",),
         output=Path("out"),
         report=Path("out/edgekit-report.json"),
+        page=Path("out/edgekit-report.html"),
         seconds=2.0,
     )
 
