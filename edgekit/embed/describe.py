@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from edgekit.contract import Contract, InputContract, image_axes
+from edgekit.contract import Contract, InputContract, Preprocess, image_axes
 from edgekit.embed.meaning import meaning
 from edgekit.embed.names import one_line, safe_names
 from edgekit.embed.spec import (
     Delegate,
     Embedding,
     FileTensor,
+    Letterbox,
     Output,
     Part,
     PictureInput,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from edgekit.tflite.model import Model
     from edgekit.tflite.summary import Port, Summary
 
+_Number = TypeVar("_Number", int, float)
 _TYPES = ("float32", "int8", "uint8", "int16", "int32", "int64")
 
 
@@ -139,23 +141,6 @@ def _picture(ports: tuple[Port, ...], entries: tuple[InputContract, ...]) -> Pic
             cure="Export the model with a batch of 1 and 1 or 3 channels.",
         )
     height, width, channels = (tensor.shape[axis] for axis in axes)
-    if preprocess.letterbox:
-        raise UsageError(
-            f"Input {tensor.name} is letterboxed, and no wrapper pads pictures yet.",
-            cure="Pad them in the app, as the contract says, and state what the wrapper then gets: "
-            f"--no-letterbox --resize {height}x{width}",
-        )
-    resize = None
-    if preprocess.resize is not None:
-        shorter = preprocess.resize if isinstance(preprocess.resize, int) else None
-        tall, wide = (0, 0) if isinstance(preprocess.resize, int) else preprocess.resize
-        resize = Resize(
-            shorter=shorter,
-            height=tall,
-            width=wide,
-            interpolation=preprocess.interpolation,
-            antialias=preprocess.antialias,
-        )
     return PictureInput(
         tensor=tensor,
         height=height,
@@ -163,16 +148,47 @@ def _picture(ports: tuple[Port, ...], entries: tuple[InputContract, ...]) -> Pic
         channels=channels,
         channels_first=axes[2] == 1,
         color=preprocess.color,
-        resize=resize,
+        resize=_resize(preprocess),
         crop=preprocess.crop,
         crop_rounding=preprocess.crop_rounding,
+        letterbox=_letterbox(preprocess),
         scale=preprocess.scale,
         mean=_per_channel(preprocess.mean, channels, "mean"),
         std=_per_channel(preprocess.std, channels, "std"),
     )
 
 
-def _per_channel(values: tuple[float, ...], channels: int, name: str) -> tuple[float, ...]:
+def _resize(preprocess: Preprocess) -> Resize | None:
+    size = preprocess.resize
+    if size is None:
+        return None
+    shorter = None
+    if isinstance(size, int):
+        shorter, size = (None, (size, size)) if preprocess.letterbox else (size, (0, 0))
+    return Resize(
+        shorter=shorter,
+        height=size[0],
+        width=size[1],
+        interpolation=preprocess.interpolation,
+        antialias=preprocess.antialias,
+    )
+
+
+def _letterbox(preprocess: Preprocess) -> Letterbox | None:
+    if not preprocess.letterbox:
+        return None
+    channels = 1 if preprocess.color == "GRAY" else 3
+    first, second, third = _per_channel(preprocess.pad_value, channels, "pad_value") * (
+        3 // channels
+    )
+    return Letterbox(
+        enlarge=preprocess.enlarge,
+        centre=preprocess.pad_place == "centre",
+        pad=(third, second, first) if preprocess.color == "BGR" else (first, second, third),
+    )
+
+
+def _per_channel(values: tuple[_Number, ...], channels: int, name: str) -> tuple[_Number, ...]:
     if len(values) not in (1, channels):
         raise UsageError(
             f"{name} has {len(values)} values, the picture {channels} channels.",

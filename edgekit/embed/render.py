@@ -9,6 +9,7 @@
     types = ["float32", "uint8"] # what the runtime takes as inputs and outputs; all where missing
     types_cure = "Convert …"     # what the user does about others
     escapes = "braces"           # how the language writes characters by number, see `quoted`
+    shares = "web"               # the target whose templates it uses where it has none of the name
 
     [files]                      # template = path in the module; both may use {{ e.names… }}
     "wrapper.hpp.j2" = "include/{{ e.names.snake }}.hpp"
@@ -61,6 +62,7 @@ class AppTarget:
         types: of the inputs and outputs that its runtime takes; empty for all.
         types_cure: what can be done about a file with others.
         escapes: how the language writes a character by its number.
+        shares: the target whose templates are taken where this one has none of that name.
     """
 
     name: str
@@ -73,11 +75,12 @@ class AppTarget:
     types: tuple[str, ...] = ()
     types_cure: str = ""
     escapes: Escapes = "unicode"
+    shares: str | None = None
 
     @property
-    def folder(self) -> Path:
-        """Where its templates are."""
-        return TARGETS / self.name
+    def folders(self) -> tuple[Path, ...]:
+        """Where its templates are; the first that has one wins."""
+        return tuple(TARGETS / name for name in (self.name, self.shares) if name)
 
 
 def target_names() -> tuple[str, ...]:
@@ -154,7 +157,7 @@ def _environment(target: AppTarget) -> jinja2.Environment:
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(target.folder),
+        loader=jinja2.FileSystemLoader(target.folders),
         autoescape=False,  # noqa: S701  code, not HTML; strings go through the filter `c`
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from edgekit.embed.spec import Classification, Embedding, PictureInput
+from edgekit.embed.spec import Classification, Embedding
 from edgekit.embed.stages import real_outputs, resized, tensor_of
 from edgekit.geometry import geometry
 
@@ -117,8 +117,9 @@ def resize_costs(
     if entry.preprocess is None or entry.preprocess.resize is None:
         return ()
     exact = [resized(picture, spec.input, entry) for picture in pictures]
-    given, seen = entry.preprocess, spec.input
-    ways = [exact] + [[_other(one, seen, given, way) for one in pictures] for _, _, way in _WAYS]
+    given = entry.preprocess
+    pairs = list(zip(pictures, exact, strict=True))
+    ways = [exact] + [[_other(*pair, given, way) for pair in pairs] for _, _, way in _WAYS]
     tensors = [tensor_of(pixels, spec.input, entry) for way in ways for pixels in way]
     outputs = run(tensors)
     count = len(pictures)
@@ -131,14 +132,19 @@ def resize_costs(
 
 def _other(
     picture: Array,
-    given: PictureInput,
+    exact: Array,
     preprocess: Preprocess,
     other: Callable[[Array, tuple[int, int]], Array],
 ) -> Array:
-    place = geometry(picture.shape[:2], preprocess, (given.height, given.width))
-    return other(picture, (place.height, place.width))[
-        place.top : place.top + given.height, place.left : place.left + given.width
-    ]
+    """What the model sees if ``other`` resizes; a letterbox's padding is taken from ``exact``."""
+    height, width = exact.shape[:2]
+    place = geometry(picture.shape[:2], preprocess, (height, width))
+    pixels = other(picture, (place.height, place.width))
+    if not preprocess.letterbox:
+        return pixels[place.top : place.top + height, place.left : place.left + width]
+    padded = exact.copy()
+    padded[-place.top :, -place.left :][: place.height, : place.width] = pixels
+    return padded
 
 
 def _cost(

@@ -3,7 +3,7 @@
 Nothing in it is left to a template to decide: axes are numbers, box orders are stated, outputs that
 the file has in parts are listed with where each part goes. The order of work is
 
-    picture → resize → crop → colour, normalise, quantize → run
+    picture → resize → crop, or a letterbox's padding → colour, normalise, quantize → run
             → dequantize, join parts → softmax, boxes, classes per pixel, or plain values
 """
 
@@ -94,7 +94,8 @@ class Resize:
     Attributes:
         shorter: the shorter side in pixels, aspect ratio kept (the longer one is cut, not rounded);
             ``None`` where both sides are stated.
-        height, width: both sides; 0 with ``shorter``.
+        height, width: both sides; 0 with ``shorter``. With a `Letterbox` the sides of the box that
+            the picture is fitted into.
         interpolation: as OpenCV computes it on 8 bits, or with ``antialias`` as Pillow does.
     """
 
@@ -118,6 +119,22 @@ class Resize:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Letterbox:
+    """A picture that keeps its aspect ratio, and what fills the rest of the model's input.
+
+    Attributes:
+        enlarge: a picture smaller than the box is made larger.
+        centre: it lies in the centre (of an odd padding less comes first), or else at the upper
+            left.
+        pad: the padding's RGB.
+    """
+
+    enlarge: bool
+    centre: bool
+    pad: tuple[int, int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
 class PictureInput:
     """The picture that the model takes, and how an RGB picture becomes its tensor.
 
@@ -130,6 +147,7 @@ class PictureInput:
         crop: centre crop (height, width) after it, from ``round((size − crop) / 2)``; ``None`` for
             none.
         crop_rounding: a half in that is rounded to the ``even`` number, or ``down``.
+        letterbox: how the rest of the input is padded; ``None`` where the picture fills it.
         scale, mean, std: ``(pixel · scale − mean) / std`` in float32, mean and std per channel.
         normalises: whether that changes anything; not so where it is folded into the model.
     """
@@ -143,6 +161,7 @@ class PictureInput:
     resize: Resize | None
     crop: tuple[int, int] | None
     crop_rounding: CropRounding
+    letterbox: Letterbox | None
     scale: float
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -151,6 +170,32 @@ class PictureInput:
     def normalises(self) -> bool:
         """Whether scale, mean and std change the pixels."""
         return self.scale != 1 or any(self.mean) or any(one != 1 for one in self.std)
+
+    @property
+    def resize_words(self) -> str:
+        """What becomes of a picture's size, for a README."""
+        size = f"{self.height} x {self.width}"
+        if self.letterbox:
+            where = "in the centre of" if self.letterbox.centre else "at the upper left of"
+            colour = ", ".join(map(str, self.letterbox.pad))
+            return f"{self._fitted}, {where} {size} pixels; the others are {colour} (RGB)"
+        if self.resize is None:
+            rest = "or larger; the middle is taken" if self.crop else "already"
+            return f"nothing: the picture must be {size} {rest}"
+        words = f"to height {self.resize.height} and width {self.resize.width}"
+        if self.resize.shorter:
+            shorter = self.resize.shorter
+            words = f"the shorter side to {shorter} pixels, the longer one in proportion"
+        middle = ", then the middle {} x {}".format(*self.crop) if self.crop else ""
+        return f"{words}, {self.resize.words}{middle}"
+
+    @property
+    def _fitted(self) -> str:
+        if self.resize is None or self.letterbox is None:
+            return "nothing: the picture stays as large as it is"
+        smaller = "" if self.letterbox.enlarge else ", a smaller one left as it is"
+        box = f"{self.resize.height} x {self.resize.width}"
+        return f"in proportion to fit into {box}{smaller}, {self.resize.words}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, assert_never
 
-from edgekit.contract import Contract, Decoder, InputContract, SequenceDecoder
+from edgekit.contract import Color, Contract, Decoder, InputContract, SequenceDecoder
 from edgekit.embed.spec import (
     Classification,
     Detection,
@@ -42,7 +42,7 @@ class Stages:
     Attributes:
         name: the sample's.
         picture: uint8 RGB (h, w, 3).
-        resized: uint8 RGB (H, W, 3) after resize and crop.
+        resized: uint8 RGB (H, W, 3) after resize, and crop or padding.
         tensor: the input as stored.
         outputs: as stored, in the file's order.
         result: as the class in `edgekit.embed.spec` says; float32, int32 for a plane of classes.
@@ -65,13 +65,15 @@ def resized(picture: Array, given: PictureInput, entry: InputContract) -> Array:
         DataError: the picture cannot become what the model takes.
     """
     assert entry.preprocess is not None
-    plain = replace(entry.preprocess, color="RGB", scale=1.0, mean=(0.0,), std=(1.0,))
+    # Where the model takes BGR, a padding is stated in that order, so the result is turned.
+    color: Color = "BGR" if entry.preprocess.color == "BGR" else "RGB"
+    plain = replace(entry.preprocess, color=color, scale=1.0, mean=(0.0,), std=(1.0,))
     shape = (1, given.height, given.width, 3)
     tensor = TensorSpec(name=given.tensor.name, shape=shape, dtype="uint8", layout="NHWC")
-    # The contract's pictures are BGR; here both sides are RGB, and no channel is looked at.
-    turned = preprocess_image(picture[..., ::-1], InputContract(tensor=tensor, preprocess=plain))
-    result: Array = turned[0]
-    return result
+    pixels: Array = preprocess_image(
+        picture[..., ::-1], InputContract(tensor=tensor, preprocess=plain)
+    )[0]
+    return pixels[..., ::-1] if color == "BGR" else pixels
 
 
 def tensor_of(pixels: Array, given: PictureInput, entry: InputContract) -> Array:

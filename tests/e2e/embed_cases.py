@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
+
 from edgekit.contract import ANTIALIASED, PLAIN, Decoder, SequenceDecoder
 
 from .conftest import REPOSITORY
@@ -20,6 +22,7 @@ REAL = tuple(
     for name in ("efficientnet_lite0", "classifier", "detector", "segmenter")
     for scheme in ("fp32", "int8")
 )
+PHOTOS = REPOSITORY / "calibration_data"
 BOXES = 9
 DECODERS: dict[str, tuple[dict[str, tuple[int, ...]], dict[str, Any]]] = {
     "yolov5": ({"o": (1, 12, 8)}, {"format": "yolov5", "activation": "sigmoid"}),
@@ -68,11 +71,41 @@ RESIZES: dict[str, dict[str, Any]] = {
     f"{way}_antialias": {"resize": size, "interpolation": way, "antialias": True}
     for way, size in zip(ANTIALIASED, (_SMALL, _LARGE, _SMALL, _SMALL, _SMALL), strict=True)
 }
+BOXED: dict[str, dict[str, Any]] = {
+    "letterbox": {"resize": SIZE},
+    "letterbox_end": {
+        "resize": (SIZE, SIZE - 3),
+        "interpolation": "bicubic",
+        "antialias": True,
+        "color": "BGR",
+        "pad_value": (0, 255, 90),
+        "pad_place": "end",
+        "enlarge": False,
+    },
+} | {
+    f"letterbox_{way}": {"resize": (SIZE - 3, SIZE), "interpolation": way}
+    for way in ("nearest", "bicubic", "area")
+}
+"""What a letterbox is like; the detections of each are mapped back."""
 LABELS = ["$x ${1 + 1}", 'a "quoted" \\ label', "two\nlines\tand a tab", "Straßenbahn 猫"]
 
 
+def boxed(folder: Path) -> Iterator[tuple[str, Path, dict[str, Any]]]:
+    """A detector for each letterbox, and pictures with all kinds of sides: one is tiny."""
+    photos = folder / "cut"
+    photos.mkdir()
+    first, second = sorted(PHOTOS.glob("*.jpg"))[:2]
+    cv2.imwrite(str(photos / "1.png"), cv2.imread(str(first))[40:211])
+    cv2.imwrite(str(photos / "2.png"), cv2.imread(str(second))[100:109, 100:108])
+    shapes, table = DECODERS["yolov8"]
+    decoder = Decoder(**table, score_threshold=0.05, iou_threshold=0.4)
+    net = net_with(folder / "boxed.tflite", shapes, task="detection", decoder=decoder)
+    for name, preprocess in BOXED.items():
+        yield name, net, {"samples": photos, "preprocess": {"letterbox": True, **preprocess}}
+
+
 def drawn(folder: Path) -> Iterator[tuple[str, Path, dict[str, Any]]]:
-    """A net for each decoder, form of segmentation, way to read and resize, and difficult names."""
+    """A net for each decoder, form of segmentation, reading, resize, letterbox, and for names."""
     table = str(anchors(folder / "anchors.npy", BOXES))
     for name, (shapes, decoder) in DECODERS.items():
         chosen = Decoder(
@@ -112,6 +145,7 @@ def drawn(folder: Path) -> Iterator[tuple[str, Path, dict[str, Any]]]:
     net = net_with(folder / "gray.tflite", {"o": (1, 5)}, task="regression")
     plain = {"resize": None, "crop": (SIZE, SIZE), "scale": 1.0, "mean": (0.0,), "std": (1.0,)}
     yield "raw_pixels", net, {"preprocess": plain}
+    yield from boxed(folder)
     evil = 'scores\nclass Evil /* "$evil" \\'
     yield (
         "labelled",

@@ -15,13 +15,11 @@ import pytest
 import edgekit
 
 from . import kotlin_tools
-from .conftest import REPOSITORY
-from .embed_cases import DECODERS, FORMS, LABELS, REAL, RESIZES, SEQUENCES, drawn
+from .embed_cases import BOXED, DECODERS, FORMS, LABELS, PHOTOS, REAL, RESIZES, SEQUENCES, drawn
 from .embed_models import converted
 
 pytestmark = pytest.mark.e2e
 
-PHOTOS = REPOSITORY / "calibration_data"
 STAGES = ("resize", "normalise", "inference", "decode")
 FAULTS = {
     "another_resize": ("(wanted + 0.5) * (given.toDouble() / size) - 0.5", "wanted * (given.toDouble() / size)"),  # noqa: E501
@@ -57,9 +55,8 @@ def suite(embed_files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
             target="android",
             output=folder / name,
             name=name,
-            samples=PHOTOS,
             golden=2,
-            **options,
+            **{"samples": PHOTOS, **options},
         )
         assert result.wrapper_lines < 300
         kotlin_tools.add_native_runner(result)
@@ -86,7 +83,7 @@ def test_every_stage_of_a_real_model_agrees(suite: Suite, name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [*DECODERS, *FORMS, *SEQUENCES, *RESIZES, "raw_pixels", "labelled"],
+    [*DECODERS, *FORMS, *SEQUENCES, *RESIZES, *BOXED, "raw_pixels", "labelled"],
 )
 def test_every_decoder_form_and_resize(suite: Suite, name: str) -> None:
     assert set(suite.states(name).values()) == {"ok"}

@@ -19,7 +19,7 @@ from edgekit.tflite.model import read, write
 from edgekit.tflite.summary import summarize
 
 from .conftest import REPOSITORY
-from .embed_cases import RESIZES, SEQUENCES, SYMBOLS
+from .embed_cases import BOXED, PHOTOS, RESIZES, SEQUENCES, SYMBOLS, boxed
 from .embed_models import converted
 
 sys.path.insert(0, str(REPOSITORY / "tests" / "unit"))
@@ -34,7 +34,6 @@ pytestmark = [
     ),
 ]
 LITERT = Path(ai_edge_litert.__file__).with_name("libLiteRt.so")
-PHOTOS = REPOSITORY / "calibration_data"
 NAMES = ("classifier", "detector", "segmenter")
 
 
@@ -45,7 +44,7 @@ def models() -> Callable[[str], Path]:
 
 
 def module_of(file: Path, folder: Path, **options: object) -> Path:
-    edgekit.embed(file, target="cpp", output=folder, samples=PHOTOS, **options)
+    edgekit.embed(file, target="cpp", output=folder, **{"samples": PHOTOS, **options})
     return folder
 
 
@@ -222,6 +221,17 @@ def test_every_resize_smaller_and_larger(tmp_path, resize):
     preprocess = {"crop": (SIZE, SIZE), "crop_rounding": rounding, **RESIZES[resize]}
     module = module_of(file, tmp_path / "module", preprocess=preprocess)
     code, stages = golden_test(module)
+    assert code == 0, stages
+
+
+@pytest.mark.parametrize("name", BOXED)
+def test_every_letterbox(tmp_path, name):
+    file, options = next((file, options) for one, file, options in boxed(tmp_path) if one == name)
+    module = module_of(file, tmp_path / "module", **options)
+    assert any(
+        len(read_golden(module / "test" / "golden")["located", one].values) for one in (0, 1)
+    )
+    code, stages = golden_test(module, "-DSANITIZE=ON")
     assert code == 0, stages
 
 

@@ -13,13 +13,11 @@ import pytest
 import edgekit
 from edgekit.embed.golden import read_golden
 
-from .conftest import REPOSITORY
-from .embed_cases import drawn
+from .embed_cases import PHOTOS, drawn
 from .runtime_envs import environment
 
 pytestmark = pytest.mark.e2e
 
-PHOTOS = REPOSITORY / "calibration_data"
 PARSER = ("tree-sitter==0.26.1", "tree-sitter-swift==0.7.4")
 
 # What the wrappers use of Swift, Foundation, Core Graphics, XCTest, LiteRT and TensorFlowLiteSwift.
@@ -28,9 +26,9 @@ SWIFT = """
     Int32 Int64 Self Set String Substring UInt8 UnsafeRawBufferPointer abs append ascii bindMemory
     clamping compactMap contains contentsOf count default down dropFirst element enumerated exp
     filter first flatMap hasPrefix in indices insert isEmpty isFinite isWhitespace key map max min
-    offset prefix reduce remove repeating rounded self separator sorted split start testable
-    toNearestOrAwayFromZero toNearestOrEven up value whereSeparator withExtendedLifetime
-    withUnsafeBytes
+    offset prefix reduce remove repeating replaceSubrange rounded self separator sorted split start
+    testable toNearestOrAwayFromZero toNearestOrEven up value whereSeparator with
+    withExtendedLifetime withUnsafeBytes
 """
 FOUNDATION = """
     Bundle Data Foundation SWIFT_PACKAGE appendingPathComponent cos encoding forResource main module
@@ -70,7 +68,12 @@ def modules(
     ]
     return {
         name: edgekit.embed(
-            file, target="ios", output=folder / name, name=name, samples=PHOTOS, golden=2, **options
+            file,
+            target="ios",
+            output=folder / name,
+            name=name,
+            golden=2,
+            **{"samples": PHOTOS, **options},
         )
         for name, file, options in jobs
     }
@@ -118,7 +121,11 @@ def test_every_number_is_the_one_that_kotlin_has(modules, tmp_path: Path) -> Non
     """Kotlin's stages are run by its tests; Swift's are the same with the same constants."""
     for name, file, options in drawn(tmp_path):
         result = edgekit.embed(
-            file, target="android", output=tmp_path / name, name=name, samples=PHOTOS, **options
+            file,
+            target="android",
+            output=tmp_path / name,
+            name=name,
+            **{"samples": PHOTOS, **options},
         )
         pascal, snake = result.spec.names.pascal, result.spec.names.snake
         kotlin = result.output / "src" / "main" / "kotlin" / "edgekit" / snake / f"{pascal}.kt"

@@ -381,14 +381,28 @@ def test_each_target_writes_its_own_language(name):
     assert "\ud800" not in quoted("\ud800", form)
 
 
-def test_a_letterbox_is_refused_and_the_cure_cures(tmp_path, photos):
-    file = classifier(tmp_path)
-    boxed = {"resize": (SIZE, SIZE), "letterbox": True, "pad_value": (0,)}
-    with pytest.raises(UsageError, match="letterboxed") as caught:
-        embed(file, photos, preprocess=boxed)
-    assert f"--no-letterbox --resize {SIZE}x{SIZE}" in caught.value.cure
-    cured = {"resize": (SIZE, SIZE), "letterbox": False}
-    assert embed(file, photos, preprocess=cured).spec.input.resize.height == SIZE
+def test_a_letterbox_in_golden_vectors(tmp_path):
+    """A picture of 30x40 in a net of 16x16: 12x16 pixels of it between two rows and two."""
+    (photo,) = pictures(tmp_path / "photos", 1, size=40)
+    cv2.imwrite(str(photo), cv2.imread(str(photo))[:30])
+    boxed = {"resize": SIZE, "letterbox": True, "color": "BGR", "pad_value": (7, 0, 255)}
+    result = embed(classifier(tmp_path), photo, preprocess=boxed, golden=1)
+    golden = read_golden(result.output / "test/golden")
+    picture, resized = golden["picture", 0].values, golden["resized", 0].values
+    assert np.array_equal(resized[2:14], cv2.resize(picture, (16, 12)))
+    assert (resized[[0, 1, 14, 15]] == (255, 0, 7)).all()
+    bgr = resized[..., ::-1] / np.float32(255)
+    wanted = (bgr - np.float32(PREPROCESS.mean)) / np.float32(PREPROCESS.std)
+    assert np.allclose(golden["tensor", 0].values[0], wanted, atol=1e-5)
+    assert [cost.levels < 30 for cost in result.costs] == [True] * 3
+
+
+def test_a_gray_letterbox_has_one_level_of_padding(tmp_path, photos):
+    boxed = {"letterbox": True, "color": "GRAY", "pad_value": (7, 0, 255), "scale": 1.0}
+    net = Net(1, 12, 10, 1)
+    file = net.save(tmp_path / "net.tflite", net.dense(net.image, "scores", 3))
+    with pytest.raises(UsageError, match="pad_value has 3 values"):
+        embed(file, photos, preprocess=boxed, task="classification")
 
 
 @pytest.mark.parametrize(("shape", "blank"), [((1, 20, 5), 0), ((1, 5, 20), -1), ((20, 1, 5), 2)])
