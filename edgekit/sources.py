@@ -46,17 +46,23 @@ def recognise(
     if (found := _by_name(location)) is not None:
         named, name = found
         named.require_package()
+        if signature is not None and named.kind != "saved_model":
+            raise _no_signatures(location, named.kind)
+        path = named.path_of(name)
         return ModelSource(
             location=location,
             kind=named.kind,
-            name=re.sub(r"[^\w.-]+", "_", name.rstrip("/").rpartition("/")[2]) or named.name,
+            name=re.sub(r"[^\w.-]+", "_", _last_part(name, path)) or named.name,
             weights=_existing_weights(weights),
             trust_pickle=trust_pickle,
+            signature=signature,
             named={
+                "path": None if path is None else str(path),
                 "name": name,
                 "program": str(named.program),
                 "package": named.package,
                 "offline": dict(named.offline),
+                "untrusted": dict(named.untrusted),
                 "fetch": named.fetch,
             },
         )
@@ -68,14 +74,11 @@ def recognise(
     if kind == "torch_pickle" and not trust_pickle and _is_of_ultralytics(Path(location)):
         raise UsageError(
             f"{location} is a checkpoint of ultralytics: a pickle that needs its code.",
-            cure=f"Export it, which also writes down how it is fed: yolo export model={location} "
-            f"format=onnx   Then: edgekit convert {Path(location).with_suffix('.onnx')}",
+            cure=f"With ultralytics installed: edgekit convert ultralytics:{location}   Or export "
+            f"it where it is: yolo export model={location} format=onnx   Both know how it is fed.",
         )
     if signature is not None and kind != "saved_model":
-        raise UsageError(
-            f"--signature is for a SavedModel; {location} is of the kind {kind}.",
-            cure="Leave it away.",
-        )
+        raise _no_signatures(location, kind)
     return ModelSource(
         location=location,
         kind=kind,
@@ -83,6 +86,20 @@ def recognise(
         weights=weights,
         trust_pickle=trust_pickle,
         signature=signature,
+    )
+
+
+def _last_part(name: str, path: Path | None) -> str:
+    """What files are called: the stem of the model's file, or the last part of its name."""
+    if path is not None and kind_of(path) == "file":
+        return path.stem
+    return name.rstrip("/").rpartition("/")[2]
+
+
+def _no_signatures(location: str, kind: str) -> UsageError:
+    return UsageError(
+        f"--signature is for a SavedModel; {location} is of the kind {kind}.",
+        cure="Leave it away.",
     )
 
 

@@ -124,14 +124,14 @@ class ModelSource:
     trust_pickle: bool = False
     signature: str | None = None
     named: Mapping[str, Any] | None = None
-    """How the worker makes a model by name: ``name``, ``program``, ``package``, ``offline``,
-    ``fetch``."""
+    """How the worker makes a model by name: ``name``, ``path``, ``program``, ``package``,
+    ``offline``, ``untrusted``, ``fetch``."""
 
     @property
     def path(self) -> Path | None:
-        """The file or folder of the model, ``None`` for an importable factory."""
+        """The file or folder of the model; ``None`` for an importable factory, and most names."""
         if self.named is not None:
-            return None
+            return Path(self.named["path"]) if self.named.get("path") else None
         if self.kind != "torch":
             return Path(self.location)
         module = self.location.rpartition(":")[0]

@@ -24,6 +24,8 @@ def load_named(source: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     name, location = named["name"], source["location"]
     if not named["network"]:
         os.environ.update(named["offline"])
+    if not source.get("trust_pickle"):
+        os.environ.update(named["untrusted"])
     program = _program(Path(named["program"]), location)
     names = program.names() if hasattr(program, "names") else []
     if names and name.partition(".")[0] not in names and name not in names:
@@ -42,10 +44,14 @@ def load_named(source: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     except WorkerError:
         raise
     except (Exception, SystemExit) as error:
+        cache = str(program.cache()) if hasattr(program, "cache") else ""
+        kept = f" in {cache}" if cache else ""
+        online = f"--allow-network --allow-write {cache}" if cache else "--allow-network"
         raise WorkerError(
             f"{location} could not be made: {_first_line(error)}",
-            cure=f"If its weights are not in the local cache, or damaged there, get them once: "
-            f"{named['fetch'].replace('{name}', name)}   Or give a file of weights with --weights.",
+            cure="If its weights are not in the local cache, get them once (if they are damaged, "
+            f"delete them{kept} first): {named['fetch'].replace('{name}', name)}   Or give a file "
+            f"of weights with --weights, or let edgekit get them: {online}",
             kind="model",
             final=True,  # that a download was refused is no matter of permissions
         ) from error
@@ -57,6 +63,10 @@ def inputs_of_notes(notes: dict[str, Any]) -> list[dict[str, Any]]:
     size = None
     if cfg := notes.get("pretrained_cfg"):
         size = cfg.get("input_size")
+    elif metadata := notes.get("ultralytics"):
+        side = metadata["imgsz"]
+        window = [side, side] if isinstance(side, int) else list(side)
+        size = [metadata["channels"], *window]
     elif preset := notes.get("preset"):
         size = preset.get("size")
     elif transforms := notes.get("transforms"):

@@ -246,6 +246,8 @@ def _load(source: dict[str, Any]) -> tuple[LoadedModel, dict[str, Any]]:
     if not source.get("named"):
         return _load_file(source), {}
     made, told = load_named(source)
+    if source["kind"] == "saved_model":
+        return _load_file({**source, "location": made}), told
     if source["weights"]:
         load_weights(made, Path(source["weights"]))
     return describe_keras(Path(source["location"]), made, make_float=False), told

@@ -29,7 +29,7 @@ _MAX_FLOAT_OPS = 10
 
 
 @click.command("inspect")
-@click.argument("file", type=PATH, metavar="MODEL")
+@click.argument("model")
 @click.option(
     "--target",
     "targets",
@@ -42,7 +42,7 @@ _MAX_FLOAT_OPS = 10
 @click.option("--weights", type=PATH, help="Of a PyTorch factory.")
 @click.option("--trust-pickle", is_flag=True, help="Open a pickle, which can run any code.")
 @click.option("--signature", help="Which function of a SavedModel [serving_default].")
-def command(file: Path, *, targets: tuple[str, ...], as_json: bool, **source: Any) -> int:
+def command(model: str, *, targets: tuple[str, ...], as_json: bool, **source: Any) -> int:
     """Show what a .tflite file holds, or a model that is to be converted.
 
     Of a .tflite file, without running it: inputs and outputs with their quantization, operators
@@ -57,8 +57,9 @@ def command(file: Path, *, targets: tuple[str, ...], as_json: bool, **source: An
       edgekit inspect mobilenet_int8.tflite --target tflite-runtime-2.14.0
       edgekit inspect detector.onnx
     """
-    if file.suffix in OTHER_SUFFIXES or file.is_dir() or (":" in str(file) and not file.exists()):
-        return _show_source(str(file), targets, as_json=as_json, **source)
+    file = Path(model)
+    if file.suffix in OTHER_SUFFIXES or file.is_dir() or (":" in model and not file.exists()):
+        return _show_source(model, targets, as_json=as_json, **source)
     from edgekit.tflite.summary import summarize
 
     summary = summarize(file)

@@ -139,6 +139,10 @@ def _request(plan: Plan) -> dict[str, Any]:
     table: dict[str, Any] = {}
     if source.path is None:
         table["model"] = source.location
+    elif source.named is not None:
+        prefix, _, name = source.location.partition(":")
+        entry = "" if Path(name) == source.path else f"/{Path(name).name}"
+        table["source"] = f"{prefix}:{entry}"
     elif source.kind == "torch":
         table["factory"] = source.location.rpartition(":")[2]
     if plan.parity is not None:

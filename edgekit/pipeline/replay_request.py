@@ -116,7 +116,9 @@ def _values(lock: Lock, places: Mapping[str, Path]) -> dict[str, Any]:
     table = dict(lock.request)
     model, factory = table.pop("model", None), table.pop("factory", None)
     if model is None:
-        model = f"{places['model']}:{factory}" if factory else str(places["model"])
+        prefix, colon, entry = str(table.pop("source", "")).partition(":")
+        model = f"{prefix}{colon}{places['model']}{entry}"
+        model += f":{factory}" if factory else ""
     elif str(model).rpartition(":")[0].endswith(".py") or ":" not in str(model):
         raise ValueError(f"model = {model!r} is a file, and has no digest")
     found = [name for name in PATHS[1:] if name in places]

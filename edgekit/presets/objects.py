@@ -13,6 +13,7 @@ from edgekit.presets.keras_layers import from_application, from_layers
 from edgekit.presets.preset import Preset
 from edgekit.presets.timm import from_pretrained_cfg
 from edgekit.presets.torchvision import from_transforms
+from edgekit.presets.ultralytics import from_metadata
 
 _NORMALISING = ("Rescaling", "Normalization")
 FIRST_LAYERS = 5
@@ -92,6 +93,8 @@ def preset_of_source(notes: Mapping[str, Any]) -> Preset:
         case {"transforms": {"kind": str(kind), **values}}:
             transforms = type(kind, (), {str(key): value for key, value in values.items()})()
             return from_transforms(transforms, notes.get("meta", {}), str(notes.get("origin")))
+        case {"ultralytics": dict(metadata)}:
+            return from_metadata(metadata)
         case {"application": str(module), "size": [int(height), int(width)]}:
             return from_application(module, (height, width))
         case _:

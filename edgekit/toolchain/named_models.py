@@ -12,11 +12,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from edgekit.errors import SetupError
+from edgekit.files import kind_of
 from edgekit.toolchain.converters import found_manifests, parse_manifest, shipped_folder
-from edgekit.types import ModelSource
+from edgekit.types import ModelSource, SourceKind
+
+_KINDS: tuple[SourceKind, ...] = ("torch", "keras", "saved_model")
+"""What a source may make: a module, a Keras model, or the path of a SavedModel."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,16 +35,20 @@ class NamedModels:
         fetch: what fills the cache, with ``{name}`` in it.
         program: the ``source.py``.
         offline: environment variables that keep the package from the network.
+        untrusted: environment variables that keep it from unpickling code.
+        local: the name may be the path of the model, or that of its parent with a word after it.
     """
 
     name: str
     summary: str
-    kind: Literal["torch", "keras"]
+    kind: SourceKind
     package: str
     install: str
     fetch: str
     program: Path
     offline: Mapping[str, str] = field(default_factory=dict)
+    untrusted: Mapping[str, str] = field(default_factory=dict)
+    local: str = ""
 
     def require_package(self) -> None:
         """See to it that the package is there.
@@ -53,6 +61,12 @@ class NamedModels:
                 f"Models named {self.name}:… need {self.package}, which is not installed.",
                 cure=self.install,
             )
+
+    def path_of(self, name: str) -> Path | None:
+        """The model's file or folder, where the name is one."""
+        path = Path(name)
+        path = path.parent if self.local == "parent" else path
+        return path if self.local and kind_of(path) in ("file", "folder") else None
 
 
 def named_models() -> dict[str, NamedModels]:
@@ -76,13 +90,25 @@ def named_request(source: ModelSource, *, network: bool = False) -> dict[str, An
 def _from_table(path: Path, table: dict[str, Any]) -> NamedModels:
     names = ("name", "summary", "package", "install", "fetch")
     texts = {name: table.pop(name) for name in names}
-    kind, offline = table.pop("kind"), table.pop("offline", {})
+    kind, local = table.pop("kind"), table.pop("local", "")
+    offline, untrusted = table.pop("offline", {}), table.pop("untrusted", {})
     if table:
         raise ValueError(f"the key {next(iter(table))} is unknown")
-    if not all(isinstance(one, str) for one in (*texts.values(), *offline.values())):
+    if not all(
+        isinstance(one, str) for one in (*texts.values(), *offline.values(), *untrusted.values())
+    ):
         raise ValueError("a value is no text")
     if not re.fullmatch(r"[a-z][\w-]*", texts["name"], re.ASCII):
         raise ValueError(f"the name {texts['name']!r} is no word")
-    if kind not in ("torch", "keras"):
-        raise ValueError(f"kind is {kind!r}; it is torch or keras")
-    return NamedModels(**texts, kind=kind, offline=offline, program=path.parent / "source.py")
+    if kind not in _KINDS:
+        raise ValueError(f"kind is {kind!r}; it is one of {', '.join(_KINDS)}")
+    if local not in ("", "name", "parent"):
+        raise ValueError(f"local is {local!r}; it is name or parent")
+    return NamedModels(
+        **texts,
+        kind=kind,
+        offline=offline,
+        untrusted=untrusted,
+        local=local,
+        program=path.parent / "source.py",
+    )

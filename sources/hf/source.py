@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import transformers
+from huggingface_hub.constants import HF_HUB_CACHE
 from transformers.utils import cached_file
 
 
@@ -25,3 +26,8 @@ def notes(name: str, model: Any) -> dict[str, Any]:
         if path is not None:
             found[key] = json.loads(Path(path).read_text(encoding="utf-8"))
     return found
+
+
+def cache() -> str:
+    """Where weights are kept."""
+    return str(HF_HUB_CACHE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from keras import applications
@@ -21,3 +22,8 @@ def notes(name: str, model: Any) -> dict[str, Any]:
     """The module that has its ``preprocess_input``."""
     module = getattr(applications, name).__module__.rpartition(".")[2]
     return {"application": module, "size": list(model.inputs[0].shape[1:3])}
+
+
+def cache() -> str:
+    """Where weights are kept."""
+    return f"{os.environ.get('KERAS_HOME', os.path.expanduser('~/.keras'))}/models"  # noqa: PTH111

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import timm
+from huggingface_hub.constants import HF_HUB_CACHE
 
 
 def names() -> list[str]:
@@ -20,3 +21,8 @@ def load(name: str, *, pretrained: bool) -> Any:
 def notes(name: str, model: Any) -> dict[str, Any]:
     """What timm wrote down about feeding it."""
     return {"pretrained_cfg": {**model.pretrained_cfg, "num_classes": model.num_classes}}
+
+
+def cache() -> str:
+    """Where weights are kept."""
+    return str(HF_HUB_CACHE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torchvision import models
 
 
@@ -32,3 +33,8 @@ def notes(name: str, model: Any) -> dict[str, Any]:
         "meta": {"categories": categories},
         "origin": f"torchvision's {weights}",
     }
+
+
+def cache() -> str:
+    """Where weights are kept."""
+    return f"{torch.hub.get_dir()}/checkpoints"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 import sys
 import zipfile
@@ -53,7 +55,8 @@ def mine(tmp_path, monkeypatch) -> Path:
 
 def request(location: str, **more: Any) -> dict[str, Any]:
     source = recognise(location)
-    return {"location": location, "named": named_request(source), "weights": None, **more}
+    named = named_request(source)
+    return {"location": location, "kind": source.kind, "named": named, "weights": None, **more}
 
 
 def test_a_source_from_outside_makes_a_model_and_tells_how_it_is_fed(mine, monkeypatch):
@@ -114,7 +117,7 @@ def test_a_broken_manifest_is_named(mine, old, new, words):
 
 def test_the_built_in_sources():
     found = named_models()
-    assert set(found) >= {"timm", "torchvision", "hf", "keras"}
+    assert set(found) >= {"timm", "torchvision", "hf", "keras", "ultralytics", "hub", "tfhub"}
     assert all(one.program.is_file() and "{name}" in one.fetch for one in found.values())
     with pytest.raises(UsageError) as caught:
         recognise("resnet50")
@@ -143,5 +146,123 @@ def test_a_checkpoint_of_ultralytics_is_recognised_without_opening_it(tmp_path):
         written.writestr("best/data.pkl", b"\x80\x02cultralytics.nn.tasks\nDetectionModel\nq\x00.")
     with pytest.raises(UsageError, match="a checkpoint of ultralytics") as caught:
         recognise(str(path))
+    assert "edgekit convert ultralytics:" in caught.value.cure
     assert "yolo export model=" in caught.value.cure
     assert recognise(str(path), trust_pickle=True).kind == "torch_pickle"
+
+
+@pytest.fixture
+def packages(tmp_path, monkeypatch):
+    """Packages that are not installed here, as far as the sources use them."""
+    site = tmp_path / "site"
+    (site / "ultralytics" / "nn").mkdir(parents=True)
+    (site / "tensorflow_hub.py").write_text("def resolve(name): raise OSError('no network')")
+    (site / "ultralytics" / "__init__.py").write_text(
+        "import os\n"
+        "class YOLO:\n"
+        "    def __init__(self, path):\n"
+        "        if os.environ.get('ULTRALYTICS_SAFE_LOAD') == '1' and 'evil' in path:\n"
+        "            raise TypeError('other classes')\n"
+        "        import torch\n"
+        "        self.model = torch.nn.Conv2d(3, 4, 1)\n"
+        "        self.model.stride, self.model.task = torch.tensor([8.0, 32.0]), 'detect'\n"
+        "        self.model.yaml, self.model.names = {}, {0: 'cat', 1: 'dog'}\n"
+        "        self.model.args = {'imgsz': 64}\n"
+    )
+    (site / "ultralytics" / "utils.py").write_text(
+        f"SETTINGS = {{'weights_dir': {str(tmp_path)!r}}}"
+    )
+    (site / "ultralytics" / "nn" / "__init__.py").touch()
+    (site / "ultralytics" / "nn" / "tasks.py").write_text(
+        "class _SafeLoad:\n    SUPPORTED = True\n"
+    )
+    monkeypatch.syspath_prepend(str(site))
+    monkeypatch.chdir(tmp_path)
+    for name in ("ULTRALYTICS_SAFE_LOAD", "TORCH_HUB_OFFLINE", "TFHUB_OFFLINE", "YOLO_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("YOLO_CONFIG_DIR", str(tmp_path))
+    yield tmp_path
+    for name in [
+        one for one in sys.modules if one.partition(".")[0] in ("ultralytics", "tensorflow_hub")
+    ]:
+        del sys.modules[name]
+
+
+def refusal(location: str, **more: Any) -> WorkerError:
+    with pytest.raises(WorkerError) as caught:
+        load_named(request(location, **more))
+    return caught.value
+
+
+def test_a_checkpoint_of_ultralytics_tells_how_it_is_fed_and_runs_nothing_unasked(packages):
+    for name in ("best.pt", "evil.pt"):
+        (packages / name).write_bytes(b"PK")
+    source = recognise("ultralytics:best.pt")
+    assert (source.name, source.path, source.kind) == ("best", Path("best.pt"), "torch")
+    _, notes = load_named(request("ultralytics:best.pt"))
+    assert inputs_of_notes(notes)[0]["shape"] == [1, 3, 64, 64]
+    preset = preset_of_source(notes)
+    assert (preset.labels, preset.preprocess["letterbox"]) == (("cat", "dog"), True)
+    assert preset.decoder is not None
+    assert "--trust-pickle" in refusal("ultralytics:evil.pt").cure
+    os.environ.pop("ULTRALYTICS_SAFE_LOAD")
+    load_named(request("ultralytics:evil.pt", trust_pickle=True))
+    assert "no weights" in str(refusal("ultralytics:net.yaml"))
+    load_named(request("ultralytics:net.yaml", weights="w.pt"))
+    (packages / "site/ultralytics/nn/tasks.py").write_text("")
+    del sys.modules["ultralytics.nn.tasks"], sys.modules["ultralytics.nn"]
+    assert "cannot read safely" in str(refusal("ultralytics:best.pt"))
+
+
+HUBCONF = """
+dependencies = ["math"{more}]
+def net(pretrained=False): return ("net", pretrained)
+def seen(*, weights=None, **_): return ("seen", weights)
+"""
+
+
+def test_entries_of_torch_hub_from_a_folder_and_from_the_cache(packages, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(packages / "torch"))
+    cached = packages / "torch" / "hub"
+    for folder in (packages / "mine", cached / "some_repo_main", cached / "other_repo_v1"):
+        folder.mkdir(parents=True)
+        (folder / "hubconf.py").write_text(HUBCONF.format(more=""))
+    (cached / "other_repo_v2").mkdir()
+    source = recognise("hub:mine/net")
+    assert (source.name, source.path) == ("net", Path("mine"))
+    assert load_named(request("hub:mine/net"))[0] == ("net", True)
+    assert load_named(request("hub:mine/net", weights="w.pt"))[0] == ("net", False)
+    assert load_named(request("hub:some/repo/seen"))[0] == ("seen", "DEFAULT")
+    assert load_named(request("hub:other/repo:v1/net"))[0] == ("net", True)
+    assert "hub:mine/net" in refusal("hub:mine/nett").cure
+    assert "2 versions" in str(refusal("hub:other/repo/net"))
+    assert "has no hubconf.py" in str(refusal("hub:other/repo:v2/net"))  # a damaged cache
+    none = refusal("hub:no/repo/net")
+    assert "no such repository in" in str(none)
+    assert "torch.hub.list('no/repo')" in none.cure
+    (packages / "some" / "repo").mkdir(parents=True)
+    (packages / "some" / "repo" / "hubconf.py").write_text(HUBCONF.format(more=""))
+    twice = refusal("hub:some/repo/net")
+    assert "hub:./some/repo/net" in twice.cure
+    assert load_named(request("hub:./some/repo/net"))[0] == ("net", True)
+    (packages / "mine" / "hubconf.py").write_text(HUBCONF.format(more=", 'no_such_thing'"))
+    assert "no_such_thing, which is not installed" in str(refusal("hub:mine/net"))
+
+
+def test_saved_models_of_tensorflow_hub(packages, monkeypatch):
+    monkeypatch.setenv("TFHUB_CACHE_DIR", str(packages / "kept"))
+    (packages / "net").mkdir()
+    (packages / "net" / "saved_model.pb").touch()
+    source = recognise("tfhub:net", signature="serve")
+    assert (source.kind, source.path, source.signature) == ("saved_model", Path("net"), "serve")
+    assert load_named(request("tfhub:net"))[0] == "net"
+    address = "https://tfhub.dev/some/net/1"
+    assert f"{address} is not in" in str(refusal(f"tfhub:{address}"))
+    kept = packages / "kept" / hashlib.sha1(address.encode()).hexdigest()
+    kept.mkdir(parents=True)
+    assert "damaged" in str(refusal(f"tfhub:{address}"))
+    (kept / "saved_model.pb").touch()
+    assert load_named(request(f"tfhub:{address}"))[0] == str(kept)
+    assert "neither a folder nor an address" in str(refusal("tfhub:nothing"))
+    with pytest.raises(UsageError, match="--signature is for a SavedModel"):
+        recognise("hub:net/x", signature="serve")
