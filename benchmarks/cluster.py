@@ -1,8 +1,8 @@
 """Ray against processes of this machine: the same bytes, how fast, and what a lost worker costs.
 
-``python benchmarks/cluster.py jobs WORKERS REPEATS``, and ``… validate SAMPLES``; needs the extra
-``ray``. All of it runs on this machine, so what is measured is the cost of going through Ray, not
-what more machines gain.
+``python benchmarks/cluster.py jobs WORKERS REPEATS``, and ``… validate SAMPLES REPEATS``; needs
+the extra ``ray``. All of it runs on this machine, so what is measured is the cost of going through
+Ray, not what more machines gain.
 """
 
 from __future__ import annotations
@@ -10,13 +10,18 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib
+import json
 import os
+import secrets
 import signal
+import socket
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -105,26 +110,24 @@ def compare_jobs(workers: int, repeats: int) -> None:
     print(f"{workers} workers: same bytes: {same}; jobs lost and done again: {lost}")
 
 
-def compare_validate(samples: int) -> None:
-    """Rows of one process, of all processes here, and of a cluster of this machine."""
+RUNNING = "HOST:PORT"
+KINDS: dict[str, dict[str, Any]] = {
+    "two processes": {"jobs": 2},
+    "a cluster of this machine that is running": {"cluster": RUNNING},
+    "a cluster of this machine that starts and ends with it": {"cluster": "local"},
+    "one process": {"jobs": 1},
+}
+
+
+def compare_validate(samples: int, repeats: int) -> None:
+    """Seconds of each kind, each a process from start to end, and whether rows are equal."""
     sys.path.insert(0, str(ROOT / "tests" / "unit"))
-    import edgekit
-
     nets: Any = importlib.import_module("validate_nets")
-    from edgekit.jobs.ray_cluster import RayExecutor
-    from edgekit.pipeline.validation.store import RunStore
-
-    kept: list[dict[str, bytes]] = []
-    remove = RunStore.remove
-
-    def keep(store: RunStore) -> None:
-        kept.append({one.name: one.read_bytes() for one in store.folder.glob("chunk-*.rows")})
-        remove(store)
-
-    RunStore.remove = keep  # type: ignore[assignment, method-assign]
     classes = ("ant", "bee", "cat", "dog", "elk")
     preprocess = replace(nets.PREPROCESS, resize=(SIZE, SIZE))
     said = nets.contract(labels=classes, size=SIZE, preprocess=preprocess)
+    seconds: dict[str, list[float]] = {name: [] for name in KINDS}
+    rows = set()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         nets.pictures(folder / "few", 500, classes)
@@ -134,35 +137,84 @@ def compare_validate(samples: int) -> None:
             target = folder / "data" / file.parent.name / f"{number:06d}.png"
             target.parent.mkdir(parents=True, exist_ok=True)
             target.hardlink_to(file)
-        one = nets.classifier(folder / "one.tflite", noise=0.1, size=SIZE, said=said)
-        reference = nets.classifier(folder / "reference.tflite", size=SIZE, said=said)
-        kinds: dict[str, dict[str, Any]] = {
-            "two processes": {"jobs": 2},
-            "a cluster of this machine, two processes": {"cluster": "local"},
-            "one process": {"jobs": 1},
-        }
-        started = time.perf_counter()
-        cluster = RayExecutor("local", cores=2)  # the validation finds it there
-        print(f"starting the cluster: {time.perf_counter() - started:.1f} s", flush=True)
-        for name, options in kinds.items():
-            os.environ["EDGEKIT_HOME"] = str(folder / name)
-            started = time.perf_counter()
-            result = edgekit.validate(
-                one, reference=reference, data=folder / "data", latency=False, explain="never",
-                **options,
-            )  # fmt: skip
-            took = time.perf_counter() - started
-            print(f"{name}: {took:.1f} s for {result.data.samples:,} samples", flush=True)
-        cluster.close()
-        print(f"rows equal: {all(rows == kept[0] for rows in kept)} ({len(kept[0])} chunks)")
+        nets.classifier(folder / "one.tflite", noise=0.1, size=SIZE, said=said)
+        nets.classifier(folder / "reference.tflite", size=SIZE, said=said)
+        for _ in range(repeats):
+            for name, options in KINDS.items():
+                os.environ["EDGEKIT_HOME"] = tempfile.mkdtemp(dir=folder)  # nothing is kept there
+                running = options.get("cluster") == RUNNING
+                with running_cluster() if running else nullcontext() as address:
+                    asked = {"cluster": address} if address else options
+                    command = [sys.executable, __file__, "one", str(folder), json.dumps(asked)]
+                    load = os.getloadavg()[0]
+                    started = time.perf_counter()
+                    rows.add(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+                    took = time.perf_counter() - started
+                seconds[name].append(took)
+                print(f"{name}: {took:.1f} s (load before {load:.1f})", flush=True)
+    known = statistics.median(seconds["two processes"])
+    for name, times in seconds.items():
+        took = statistics.median(times)
+        print(f"{name}: median {took:.1f} s of {len(times)}; {took / known - 1:+.1%}")
+    print(f"rows equal: {len(rows) == 1}")
+
+
+@contextlib.contextmanager
+def running_cluster() -> Iterator[str]:
+    """The address of a cluster with two cores that somebody else has started."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.2", 0))
+        port = one.getsockname()[1]
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
+    command += ["--node-ip-address=127.0.0.2", f"--port={port}", "--num-cpus=2"]
+    command += ["--include-dashboard=false", "--disable-usage-stats"]
+    with tempfile.TemporaryDirectory(prefix="ray-") as place, Path(place, "log").open("w") as log:
+        head = subprocess.Popen(
+            [*command, f"--temp-dir={place}"], stdout=log, stderr=log, start_new_session=True
+        )
+        try:
+            while "Ray runtime started" not in Path(place, "log").read_text():
+                assert head.poll() is None, Path(place, "log").read_text()
+                time.sleep(0.1)
+            time.sleep(5)  # its own processes load
+            yield f"127.0.0.2:{port}"
+        finally:
+            head.terminate()
+            head.wait()
+
+
+def validate_once(folder: Path, options: dict[str, Any]) -> None:
+    """Print a digest of the rows."""
+    import edgekit
+    from edgekit.pipeline.validation.store import RunStore
+
+    kept = hashlib.sha256()
+    remove = RunStore.remove
+
+    def keep(store: RunStore) -> None:
+        for one in sorted(store.folder.glob("chunk-*.rows")):
+            kept.update(one.name.encode() + one.read_bytes())
+        remove(store)
+
+    RunStore.remove = keep  # type: ignore[assignment, method-assign]
+    edgekit.validate(
+        folder / "one.tflite", reference=folder / "reference.tflite", data=folder / "data",
+        latency=False, explain="never", **options,
+    )  # fmt: skip
+    print(kept.hexdigest())
 
 
 if __name__ == "__main__":
+    # Nobody else on this machine can use the cluster.
+    os.environ["RAY_AUTH_MODE"] = "token"
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     os.environ["PYTHONPATH"] = os.pathsep.join((str(Path(__file__).parent), str(ROOT)))
     match sys.argv[1:]:
         case ["jobs", workers, repeats]:
             compare_jobs(int(workers), int(repeats))
-        case ["validate", samples]:
-            compare_validate(int(samples))
+        case ["validate", samples, repeats]:
+            compare_validate(int(samples), int(repeats))
+        case ["one", folder, options]:
+            validate_once(Path(folder), json.loads(options))
         case _:
             sys.exit(__doc__)

@@ -31,7 +31,8 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from edgekit.pipeline.validation import ValidationRequest, validate
+from edgekit.pipeline.validation.request import ValidationRequest
+from edgekit.pipeline.validation.run import validate
 from edgekit.toolchain.worker import tree_memory
 from edgekit.types import SilentProgress
 from edgekit.validation_result import ValidationResult

@@ -12,8 +12,9 @@ from edgekit.arguments import AnyPath, check_arguments, listed, path
 from edgekit.contract import Color, Task
 from edgekit.errors import UsageError
 from edgekit.objects import given
-from edgekit.pipeline import ConversionRequest, plan, run
-from edgekit.pipeline.plan import DEFAULT_SAMPLES
+from edgekit.pipeline.plan import DEFAULT_SAMPLES, plan
+from edgekit.pipeline.request import ConversionRequest
+from edgekit.pipeline.run import run
 from edgekit.results import ConversionResult
 from edgekit.toolchain.workshop import Limits
 from edgekit.types import Effort, IoDtype, Pass, Progress, Scheme, TensorSpec

@@ -19,10 +19,9 @@ from edgekit.pipeline.explain import ExplainRequest, require_free, write_files
 from edgekit.pipeline.explain import explain as run_explain
 from edgekit.pipeline.record import RecordRequest, record
 from edgekit.pipeline.target import open_target
-from edgekit.pipeline.validation import ValidationRequest
-from edgekit.pipeline.validation import validate as run_validation
 from edgekit.pipeline.validation.contracts import framework_inputs
-from edgekit.pipeline.validation.request import Explain
+from edgekit.pipeline.validation.request import Explain, ValidationRequest
+from edgekit.pipeline.validation.run import validate as run_validation
 from edgekit.pipeline.validation.timing import benchmark as run_benchmark
 from edgekit.pipeline.validation.timing import benchmark_on
 from edgekit.runners.bundle_format import Manifest

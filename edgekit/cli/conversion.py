@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 def carry_out(request: ConversionRequest, *, dry_run: bool, options: Mapping[str, Any]) -> int:
     """Plan, run and print; the exit code of a failed gate comes with the table."""
     from edgekit.cli.progress import Display
-    from edgekit.pipeline import plan, run
+    from edgekit.pipeline.plan import plan
     from edgekit.pipeline.publish import require_free
     from edgekit.pipeline.reference import check_model
+    from edgekit.pipeline.run import run
 
     planned = plan(request)
     as_json = options["as_json"]

@@ -329,7 +329,7 @@ REFERENCE_ARGUMENTS = tuple(option.name for option in _REFERENCE if option.name 
 
 
 def request_arguments(options: dict[str, Any]) -> dict[str, Any]:
-    """The shared options as arguments of `edgekit.pipeline.ConversionRequest`.
+    """The shared options as arguments of `edgekit.pipeline.request.ConversionRequest`.
 
     Raises:
         UsageError: colours are stated for files that take no raw pixels.

@@ -93,8 +93,9 @@ def command(files: tuple[Path, ...], inputs: tuple[str, ...], **options: Any) ->
     """
     from edgekit.cli.progress import Display
     from edgekit.config import parse_input_flag
-    from edgekit.pipeline.validation import ValidationRequest, validate
     from edgekit.pipeline.validation.reports import Reports
+    from edgekit.pipeline.validation.request import ValidationRequest
+    from edgekit.pipeline.validation.run import validate
     from edgekit.report.validation_json import to_json
 
     same = [*REFERENCE_ARGUMENTS, "reference", "data", "metric", "gates", "strict", "jobs"]

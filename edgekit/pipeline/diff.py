@@ -10,7 +10,8 @@ from typing import Any
 from edgekit.diff.compare import diff
 from edgekit.diff.findings import Behaviour, Diff, OutputDifference
 from edgekit.errors import ConversionError
-from edgekit.pipeline.validation import ValidationRequest, validate
+from edgekit.pipeline.validation.request import ValidationRequest
+from edgekit.pipeline.validation.run import validate
 from edgekit.runners.protocol import Timing
 from edgekit.toolchain.workshop import Limits
 from edgekit.types import Progress, SilentProgress
@@ -44,7 +45,7 @@ def compare_files(request: DiffRequest, progress: Progress | None = None) -> Dif
     Raises:
         UsageError: there is no such file.
         ModelError: one is no `.tflite`, or is damaged.
-        EdgekitError: as `edgekit.pipeline.validation.validate`, where data is given.
+        EdgekitError: as `edgekit.pipeline.validation.run.validate`, where data is given.
     """
     progress = progress or SilentProgress()
     progress.step("Comparing the files")

@@ -17,13 +17,16 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgekit.errors import SetupError, UsageError
 from edgekit.files import is_alive, remove_leftovers
-from edgekit.pipeline.plan import Plan
-from edgekit.results import FileResult
 from edgekit.sources import digest
 from edgekit.text import escaped
+
+if TYPE_CHECKING:  # each process that measures imports this module
+    from edgekit.pipeline.plan import Plan
+    from edgekit.results import FileResult
 
 _WORK_PREFIX = ".edgekit-work-"
 _LOCK_NAME = ".edgekit-lock"

@@ -21,11 +21,11 @@ from edgekit.contract import check_preprocess
 from edgekit.errors import DataError, EdgekitError
 from edgekit.files import kind_of, shown
 from edgekit.jobs.protocol import Job, Plain, Resources
-from edgekit.pipeline import ConversionRequest, plan
 from edgekit.pipeline.locking import input_digests
-from edgekit.pipeline.plan import Plan
+from edgekit.pipeline.plan import Plan, plan
 from edgekit.pipeline.record import RecordRequest
-from edgekit.pipeline.validation import ValidationRequest
+from edgekit.pipeline.request import ConversionRequest
+from edgekit.pipeline.validation.request import ValidationRequest
 from edgekit.plain import to_plain
 from edgekit.sweep.file import Faults, SweepFile, SweepModel, parsed_inputs, runtime_of
 from edgekit.sweep.points import Combination, points

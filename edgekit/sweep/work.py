@@ -13,13 +13,15 @@ from typing import Any
 
 from edgekit.errors import ConversionError, SetupError
 from edgekit.jobs.protocol import Plain
-from edgekit.pipeline import ConversionRequest, plan
+from edgekit.pipeline.plan import plan
 from edgekit.pipeline.record import RecordRequest, record
+from edgekit.pipeline.request import ConversionRequest
 from edgekit.pipeline.run import convert_to_float, finish_from
 from edgekit.pipeline.target import open_target
-from edgekit.pipeline.validation import ValidationRequest, validate
 from edgekit.pipeline.validation.reports import Reports
+from edgekit.pipeline.validation.request import ValidationRequest
 from edgekit.pipeline.validation.result import environment
+from edgekit.pipeline.validation.run import validate
 from edgekit.pipeline.validation.timing import benchmark, benchmark_on
 from edgekit.plain import from_plain
 from edgekit.report.json import plain as strict

@@ -20,7 +20,7 @@ from validation_results import failed
 from edgekit.cli import benchmark as benchmark_cli
 from edgekit.cli import group
 from edgekit.cli.boundary import run
-from edgekit.pipeline import validation
+from edgekit.pipeline.validation import run as validation
 from edgekit.pipeline.validation.reports import Reports
 from edgekit.types import LatencyReport
 from edgekit.validation_result import ValidationResult

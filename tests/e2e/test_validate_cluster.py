@@ -57,7 +57,7 @@ def rows(monkeypatch) -> list[dict[str, bytes]]:
         remove(store)
 
     monkeypatch.setattr(RunStore, "remove", keep)
-    monkeypatch.setattr("edgekit.pipeline.validation.run.RayExecutor", Jobs)
+    monkeypatch.setattr("edgekit.pipeline.validation.on_cluster.RayExecutor", Jobs)
     monkeypatch.setattr("edgekit.pipeline.validation.run._CHUNK", 4)
     return kept
 

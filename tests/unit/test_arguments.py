@@ -7,8 +7,8 @@ import pytest
 import edgekit
 from edgekit.arguments import check_arguments
 from edgekit.errors import EdgekitError, UsageError
-from edgekit.pipeline import ConversionRequest
-from edgekit.pipeline.validation import ValidationRequest
+from edgekit.pipeline.request import ConversionRequest
+from edgekit.pipeline.validation.request import ValidationRequest
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ import validate_nets as nets
 from edgekit.config import Config
 from edgekit.contract import Contract, OutputContract, OutputPart, Preprocess
 from edgekit.errors import UsageError
-from edgekit.pipeline.validation import ValidationRequest, contracts
+from edgekit.pipeline.validation import contracts
+from edgekit.pipeline.validation.request import ValidationRequest
 from edgekit.raw_pixels.normalization import raw
 from edgekit.runners.protocol import Described
 from edgekit.tflite.summary import summarize

@@ -10,8 +10,3 @@
 ``timing``     latency, memory, operators
 ``run``        all of it in order
 """
-
-from edgekit.pipeline.validation.request import ValidationRequest
-from edgekit.pipeline.validation.run import validate
-
-__all__ = ["ValidationRequest", "validate"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -18,7 +19,7 @@ from edgekit.pipeline.validation import prepare
 from edgekit.pipeline.validation.engine import open_job_samples
 from edgekit.pipeline.validation.request import ValidationRequest
 from edgekit.pipeline.validation.store import ReferenceCache, RunStore
-from edgekit.pipeline.validation.stream import Stream
+from edgekit.pipeline.validation.stream import MeasuringProcesses, Stream
 from edgekit.plain import from_plain
 from edgekit.runners.protocol import Device
 from edgekit.sources import digest
@@ -33,38 +34,73 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SharedRun:
-    """What all jobs of a validation have in common; paths lead to the same on every machine.
+class NodeSetup:
+    """What a machine opens before there is a sample; paths lead to the same on every machine.
 
     Attributes:
-        key: of the run.
-        job: what measuring processes are told, as JSON.
-        names: of the candidates.
-        digests: of the candidates' files.
-        ids: a digest of the samples' names.
-        reference: as in `ValidationRequest`, like ``weights``, ``trust_pickle``, ``device``,
-            ``timeout``, ``inputs`` and ``limits``.
-        reference_digest: of its files.
+        key: of this run of edgekit.
+        candidates: their files, by path, with their digests.
+        reference: as in `ValidationRequest`, like ``data``, ``weights``, ``trust_pickle``,
+            ``device``, ``timeout``, ``inputs`` and ``limits``.
         embedded: the files' contract, as JSON.
-        outputs_key: what kept outputs of the reference are found by.
-        processor: of the machine that asks.
-        cache_gb: how much the reference's outputs may take on the disk.
+        own_code: a metric of the user's own measures.
     """
 
     key: str
-    job: str
-    names: tuple[str, ...]
-    digests: tuple[str, ...]
-    ids: str
+    candidates: Mapping[str, str]
     reference: str
+    data: str
     weights: Path | None
     trust_pickle: bool
     device: Device
     timeout: float
     inputs: tuple[TensorSpec, ...]
     limits: Limits
-    reference_digest: str | None
     embedded: str | None
+    own_code: bool
+
+    @classmethod
+    def of(
+        cls, request: ValidationRequest, digests: Mapping[Path, str], embedded: Contract | None
+    ) -> NodeSetup:
+        """What a request asks for; its paths become absolute."""
+        location = Path(request.reference)
+        return cls(
+            key=secrets.token_hex(16),
+            candidates={str(path.resolve()): known for path, known in digests.items()},
+            reference=str(location.resolve()) if location.exists() else request.reference,
+            data=str(request.data.resolve()),
+            weights=request.weights.resolve() if request.weights else None,
+            trust_pickle=request.trust_pickle,
+            device=request.device,
+            timeout=request.timeout,
+            inputs=request.inputs,
+            limits=request.limits,
+            embedded=embedded.to_json() if embedded else None,
+            own_code=request.metric is not None,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedRun:
+    """What all jobs of a validation have in common.
+
+    Attributes:
+        setup: what was opened.
+        job: what measuring processes are told, as JSON.
+        names: of the candidates that are measured.
+        ids: a digest of the samples' names.
+        reference_digest: of its files.
+        outputs_key: what kept outputs of the reference are found by.
+        processor: of the machine that asks.
+        cache_gb: how much the reference's outputs may take on the disk.
+    """
+
+    setup: NodeSetup
+    job: str
+    names: tuple[str, ...]
+    ids: str
+    reference_digest: str | None
     outputs_key: str | None
     processor: str
     cache_gb: float
@@ -87,6 +123,15 @@ class ChunkShare:
     processes: int
 
 
+def get_ready(arguments: Mapping[str, Any], _inputs: Mapping[str, Path], _folder: Path) -> None:
+    """The function of a job that opens what it can while the run itself is still being prepared.
+
+    Raises:
+        EdgekitError: as `OpenNode`.
+    """
+    _open(from_plain(NodeSetup, arguments["setup"]), arguments["processes"])
+
+
 def measure_chunks(
     arguments: Mapping[str, Any], _inputs: Mapping[str, Path], folder: Path
 ) -> dict[str, Any]:
@@ -100,39 +145,48 @@ def measure_chunks(
         EdgekitError: the data, the metric or the reference failed.
     """
     share = from_plain(ChunkShare, arguments)
-    for key in set(_runs) - {share.run.key}:
-        _runs.pop(key).close()
-    if share.run.key not in _runs:
-        _runs[share.run.key] = OpenRun(share.run)
+    node = _open(share.run.setup, share.processes)
     try:
-        dropped = _runs[share.run.key].measure(share, folder)
+        dropped = node.measure(share, folder)
     except BaseException:
-        _runs.pop(share.run.key).close()
+        _nodes.pop(share.run.setup.key).close()
         raise
     return {"dropped": {str(one): why for one, why in dropped.items()}}
 
 
-class OpenRun:
+def _open(setup: NodeSetup, processes: int) -> OpenNode:
+    """The one of this run; that of another one ends."""
+    for key in set(_nodes) - {setup.key}:
+        _nodes.pop(key).close()
+    if setup.key not in _nodes:
+        _nodes[setup.key] = OpenNode(setup, processes)
+    return _nodes[setup.key]
+
+
+class OpenNode:
     """A run's reference and measuring processes on this machine, between jobs.
 
     Args:
-        run: what to open.
+        setup: what to open.
+        processes: how many will measure; they load beside the reference.
 
     Raises:
-        EdgekitError: it cannot be opened here.
+        DataError: a candidate is another file here.
+        EdgekitError: the reference cannot be opened here.
     """
 
-    def __init__(self, run: SharedRun) -> None:
+    def __init__(self, setup: NodeSetup, processes: int) -> None:
         self._stack = ExitStack()
+        self._stream: Stream | None = None
         try:
-            self._stream = self._open(run)
+            self._reference = self._open(setup, processes)
         except BaseException:
             self._stack.close()
             raise
 
     def measure(self, share: ChunkShare, folder: Path) -> dict[int, str]:
         """Measure chunks and put their rows into the folder; the candidates that crashed, ever."""
-        stream = self._stream
+        stream = self._stream = self._stream or self._begin(share.run)
         before = {int(one): why for one, why in share.dropped.items()}
         stream.chunks = {int(number): places for number, places in share.chunks.items()}
         stream.jobs = share.processes
@@ -148,37 +202,52 @@ class OpenRun:
         """End all processes."""
         self._stack.close()
 
-    def _open(self, run: SharedRun) -> Stream:
-        import numpy as np
-
-        scratch = Path(self._stack.enter_context(temporary_folder("validate")))
-        job = MeasuringJob.from_json(run.job)
-        files = [Path(one.path) for one in job.candidates]
-        for path, known in zip(files, run.digests, strict=True):
+    def _open(self, setup: NodeSetup, processes: int) -> prepare.OpenReference:
+        scratch = self._scratch = self._stack.enter_context(temporary_folder("validate"))
+        files = [Path(path) for path in setup.candidates]
+        for path, known in zip(files, setup.candidates.values(), strict=True):
             _require_same(path, known)
         workshop = self._stack.enter_context(
             Workshop(
                 name="validate",
                 progress=SilentProgress(),
-                limits=run.limits,
+                limits=setup.limits,
                 work=scratch,
                 read=tuple(files),
             )
         )
+        self._processes = MeasuringProcesses(
+            scratch=scratch,
+            rows=scratch / "rows",
+            logs=workshop.log_folder,
+            limits=setup.limits,
+            own_code=setup.own_code,
+        )
+        self._stack.callback(self._processes.close)
+        self._processes.rows.mkdir()
+        for number in range(processes):
+            self._processes.start(number)
         reference = prepare.open_the_reference(
-            _request(run, job),
-            Contract.from_json(run.embedded) if run.embedded else None,
+            _request(setup),
+            Contract.from_json(setup.embedded) if setup.embedded else None,
             workshop,
             scratch,
         )
         self._stack.enter_context(reference.runner)
+        return reference
+
+    def _begin(self, run: SharedRun) -> Stream:
+        """The stream, once it is known what is measured."""
+        import numpy as np
+
+        reference, scratch = self._reference, self._scratch
         if reference.digest != run.reference_digest:
-            raise _other(run.reference)
+            raise _other(run.setup.reference)
+        job = MeasuringJob.from_json(run.job)
         samples = open_job_samples(job)
         if digest_of_names(samples.ids) != run.ids:
             raise _other(job.data)
-        store = RunStore(scratch / "rows")
-        store.folder.mkdir()
+        store = RunStore(self._processes.rows)
         key = run.outputs_key
         if key and cpu_name() != run.processor:  # its outputs are this processor's
             key = hashlib.sha256(f"{key} {cpu_name()}".encode()).hexdigest()
@@ -190,7 +259,7 @@ class OpenRun:
             stacks = [np.load(one, mmap_mode="r", allow_pickle=False) for one in inputs]
             return reference.ask(stacks, digests, ids)
 
-        stream = Stream(
+        return Stream(
             job=path,
             chunks={},
             store=store,
@@ -199,18 +268,13 @@ class OpenRun:
             names=run.names,
             ids=samples.ids,
             jobs=1,
-            scratch=scratch,
-            logs=workshop.log_folder,
-            limits=run.limits,
+            processes=self._processes,
             progress=SilentProgress(),
             most_bytes=run.cache_gb * 1e9,
-            own_code=job.metric is not None,
         )
-        self._stack.callback(stream.close)
-        return stream
 
 
-_runs: dict[str, OpenRun] = {}
+_nodes: dict[str, OpenNode] = {}
 """The one that this process is at; to open it takes longer than to measure a chunk."""
 
 
@@ -219,16 +283,16 @@ def digest_of_names(ids: Sequence[str]) -> str:
     return hashlib.sha256("\0".join(ids).encode()).hexdigest()
 
 
-def _request(run: SharedRun, job: MeasuringJob) -> ValidationRequest:
+def _request(setup: NodeSetup) -> ValidationRequest:
     return ValidationRequest(
         candidates=(),
-        reference=run.reference,
-        data=Path(job.data),
-        device=run.device,
-        weights=run.weights,
-        trust_pickle=run.trust_pickle,
-        inputs=run.inputs,
-        timeout=run.timeout,
+        reference=setup.reference,
+        data=Path(setup.data),
+        device=setup.device,
+        weights=setup.weights,
+        trust_pickle=setup.trust_pickle,
+        inputs=setup.inputs,
+        timeout=setup.timeout,
     )
 
 

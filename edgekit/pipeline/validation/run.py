@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,22 +17,21 @@ from edgekit.config import Config, load_config
 from edgekit.contract import Contract
 from edgekit.errors import UsageError
 from edgekit.files import temporary_folder
-from edgekit.jobs.ray_cluster import RayExecutor
 from edgekit.measure.job import MeasuringJob
 from edgekit.measure.tasks import picture_range, require_meaning
 from edgekit.pipeline.probe import check_graph, refuse_contradictions
 from edgekit.pipeline.target import Target, open_target
 from edgekit.pipeline.validation import contracts, prepare, timing
-from edgekit.pipeline.validation.chunk_job import SharedRun, digest_of_names
+from edgekit.pipeline.validation.chunk_job import NodeSetup, SharedRun, digest_of_names
 from edgekit.pipeline.validation.data import Samples, identity, order
 from edgekit.pipeline.validation.inside import look_inside
-from edgekit.pipeline.validation.on_cluster import ChunkJobs, unlike_here
+from edgekit.pipeline.validation.on_cluster import ChunkJobs, Cluster, joining, unlike_here
 from edgekit.pipeline.validation.on_device import Chunks
 from edgekit.pipeline.validation.prepare import Candidate, First
 from edgekit.pipeline.validation.request import ValidationRequest
 from edgekit.pipeline.validation.result import Findings, environment, make_result
 from edgekit.pipeline.validation.store import ReferenceCache, RunStore, references, trim
-from edgekit.pipeline.validation.stream import Stream
+from edgekit.pipeline.validation.stream import MeasuringProcesses, Stream
 from edgekit.runners.litert_runner import LitertRunner
 from edgekit.runners.protocol import Runner
 from edgekit.toolchain.machine import cpu_name
@@ -86,7 +85,9 @@ def validate(request: ValidationRequest, progress: Progress | None = None) -> Va
             read=tuple(one.path for one in files),
         ) as workshop,
         _target(request, told) or nullcontext() as target,
-        _cluster(request) as cluster,
+        joining(
+            request, NodeSetup.of(request, {one.path: one.sha256 for one in files}, embedded)
+        ) as cluster,
     ):
         work = Path(scratch)
         reference = prepare.open_the_reference(request, embedded, workshop, work)
@@ -103,8 +104,7 @@ def validate(request: ValidationRequest, progress: Progress | None = None) -> Va
                 workshop=workshop,
                 work=work,
                 target=target,
-                cluster=cluster,
-                embedded=embedded,
+                cluster=cluster(),
             )
             result = run.carry_out(files, stated)
     if result.complete:
@@ -123,10 +123,6 @@ def _target(request: ValidationRequest, progress: Progress) -> Target | None:
     )
 
 
-def _cluster(request: ValidationRequest) -> AbstractContextManager[RayExecutor | None]:
-    return closing(RayExecutor(request.cluster)) if request.cluster else nullcontext()
-
-
 def cores() -> int:
     """How many processes can run at the same time here."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -143,8 +139,7 @@ class _Run:
     workshop: Workshop
     work: Path
     target: Target | None
-    cluster: RayExecutor | None = None
-    embedded: Contract | None = None
+    cluster: Cluster | None = None
 
     def carry_out(
         self, files: Sequence[Candidate], stated: Sequence[tuple[Scheme | None, Gate]]
@@ -170,6 +165,8 @@ class _Run:
             candidates, self.samples, chosen, self.contract, self.reference, self._here
         )
         timings = self._time(candidates, first)
+        if self.cluster is not None:
+            self.cluster.get_ready()
         ran_on = self.target.environment() if self.target else environment()
         job = self._job(candidates, first)
         chunks = self._chunks(chosen, first, len(candidates))
@@ -177,7 +174,7 @@ class _Run:
         with RunStore.open(key, resume=request.resume) as store:
             stream = self._stream(job, chunks, store, first, candidates)
             try:
-                elsewhere = self._chunk_jobs(key, job, candidates, first, stream)
+                elsewhere = self._chunk_jobs(job, candidates, first, stream)
                 complete = self._measure(stream, elsewhere) if job.candidates else True
                 notes += unlike_here(elsewhere.machines) if elsewhere else []
                 finished = sorted(one for one in store.finished() if one < len(chunks))
@@ -234,7 +231,6 @@ class _Run:
 
     def _chunk_jobs(
         self,
-        key: str,
         job: MeasuringJob,
         candidates: Sequence[Candidate],
         first: First,
@@ -243,44 +239,35 @@ class _Run:
         """The chunks as jobs, where a cluster measures."""
         if self.cluster is None:
             return None
-        request, reference = self.request, self.reference
-        bound = [one for one in candidates if one.bound is not None]
+        setup = self.cluster.setup
         here = [replace(one, path=str(Path(one.path).resolve())) for one in job.candidates]
-        job = replace(job, data=str(request.data.resolve()), candidates=here)
-        location = Path(request.reference)
+        job = replace(job, data=setup.data, candidates=here)
         run = SharedRun(
-            key=key,
+            setup=setup,
             job=job.to_json(),
-            names=tuple(one.name for one in bound),
-            digests=tuple(one.sha256 for one in bound),
+            names=tuple(one.name for one in candidates if one.bound is not None),
             ids=digest_of_names(self.samples.ids),
-            reference=str(location.resolve()) if location.exists() else request.reference,
-            weights=request.weights.resolve() if request.weights else None,
-            trust_pickle=request.trust_pickle,
-            device=request.device,
-            timeout=request.timeout,
-            inputs=request.inputs,
-            limits=request.limits,
-            reference_digest=reference.digest,
-            embedded=self.embedded.to_json() if self.embedded else None,
-            outputs_key=reference.key(self.contract, first.outputs),
+            reference_digest=self.reference.digest,
+            outputs_key=self.reference.key(self.contract, first.outputs),
             processor=cpu_name(),
-            cache_gb=request.cache_gb,
+            cache_gb=self.request.cache_gb,
         )
+        self.cluster.executor.within(stream.store.folder)
         return ChunkJobs(
-            executor=self.cluster.within(stream.store.folder),
+            cluster=self.cluster,
             run=run,
             chunks=stream.chunks,
             store=stream.store,
             drops=stream,
             progress=self.workshop.progress,
-            most=request.jobs,
         )
 
     def _measure(self, stream: Stream, elsewhere: ChunkJobs | None) -> bool:
         """Whether all was measured; steps of the reference are not told meanwhile."""
         told = self.workshop.progress
         told.step("Measuring")
+        if elsewhere is not None:
+            stream.processes.start(0)  # loads meanwhile: it says what the worst samples are
         self.workshop.progress = SilentProgress()
         try:
             complete = (elsewhere is None or elsewhere.measure()) and stream.run()
@@ -398,11 +385,14 @@ class _Run:
             ids=self.samples.ids,
             # While a device works on a chunk, the next one is decoded.
             jobs=self.request.jobs or max(cores(), 2 if device else 1),
-            scratch=self.work,
-            logs=self.workshop.log_folder,
-            limits=self.request.limits,
+            processes=MeasuringProcesses(
+                scratch=self.work,
+                rows=store.folder,
+                logs=self.workshop.log_folder,
+                limits=self.request.limits,
+                own_code=job.metric is not None,
+            ),
             progress=self.workshop.progress,
             most_bytes=self.request.cache_gb * 1e9,
             device=device,
-            own_code=job.metric is not None,
         )

@@ -37,6 +37,56 @@ Ask = Callable[[Sequence[Path], Sequence[str], Sequence[str]], "list[Array]"]
 
 
 @dataclass(kw_only=True)
+class MeasuringProcesses:
+    """The processes of a stream, by their numbers. They may load before there is anything to do.
+
+    Attributes:
+        scratch: a folder for what is on its way.
+        rows: the folder that rows are written to.
+        logs: the folder of their logs.
+        limits: of one chunk.
+        own_code: a metric of the user's own runs in them.
+    """
+
+    scratch: Path
+    rows: Path
+    logs: Path
+    limits: Limits
+    own_code: bool = False
+    _workers: dict[int, Worker] = field(default_factory=dict)
+
+    def start(self, number: int) -> Worker:
+        """The process of this number; it is started where there is none."""
+        if number not in self._workers:
+            self._workers[number] = Worker(
+                _PROGRAM,
+                python=sys.executable,
+                log=self.logs / f"validate-{number}.log",
+                name="validate",
+                seconds=self.limits.seconds or _SECONDS,
+                memory_gb=self.limits.memory_gb or _GIGABYTES,
+                isolated=False,
+                bounds=Bounds(
+                    write=(self.scratch, self.rows, *self.limits.allow_write),
+                    code=self.own_code,
+                    network=self.limits.allow_network,
+                    scratch=self.scratch,
+                ),
+            )
+        return self._workers[number]
+
+    def end(self, number: int) -> None:
+        """End one, if it is there."""
+        if worker := self._workers.pop(number, None):
+            worker.close()
+
+    def close(self) -> None:
+        """End all."""
+        for number in list(self._workers):
+            self.end(number)
+
+
+@dataclass(kw_only=True)
 class Stream:
     """One run over all chunks.
 
@@ -49,13 +99,10 @@ class Stream:
         names: what the candidates are called.
         ids: of all samples.
         jobs: how many processes.
-        scratch: a folder for what is on its way.
-        logs: the folder of the processes' logs.
-        limits: of one chunk.
+        processes: that measure, which end with the stream.
         progress: told how far it is.
         most_bytes: how large the cache may become.
         device: runs the candidates, where they do not run in the measuring processes.
-        own_code: a metric of the user's own runs in the processes.
     """
 
     job: Path
@@ -66,15 +113,11 @@ class Stream:
     names: Sequence[str]
     ids: Sequence[str]
     jobs: int
-    scratch: Path
-    logs: Path
-    limits: Limits
+    processes: MeasuringProcesses
     progress: Progress
     most_bytes: float = 4e9
     device: Chunks | None = None
-    own_code: bool = False
     dropped: dict[int, str] = field(default_factory=dict)
-    _workers: dict[int, Worker] = field(default_factory=dict)
     _prepared: set[int] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _asking: threading.Lock = field(default_factory=threading.Lock)
@@ -105,8 +148,7 @@ class Stream:
         ]
         for number in range(len(threads)):
             # Here, not in its thread: the kernel ends a process with the thread that started it.
-            if number not in self._workers:  # there may be one of the chunks before
-                self._start(number)
+            self.processes.start(number)
         try:
             for thread in threads:
                 thread.start()
@@ -138,9 +180,8 @@ class Stream:
     def close(self) -> None:
         """End all processes."""
         with self._lock:
-            workers, self._workers = list(self._workers.values()), {}
-        for worker in workers:
-            worker.close()
+            self.processes.close()
+            self._prepared.clear()
         if self.device is not None:
             self.device.wait()
 
@@ -215,34 +256,15 @@ class Stream:
 
     def _worker(self, number: int, *, last: bool) -> Worker:
         """A process that has taken the job; it is started where there is none."""
-        if number not in self._workers:
-            self._start(number, last=last)
+        with self._lock:
+            self._go_on(last=last)
+            worker = self.processes.start(number)
         if number not in self._prepared:
             marker, skip = self._marker(number), list(self.dropped)
             request = {"job": str(self.job), "marker": str(marker), "skip": skip}
-            self._workers[number].call("prepare", request)
+            worker.call("prepare", request)
             self._prepared.add(number)
-        return self._workers[number]
-
-    def _start(self, number: int, *, last: bool = False) -> None:
-        with self._lock:
-            self._go_on(last=last)
-            self._prepared.discard(number)
-            self._workers[number] = Worker(
-                _PROGRAM,
-                python=sys.executable,
-                log=self.logs / f"validate-{number}.log",
-                name="validate",
-                seconds=self.limits.seconds or _SECONDS,
-                memory_gb=self.limits.memory_gb or _GIGABYTES,
-                isolated=False,
-                bounds=Bounds(
-                    write=(self.scratch, self.store.folder, *self.limits.allow_write),
-                    code=self.own_code,
-                    network=self.limits.allow_network,
-                    scratch=self.scratch,
-                ),
-            )
+        return worker
 
     def _drop(self, number: int, error: Exception) -> None:
         """Leave out the candidate that was running when a process died; the others go on.
@@ -252,8 +274,8 @@ class Stream:
         """
         candidate, place = read_marker(self._marker(number))
         with self._lock:
-            if worker := self._workers.pop(number, None):
-                worker.close()
+            self.processes.end(number)
+            self._prepared.discard(number)
             if candidate < 0:
                 raise error
             what = "took too long" if isinstance(error, StepTimeout) else "ended the runtime"
@@ -269,7 +291,7 @@ class Stream:
                 self.store.drop(self.dropped)
 
     def _marker(self, number: int) -> Path:
-        return self.scratch / f"marker-{number}"
+        return self.processes.scratch / f"marker-{number}"
 
     def _end(self, threads: Sequence[threading.Thread]) -> None:
         self._stopped.set()
