@@ -3,10 +3,15 @@
 from edgekit_worker import WorkerError, answer_samples
 
 try:
-    from tflite_runtime.interpreter import Interpreter
+    from tflite_runtime.interpreter import Interpreter, OpResolverType
 except ImportError:
-    from ai_edge_litert.interpreter import Interpreter
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
+KERNELS = {
+    "": OpResolverType.AUTO,
+    "built-in": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    "reference": OpResolverType.BUILTIN_REF,
+}
 loaded = None
 
 
@@ -14,7 +19,11 @@ def load(request, progress):
     """Open the file and plan its memory."""
     global loaded
     try:
-        loaded = Interpreter(request["artifact"], num_threads=1)
+        loaded = Interpreter(
+            request["artifact"],
+            num_threads=1,
+            experimental_op_resolver_type=KERNELS[request["kernels"]],
+        )
         for detail in loaded.get_input_details():
             if -1 in detail["shape_signature"]:
                 shape = [max(size, 1) for size in detail["shape_signature"]]

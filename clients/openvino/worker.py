@@ -1,9 +1,15 @@
 """OpenVINO's TFLite front end and its CPU plugin."""
 
+from pathlib import Path
+
 import openvino
 
 from edgekit_worker import WorkerError, answer_samples
 
+NO_VNNI = (
+    "This processor has no VNNI instructions: without them OpenVINO's 8-bit kernels add pairs of "
+    "products in 16 bits, which saturates. The option LP_TRANSFORMS_MODE = NO does without them."
+)
 loaded = None
 
 
@@ -16,7 +22,16 @@ def load(request, progress):
         loaded = core.compile_model(core.read_model(request["artifact"]), "CPU", options)
     except RuntimeError as error:
         raise WorkerError(str(error)) from error
-    return {}
+    return {"hint": NO_VNNI} if lacks_vnni() else {}
+
+
+def lacks_vnni():
+    """Whether this is a processor of the x86 family without them."""
+    try:
+        said = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return "avx2" in said and "vnni" not in said
 
 
 def run(request, progress):

@@ -10,7 +10,8 @@ from typing import Any
 from edgekit.api.passed import MOST_SAMPLES, Data, Model, config_of, pictures_are_stated, specs
 from edgekit.arguments import AnyPath, check_arguments, is_path, listed, location, path
 from edgekit.compat.clients import with_baseline
-from edgekit.compat.run import MOST_STEPS, Compatibility, compatibility
+from edgekit.compat.judging import MOST_STEPS
+from edgekit.compat.run import Compatibility, compatibility
 from edgekit.contract import Task
 from edgekit.datasets import Layout
 from edgekit.errors import ConversionError, UsageError

@@ -12,6 +12,7 @@ import click
 
 from edgekit.cli.parameters import COUNT, PATH, SECONDS, SEED, Number
 from edgekit.cli.terminal import echo, make_console
+from edgekit.compat.judging import MOST_STEPS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +41,7 @@ _MARKS = {None: "–", True: "yes", False: "no"}
 @click.option(
     "--max-steps",
     type=Number(0, 255),
-    default=8.0,
+    default=MOST_STEPS,
     show_default=True,
     help="How many output steps a client that agrees may be away from LiteRT.",
 )
@@ -65,7 +66,8 @@ def command(
 
     Each client is installed once, in a locked environment of its own, and gets the same samples.
     Its outputs are held against LiteRT's. A step is the output's quantization step; of an output in
-    float it is 1/255 of the range of its values.
+    float it is 1/255 of the range of its values. A client that is further away than --max-steps,
+    but near to what LiteRT says by kernels that round otherwise, agrees too, and is told so.
 
     A client that gives other results fails the file (exit code 4). So does one that does not run it
     and that --clients or --gate names. Exit code 8: no client but LiteRT ran it, or one that was
@@ -176,7 +178,7 @@ def _print(result: Compatibility, verdict: tuple[VerdictState, str], *, quiet: b
     console.print(_table(result))
     for row in result.rows:
         if row.reason:
-            said = f"{row.client}: {row.reason} {row.cure}".strip()
+            said = f"{row.client}: {row.reason.rstrip('.')}. {row.cure}".rstrip()
             console.print(Text(said), soft_wrap=True)
     for row in result.rows:
         for name, value in row.facts.items():

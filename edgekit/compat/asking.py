@@ -30,7 +30,7 @@ from edgekit.errors import (
 from edgekit.files import temporary_folder
 from edgekit.tflite.summary import Summary
 from edgekit.toolchain.converters import Converter
-from edgekit.toolchain.workshop import Limits, Workshop
+from edgekit.toolchain.workshop import Workshop
 from edgekit.types import Progress
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class ClientAnswer:
     Attributes:
         stage: how far it came.
         reason: why no further; empty where it ran.
-        cure: what to do about that.
+        cure: what to do about that, or about outputs that differ.
         outputs: stacks (N, *shape), in the file's order.
         ms: times of one inference.
         versions: of what ran.
@@ -75,9 +75,8 @@ def ask(
     summary: Summary,
     samples: ClientSamples,
     *,
-    folder: Path,
-    seconds: float | None,
-    progress: Progress,
+    workshop: Workshop,
+    kernels: str = "",
 ) -> ClientAnswer:
     """Open the file in a client and run the samples.
 
@@ -86,27 +85,28 @@ def ask(
         file: the `.tflite`.
         summary: what is in it.
         samples: what goes in.
-        folder: an existing, empty one for the client's files.
-        seconds: how long opening, and running, may take; ``None`` for the client's own limit.
-        progress: told what happens.
+        workshop: with an existing, empty folder for the client's files, the time that opening, and
+            running, may take, and who is told what happens.
+        kernels: which of LiteRT's, by its worker's name for them; empty for those that it chooses.
     """
     if client.worker is None:
-        return _ask_device(client, file, summary, samples, seconds=seconds, progress=progress)
+        return _ask_device(
+            client,
+            file,
+            summary,
+            samples,
+            seconds=workshop.limits.seconds,
+            progress=workshop.progress,
+        )
     inputs, outputs = map(tensors_of, (summary.inputs, summary.outputs))
     request = {
         "artifact": str(file.resolve()),
-        "folder": str(folder),
-        "inputs": _with_paths(inputs, samples.stacks, folder),
+        "folder": str(workshop.folder),
+        "inputs": _with_paths(inputs, samples.stacks, workshop.folder),
         "outputs": list(map(asdict, outputs)),
-        **(_TIMING if client.timed else _NO_TIMING),
+        "kernels": kernels,
+        **(_TIMING if client.timed and not kernels else _NO_TIMING),
     }
-    workshop = Workshop(
-        name=f"compat-{client.name}",
-        progress=progress,
-        limits=Limits(seconds=seconds),
-        work=folder,
-        read=(file.resolve(),),
-    )
     return _ask_worker(client.worker, workshop, request, outputs)
 
 
@@ -119,7 +119,7 @@ def _ask_worker(
         try:
             title = f"Opening {name} in {worker.name}"
             loaded, _ = workshop.call(worker, "load", request, title=title)
-            facts = _facts(loaded)
+            facts, hint = _facts(loaded), str(loaded.get("hint", ""))
             opened = True
             title = f"Running {name} in {worker.name}"
             result, _ = workshop.call(worker, "run", request, title=title)
@@ -137,6 +137,7 @@ def _ask_worker(
             )
     return ClientAnswer(
         stage="ran",
+        cure=hint,
         outputs=outputs,
         ms=tuple(map(float, result["ms"])),
         versions=workshop.versions_of(worker),

@@ -18,6 +18,14 @@ from edgekit.devices.tensors import DeviceTensor
 if TYPE_CHECKING:
     from edgekit.runners.protocol import Array
 
+MOST_STEPS = 4.0
+"""How many output steps a client that agrees may be from LiteRT."""
+OTHER_KERNELS = {
+    "built-in": "LiteRT's own kernels without XNNPACK",
+    "reference": "LiteRT's reference kernels",
+}
+"""What else LiteRT can compute a file by, as its worker and people call it. The three ways round
+otherwise: on sound int8 files they are up to 8 output steps apart. A client may be near to any."""
 _NOTICED = 0.5
 """A smaller part of a step is no difference that an app could see."""
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from statistics import median
 from typing import Literal, TypeAlias
 
-from edgekit.compat.judging import ClientDifference
+from edgekit.compat.asking import ClientAnswer
+from edgekit.compat.clients import BASELINE
+from edgekit.compat.judging import ClientDifference, differences
+from edgekit.compat.samples import tensors_of
+from edgekit.tflite.summary import Summary
 
 State: TypeAlias = Literal[
     "baseline", "agrees", "differs", "ran", "stopped", "refused", "other kind", "missing"
@@ -23,12 +28,14 @@ class ClientRow:
         client: its name.
         state: what became of it.
         opens, runs: ``None`` where it was not tried.
-        reason: why it did not run, or in what it differs.
+        reason: why it did not run, in what it differs, or whose rounding it has.
         cure: what to do about that.
         outputs: how far each output is from LiteRT's.
         p50_ms: the median time of one inference, where its times mean something here.
         versions: of what ran.
         facts: whole numbers that the client tells of the file, such as ``arena_bytes``.
+        rounds_as: the other kernels of LiteRT that it is near to; empty where it is near to those
+            that LiteRT chooses, or to none.
         cached: whether this was known from an earlier run.
     """
 
@@ -42,6 +49,7 @@ class ClientRow:
     p50_ms: float | None = None
     versions: dict[str, str] = field(default_factory=dict)
     facts: dict[str, int] = field(default_factory=dict)
+    rounds_as: str = ""
     cached: bool = False
 
     @property
@@ -54,3 +62,77 @@ class ClientRow:
         """The least share of samples with the same decision, over the outputs that decide."""
         shares = [one.same_decisions for one in self.outputs if one.same_decisions is not None]
         return min(shares, default=None)
+
+
+@dataclass(frozen=True)
+class ClientJudge:
+    """From answers to rows.
+
+    Attributes:
+        summary: what is in the file.
+        wanted: LiteRT's answer.
+        most_steps: how far from it a client that agrees may be, in output steps.
+    """
+
+    summary: Summary
+    wanted: ClientAnswer
+    most_steps: float
+
+    def row(self, client: str, answer: ClientAnswer) -> ClientRow:
+        """What is said about a client by its answer."""
+        tried = answer.stage not in ("missing", "other kind")
+        row = ClientRow(
+            client=client,
+            state="ran",
+            opens=answer.stage in ("stopped", "ran") if tried else None,
+            runs=answer.stage == "ran" if tried else None,
+            reason=answer.reason,
+            p50_ms=median(answer.ms) if answer.ms else None,
+            versions=answer.versions,
+            facts=answer.facts,
+        )
+        if answer.stage != "ran":
+            return replace(row, state=answer.stage, cure=answer.cure)
+        if client == BASELINE:
+            return replace(row, state="baseline")
+        if self.wanted.stage != "ran":
+            return row
+        tensors = tensors_of(self.summary.outputs)
+        for tensor, mine, theirs in zip(tensors, self.wanted.outputs, answer.outputs, strict=True):
+            if mine.shape != theirs.shape:
+                shapes = f"{list(theirs.shape[1:])}, LiteRT's {list(mine.shape[1:])}"
+                return replace(row, state="differs", reason=f"{tensor.name} has the shape {shapes}")
+        found = differences(tensors, self.wanted.outputs, answer.outputs)
+        far = [one for one in found if one.largest > self.most_steps]
+        reason = "; ".join(
+            f"{one.output} is up to {one.largest:.4g} steps away, {one.share:.1%} of its values by "
+            "more than half a step"
+            for one in far
+        )
+        if far:
+            return replace(row, state="differs", reason=reason, cure=answer.cure, outputs=found)
+        return replace(row, state="agrees", outputs=found)
+
+    def near(
+        self, row: ClientRow, answer: ClientAnswer, other: ClientAnswer, kernels: str
+    ) -> ClientRow:
+        """The row of a client that differs, which agrees where it is near to other kernels.
+
+        Args:
+            row: its row.
+            answer: what it said.
+            other: what LiteRT says with the other kernels.
+            kernels: what these are called.
+        """
+        if other.stage != "ran" or not row.outputs:
+            return row
+        tensors = tensors_of(self.summary.outputs)
+        apart = max(one.largest for one in differences(tensors, other.outputs, answer.outputs))
+        if apart > self.most_steps:
+            return row
+        assert row.worst is not None
+        reason = (
+            f"{row.worst.largest:.3g} steps from XNNPACK's kernels, {apart:.3g} from {kernels}, "
+            "as which it rounds"
+        )
+        return replace(row, state="agrees", reason=reason, cure="", rounds_as=kernels)

@@ -9,13 +9,12 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from statistics import median
 
-from edgekit.compat.asking import ClientAnswer, ask
 from edgekit.compat.clients import BASELINE, Client
-from edgekit.compat.judging import ClientDifference, differences, vary
-from edgekit.compat.rows import ClientRow
-from edgekit.compat.samples import ClientSamples, stored_samples, tensors_of
+from edgekit.compat.judging import MOST_STEPS, OTHER_KERNELS, ClientDifference, vary
+from edgekit.compat.order import Asking
+from edgekit.compat.rows import ClientJudge, ClientRow
+from edgekit.compat.samples import ClientSamples, stored_samples
 from edgekit.errors import SetupError
 from edgekit.files import temporary_folder
 from edgekit.tflite.summary import Summary, summarize
@@ -23,8 +22,6 @@ from edgekit.toolchain import home
 from edgekit.types import Progress, VerdictState
 from edgekit.version import __version__
 
-MOST_STEPS = 8.0
-"""Kernels that round otherwise were up to 7 output steps apart on sound files."""
 _KEPT = 1000
 
 
@@ -153,22 +150,23 @@ def in_clients(
     assert clients[0].name == BASELINE
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     with temporary_folder("compat") as folder:
-        asked = _AskingClients(file, summary, given, folder, seconds, progress)
-        rows, wanted = [], None
-        for client in clients:
-            place = _place(digest, given, client, clients[0], most_steps)
-            known = None if fresh or client.name == BASELINE else _read(place)
-            if known is not None:
-                rows.append(replace(known, cached=True))
-                continue
-            answer = asked.answer(client)
-            if client.name == BASELINE:
-                wanted = answer
-            row = _row(client, answer, wanted, summary, most_steps)
-            rows.append(row)
-            if answer.lasting and client.name != BASELINE:
-                _keep(place, row)
-    assert wanted is not None
+        places = {one: _place(digest, given, one, clients[0], most_steps) for one in clients[1:]}
+        known = {} if fresh else {one.name: _read(place) for one, place in places.items()}
+        asked = Asking(file, summary, given, folder, seconds, progress)
+        answers = asked.answers([one for one in clients if known.get(one.name) is None])
+        wanted = answers[BASELINE]
+        judge = ClientJudge(summary, wanted, most_steps)
+        found = {name: judge.row(name, answer) for name, answer in answers.items()}
+        for kernels, words in OTHER_KERNELS.items():
+            if far := [name for name, row in found.items() if row.state == "differs"]:
+                other = asked.answer(clients[0], kernels)
+                found |= {
+                    name: judge.near(found[name], answers[name], other, words) for name in far
+                }
+        for client, place in places.items():
+            if client.name in answers and answers[client.name].lasting:
+                _keep(place, found[client.name])
+    rows = {name: replace(row, cached=True) for name, row in known.items() if row} | found
     return Compatibility(
         file=str(file),
         sha256=digest,
@@ -177,73 +175,8 @@ def in_clients(
         samples_digest=given.digest,
         most_steps=most_steps,
         varies=bool(wanted.outputs) and vary(wanted.outputs),
-        rows=tuple(rows),
+        rows=tuple(rows[one.name] for one in clients),
     )
-
-
-@dataclass(frozen=True)
-class _AskingClients:
-    """What every client is asked."""
-
-    file: Path
-    summary: Summary
-    samples: ClientSamples
-    folder: Path
-    seconds: float | None
-    progress: Progress
-
-    def answer(self, client: Client) -> ClientAnswer:
-        folder = self.folder / client.name
-        folder.mkdir()
-        return ask(
-            client,
-            self.file,
-            self.summary,
-            self.samples,
-            folder=folder,
-            seconds=self.seconds,
-            progress=self.progress,
-        )
-
-
-def _row(
-    client: Client,
-    answer: ClientAnswer,
-    wanted: ClientAnswer | None,
-    summary: Summary,
-    most_steps: float,
-) -> ClientRow:
-    tried = answer.stage not in ("missing", "other kind")
-    row = ClientRow(
-        client=client.name,
-        state="ran",
-        opens=answer.stage in ("stopped", "ran") if tried else None,
-        runs=answer.stage == "ran" if tried else None,
-        reason=answer.reason,
-        cure=answer.cure,
-        p50_ms=median(answer.ms) if answer.ms else None,
-        versions=answer.versions,
-        facts=answer.facts,
-    )
-    if answer.stage != "ran":
-        return replace(row, state=answer.stage)
-    if client.name == BASELINE:
-        return replace(row, state="baseline")
-    if wanted is None or wanted.stage != "ran":
-        return row
-    tensors = tensors_of(summary.outputs)
-    for tensor, mine, theirs in zip(tensors, wanted.outputs, answer.outputs, strict=True):
-        if mine.shape != theirs.shape:
-            shapes = f"{list(theirs.shape[1:])}, LiteRT's {list(mine.shape[1:])}"
-            return replace(row, state="differs", reason=f"{tensor.name} has the shape {shapes}")
-    found = differences(tensors, wanted.outputs, answer.outputs)
-    far = [one for one in found if one.largest > most_steps]
-    reason = "; ".join(
-        f"{one.output} is up to {one.largest:.4g} steps away, {one.share:.1%} of its values by "
-        "more than half a step"
-        for one in far
-    )
-    return replace(row, state="differs" if far else "agrees", reason=reason, outputs=found)
 
 
 # ------------------------------------------------------------------------- what is known already

@@ -144,9 +144,12 @@ class Workshop:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for worker in self._workers.values():
-            worker.close()
-        self._workers.clear()
+        self.close()
+
+    def close(self) -> None:
+        """End all workers."""
+        while self._workers:
+            self._workers.popitem()[1].close()
         if self._own is not None:
             self._own.cleanup()
             self._own = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,16 @@ from quantize_nets import mixed_net, photos
 
 import edgekit
 from edgekit.cli.compat import command
-from edgekit.compat.asking import facts_of
+from edgekit.compat.asking import ClientAnswer, ask, facts_of
 from edgekit.compat.clients import choose, discover, read_manifest
-from edgekit.compat.judging import differences, vary
-from edgekit.compat.rows import ClientRow
+from edgekit.compat.judging import OTHER_KERNELS, differences, vary
+from edgekit.compat.rows import ClientJudge, ClientRow
 from edgekit.compat.run import Compatibility, compatibility
+from edgekit.compat.samples import stored_samples
 from edgekit.devices.tensors import DeviceTensor
 from edgekit.errors import SetupError, UsageError
+from edgekit.tflite.summary import summarize
+from edgekit.toolchain.workshop import Workshop
 from edgekit.types import SilentProgress
 
 WORKER = """
@@ -238,6 +242,56 @@ def test_verdicts(states, required, varies, wanted) -> None:
         rows=tuple(row(*one) for one in {"litert": "baseline", **states}.items()),
     )
     assert found.verdict(required)[0] == wanted
+
+
+def answer(*values: int, hint: str = "") -> ClientAnswer:
+    return ClientAnswer(stage="ran", outputs=(np.array([values], np.int8),), cure=hint)
+
+
+def test_a_client_may_round_as_other_kernels_of_litert(net) -> None:
+    port = replace(summarize(net).outputs[0], scale=0.5, zero_point=0)
+    port = replace(port, tensor=replace(port.tensor, shape=(1, 3), dtype="int8"))
+    judge = ClientJudge(replace(summarize(net), outputs=(port,)), answer(0, 9, 20), 4)
+    far = answer(0, 9, 25, hint="no VNNI")
+    row = judge.row("a", far)
+    assert (row.state, row.cure, row.worst.largest) == ("differs", "no VNNI", 5)
+    assert judge.near(row, far, answer(0, 9, 30), "the reference kernels") == row
+    assert judge.near(row, far, ClientAnswer(stage="refused"), "the reference kernels") == row
+    near = judge.near(row, far, answer(0, 8, 24), "the reference kernels")
+    assert (near.state, near.cure, near.rounds_as) == ("agrees", "", "the reference kernels")
+    assert "5 steps from XNNPACK's kernels, 1 from the reference kernels" in near.reason
+    assert near.outputs == row.outputs
+    close = judge.row("a", answer(0, 9, 24, hint="no VNNI"))
+    assert (close.state, close.cure, close.reason) == ("agrees", "", "")
+
+
+def test_litert_computes_by_each_of_its_kernels(net) -> None:
+    rows = [
+        ask(
+            discover()["litert"],
+            net,
+            summarize(net),
+            stored_samples(net, summarize(net), data=None, samples=2, seed=0),
+            workshop=Workshop(name="test", progress=SilentProgress(), read=(net,)),
+            kernels=kernels,
+        )
+        for kernels in ("", *OTHER_KERNELS)
+    ]
+    assert [one.stage for one in rows] == ["ran"] * 3
+    assert len({one.outputs[0].tobytes() for one in rows}) > 1  # or they are not what they say
+    for one in rows:
+        np.testing.assert_allclose(one.outputs[0], rows[0].outputs[0], rtol=1e-4, atol=1e-5)
+
+
+def test_those_that_are_not_timed_run_at_the_same_time(clients, net, tmp_path, monkeypatch) -> None:
+    """Each waits for the other."""
+    wait = "import pathlib; here = pathlib.Path(request['folder']).parent; (here / '{}').touch()\n"
+    wait += "    while not (here / '{}').exists(): time.sleep(0.01)"
+    for mine, other in (("left", "right"), ("right", "left")):
+        fake(clients, mine, wait.format(mine, other), "")
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
+    rows = asked(net, "left", "right")
+    assert {rows["left"].state, rows["right"].state} == {"agrees"}
 
 
 def tensor(dtype: str, scale: float = 0.0, zero_point: int = 0) -> DeviceTensor:
