@@ -49,7 +49,7 @@ def keep_scales(
     wanted = set(INT8_SCHEMES.values()) & set(plan.schemes)
     if not (reference.quantized and request.keep_scales and wanted):
         return None
-    if plan.has_budget or request.max_latency is not None:
+    if plan.seeks_layers:
         return None
     if request.fold_preprocess or request.synthetic:
         return None

@@ -98,21 +98,24 @@ class Plan:
         return budget.is_stated(self.request)
 
     @property
+    def seeks_layers(self) -> bool:
+        """Whether a budget or a latency decides which layers are taken out of 8 bits."""
+        return self.has_budget or self.request.max_latency is not None
+
+    @property
     def mixed(self) -> tuple[Scheme, ...]:
         """The schemes of which layers may be taken out of 8 bits."""
-        asked = self.has_budget or self.request.max_latency is not None
         return tuple(
             scheme
             for scheme in self.schemes
-            if scheme in EIGHT_BIT_SCHEMES and (asked or scheme == "int8-mixed")
+            if scheme in EIGHT_BIT_SCHEMES and (self.seeks_layers or scheme == "int8-mixed")
         )
 
     def gates_of(self, scheme: Scheme, task: Task | None) -> tuple[Gate, ...]:
         """The gates of the file of a scheme."""
         request = self.request
         # A budget or a flag may ask for layers in float; what was asked for is no fault.
-        asked = self.has_budget or request.max_latency is not None
-        allow_float = request.allow_float_ops or asked or bool(request.keep_float)
+        allow_float = request.allow_float_ops or self.seeks_layers or bool(request.keep_float)
         stated = list(self.gates)
         if scheme in EIGHT_BIT_SCHEMES:
             stated += ((scheme, gate) for gate in budget.budget_gates(request, task))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
 from edgekit.arguments import nearest
-from edgekit.config import parse_input_flag
+from edgekit.config import CONFIG_NAME, load_config, parse_input_flag
 from edgekit.devices.address import parse_address
 from edgekit.devices.runtimes import parse_runtime
 from edgekit.errors import EdgekitError, UsageError
@@ -48,7 +49,8 @@ class SweepFile:
     Attributes:
         models: in their order.
         schemes, efforts, sizes, places: what each of them is crossed with. A place is ``local``, a
-            runtime for this computer, or the address of a device.
+            runtime for this computer, the address of a device, or its name.
+        devices: the addresses of those that have a name, from ``edgekit.toml``.
         include: combinations beside these.
         exclude: tables of which one that fits a combination leaves it out.
         search: how combinations are dropped early; ``None`` measures all of them.
@@ -60,13 +62,28 @@ class SweepFile:
     efforts: tuple[Effort, ...] = ("balanced",)
     sizes: tuple[str, ...] = ("",)
     places: tuple[str, ...] = ("local",)
+    devices: Mapping[str, str] = field(default_factory=dict)
     include: tuple[Mapping[str, tuple[str, ...]], ...] = ()
     exclude: tuple[Mapping[str, tuple[str, ...]], ...] = ()
     search: Search | None = None
     cores: float = 1.0
 
+    def where(self, place: str) -> tuple[str, str | None]:
+        """A place as an address and a runtime, as `edgekit validate` takes them.
+
+        Raises:
+            UsageError: it is neither.
+        """
+        return _where(place, self.devices)
+
 
 _Check = tuple[Callable[[Any], bool], str]
+
+
+def _within(low: float, high: float) -> Callable[[Any], bool]:
+    return lambda value: type(value) in (int, float) and low <= value <= high
+
+
 _TEXT: _Check = (lambda value: isinstance(value, str) and value != "", "a text")
 _TEXTS: _Check = (
     lambda value: isinstance(value, list) and all(isinstance(one, str) and one for one in value),
@@ -74,6 +91,7 @@ _TEXTS: _Check = (
 )
 _FLAG: _Check = (lambda value: isinstance(value, bool), "true or false")
 _COUNT: _Check = (lambda value: type(value) is int and value > 0, "a number from 1")
+_SHARE: _Check = (_within(0, 1), "a share from 0 to 1, such as 0.01")
 _SEED: _Check = (lambda value: type(value) is int and value >= 0, "a number from 0")
 _TABLE: _Check = (lambda value: isinstance(value, dict), "a table")
 _TABLES: _Check = (
@@ -89,6 +107,12 @@ SETTINGS: dict[str, _Check] = {
     **dict.fromkeys(("samples", "parity_samples", "limit", "threads"), _COUNT),
     **dict.fromkeys(("fold_preprocess", "accept_few", "accept_contract", "synthetic"), _FLAG),
     **dict.fromkeys(("allow_float_ops", "keep_scales", "standard_metadata", "strict"), _FLAG),
+    **dict.fromkeys(("max_drop", "min_agreement"), _SHARE),
+    "min_sqnr": (_within(-300, 300), "a number of decibels, such as 22"),
+    "max_latency": (
+        _within(1, math.inf),
+        "a number of times that plain int8 takes, from 1, such as 1.25",
+    ),
     "layout": _TEXT,
     "seed": _SEED,
     "preprocess": _TABLE,
@@ -169,10 +193,12 @@ def sweep_from_table(data: Mapping[str, Any], folder: Path, where: str) -> Sweep
             *table.get("devices", ()),
         ),
     }
-    _check_axes(axes, where, found)
+    devices = _named_devices(settings, folder, found)
+    _check_axes(axes, devices, where, found)
     found.stop()
     sweep = SweepFile(
         models=models,
+        devices=devices,
         search=Search(samples=tuple(search["samples"]), keep=search.get("keep", Search.keep))
         if search
         else None,
@@ -299,7 +325,21 @@ def _with_paths(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     return found
 
 
-def _check_axes(axes: Mapping[str, Sequence[str]], where: str, found: Faults) -> None:
+def _named_devices(settings: Mapping[str, Any], folder: Path, found: Faults) -> Mapping[str, str]:
+    """Those of ``config``, or of an ``edgekit.toml`` beside the sweep file."""
+    path = folder / settings.get("config", CONFIG_NAME)
+    if "config" not in settings and not path.is_file():
+        return {}
+    try:
+        return load_config(path).devices
+    except EdgekitError as error:
+        found.take("The devices' names", error)
+        return {}
+
+
+def _check_axes(
+    axes: Mapping[str, Sequence[str]], devices: Mapping[str, str], where: str, found: Faults
+) -> None:
     known = {"schemes": SCHEMES, "efforts": get_args(Effort)}
     for axis, values in axes.items():
         if not values:
@@ -312,22 +352,24 @@ def _check_axes(axes: Mapping[str, Sequence[str]], where: str, found: Faults) ->
                 )
     for place in axes["places"]:
         try:
-            runtime_of(place)
+            _where(place, devices)
         except EdgekitError as error:
             found.take(f"[sweep] of {where}", error)
 
 
-def runtime_of(place: str) -> tuple[str, str | None]:
-    """A place as an address and a runtime, as `edgekit validate` takes them.
-
-    Raises:
-        UsageError: it is neither.
-    """
+def _where(place: str, devices: Mapping[str, str]) -> tuple[str, str | None]:
+    """See `SweepFile.where`."""
     if "==" in place and ":" not in place:
         parse_runtime(place)
         return "local", place
-    parse_address(place)
-    return place, None
+    address = devices.get(place, place)
+    try:
+        parse_address(address)
+    except UsageError as error:
+        if place in devices or not devices:
+            raise
+        raise UsageError(error.cause, cure=f"{nearest(place, devices)} {error.cure}") from error
+    return address, None
 
 
 def _patterns(

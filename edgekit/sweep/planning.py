@@ -27,15 +27,18 @@ from edgekit.pipeline.record import RecordRequest
 from edgekit.pipeline.request import ConversionRequest
 from edgekit.pipeline.validation.request import ValidationRequest
 from edgekit.plain import to_plain
-from edgekit.sweep.file import Faults, SweepFile, SweepModel, parsed_inputs, runtime_of
+from edgekit.sweep.file import Faults, SweepFile, SweepModel, parsed_inputs
 from edgekit.sweep.points import Combination, points
 from edgekit.sweep.work import MODULE
 from edgekit.toolchain.workshop import Limits, versions
+from edgekit.types import EIGHT_BIT_SCHEMES
 from edgekit.validation import gates
 from edgekit.version import __version__
 
 _HOST = ("numpy", "opencv-python-headless", "pillow", "litert-quantizer", "ai-edge-litert")
-_QUANTIZING = ("io_dtype", "ranges", "without", "keep_float", "keep_int16", "allow_float_ops")
+_OF_INT8 = ("max_drop", "min_sqnr", "min_agreement", "max_latency", "keep_float", "keep_int16")
+"""What is about 8-bit schemes only, and an error where there is none."""
+_QUANTIZING = ("io_dtype", "ranges", "without", "allow_float_ops", *_OF_INT8)
 _JUDGING = ("targets", "gates", "threads")
 _LATER = frozenset((*_QUANTIZING, *_JUDGING, "schemes", "effort", "no_standard_metadata"))
 """Fields of a conversion that its float file does not depend on."""
@@ -188,13 +191,12 @@ class _Planning:
 
     def _of_scheme(self, point: Combination) -> ConversionRequest:
         request = self._conversion(point.model, point.size)
-        own = {"effort": point.effort} if point.effort else {}
-        return replace(
-            request,
-            schemes=(point.scheme,),
-            io_dtype=request.io_dtype if point.scheme == "int8" else None,
-            **own,  # type: ignore[arg-type]
-        )
+        own: dict[str, Any] = {"effort": point.effort} if point.effort else {}
+        if point.scheme != "int8":
+            own["io_dtype"] = None
+        if point.scheme not in EIGHT_BIT_SCHEMES:
+            own |= {name: getattr(ConversionRequest(), name) for name in _OF_INT8}
+        return replace(request, schemes=(point.scheme,), **own)
 
     def _check_data(self, name: str) -> None:
         settings = self.models[name].settings
@@ -220,6 +222,7 @@ class _Planning:
             decides=[
                 decides,
                 parity,
+                made.seeks_layers,
                 self._made_from[name, size],
                 self._digest(made.calibration),
                 self._digest(made.parity),
@@ -231,14 +234,16 @@ class _Planning:
         request = self._of_scheme(point)
         floating = self._float_job(point)
         stated = self._plans[point.model, point.size].gates
-        timed = any(gate.metric.startswith("latency") for _, gate in stated)
+        timed = request.max_latency is not None or any(
+            gate.metric.startswith("latency") for _, gate in stated
+        )
         return self._add(
             "to_scheme",
             point.name,
             {"request": to_plain(request), "float": floating},
             decides=[_table(request), self._made_from[point.model, point.size]],
             needs=(floating,),
-            # A gate on latency is judged where nothing else runs.
+            # A limit on latency is judged where nothing else runs.
             resources=Resources(cores=self.cores) if timed else None,
         )
 
@@ -281,7 +286,7 @@ class _Planning:
         if most is not None:
             limit = min(most, limit or most)
         known = {key: value for key, value in settings.items() if key in _MEASURING}
-        address, runtime = runtime_of(point.on)
+        address, runtime = self.sweep.where(point.on)
         request = ValidationRequest(
             candidates=(Path("file.tflite"),),
             reference="reference.edgeref",
@@ -308,7 +313,7 @@ class _Planning:
 
     def _latency_job(self, point: Combination, file: str) -> str:
         settings = self.models[point.model].settings
-        address, runtime = runtime_of(point.on)
+        address, runtime = self.sweep.where(point.on)
         request = ValidationRequest(
             candidates=(),
             reference="",
@@ -329,7 +334,7 @@ class _Planning:
 
     def _alone(self, point: Combination) -> Resources:
         """Nothing runs beside what is timed; a device elsewhere has one holder."""
-        address, _ = runtime_of(point.on)
+        address, _ = self.sweep.where(point.on)
         if address == "local":
             return Resources(cores=self.cores)
         return Resources(cores=1.0, devices=frozenset({address}))

@@ -8,7 +8,7 @@ from itertools import product
 from typing import Any, cast
 
 from edgekit.errors import UsageError
-from edgekit.sweep.file import SweepFile, runtime_of
+from edgekit.sweep.file import SweepFile
 from edgekit.types import Effort, Scheme
 
 _EFFORTLESS = frozenset({"fp32", "fp16"})
@@ -50,7 +50,7 @@ def points(sweep: SweepFile) -> tuple[Combination, ...]:
     wanted = [one for one in crossed if not any(_fits(one, some) for some in sweep.exclude)]
     for some in sweep.include:
         for place in some.get("on", ()):
-            runtime_of(place)
+            sweep.where(place)
         wanted += _crossed(
             some.get("model", names),
             some.get("size", sweep.sizes),

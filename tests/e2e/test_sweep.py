@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -10,6 +12,10 @@ import pytest
 
 import edgekit
 from edgekit.cli.boundary import run as run_command
+from edgekit.jobs.store import Store
+from edgekit.sweep.file import read_sweep
+from edgekit.sweep.planning import plan_sweep
+from edgekit.sweep.run import cores_here
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))  # the nets of the unit tests
 import validate_nets as nets
@@ -24,6 +30,7 @@ schemes = ["fp16", "int8"]
 calibration = "photos"
 data = "photos"
 accept_few = true
+min_sqnr = 12
 seed = 3
 [[models]]
 model = "one.tflite"
@@ -52,6 +59,7 @@ def test_files_and_verdicts_are_those_of_convert(
         calibration=folder / "photos",
         schemes=["fp16", "int8"],
         accept_few=True,
+        min_sqnr=12,
         seed=3,
         output=tmp_path / "out",
     )
@@ -88,6 +96,38 @@ def test_figures_are_those_of_validate(swept: tuple[Path, edgekit.SweepResult]) 
         {name: metrics[name] for name in same}, rel=1e-5
     )
     assert row.samples == 24
+
+
+def test_a_device_by_its_name_has_one_holder_and_its_own_front(
+    swept: tuple[Path, edgekit.SweepResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Jobs that had it at the same time would find it busy, and be tried again."""
+    folder, here = swept
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # the agent's
+    address = f"exec:{shlex.quote(sys.executable)}"
+    (folder / "edgekit.toml").write_text(f"[devices]\nboard = {json.dumps(address)}\n")
+    text = SWEEP.replace("[settings]", 'devices = ["board"]\n[settings]')
+    (folder / "there.toml").write_text(text.partition('[[models]]\nmodel = "broken')[0])
+    shutil.copytree(
+        folder / "out", tmp_path / "out"
+    )  # what is made there already is not made again
+    result = edgekit.sweep(folder / "there.toml", output=tmp_path / "out")
+    assert not result.failures
+    assert result.known == 4  # a float file, a recording, two files
+    with Store(tmp_path / "out") as store:
+        plan = plan_sweep(read_sweep(folder / "there.toml"), cores=cores_here())
+        keys = [one.rounds[-1] for one in plan.candidates]
+        assert [kept.tries for kept in store.find(keys).values()] == [1, 1]
+    same = ("centred_sqnr_db", "top1_agreement", "max_abs")
+    at_home = {row.point.scheme: row for row in here.table if row.point.model == "one"}
+    for row in result.table:
+        assert row.point.on == "board"
+        assert row.state == at_home[row.point.scheme].state
+        assert row.metrics["latency_p50_ms"] > 0
+        assert {name: row.metrics[name] for name in same} == pytest.approx(
+            {name: at_home[row.point.scheme].metrics[name] for name in same}, rel=1e-5
+        )
+    assert {row.machine for row in result.table}.isdisjoint(row.machine for row in here.table)
 
 
 def test_a_model_that_cannot_be_read_stops_nothing_else(

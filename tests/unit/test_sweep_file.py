@@ -115,6 +115,9 @@ def test_one_typo_among_forty_models_is_named(tmp_path: Path) -> None:
         ({"settings": {"calibrations": "x"}}, ["'calibrations'", "'calibration'"]),
         ({"settings": {"samples": 0}}, ["samples is 0", "a number from 1"]),
         ({"settings": {"synthetic": "yes"}}, ["true or false"]),
+        ({"settings": {"max_drop": "1%"}}, ["max_drop is '1%'", "such as 0.01"]),
+        ({"settings": {"min_agreement": 98}}, ["min_agreement is 98", "a share from 0 to 1"]),
+        ({"settings": {"max_latency": 0.5}}, ["max_latency is 0.5", "from 1"]),
         ({"search": {"keep": 0.5}}, ["no samples"]),
         ({"search": {"samples": [64, 32]}}, ["growing numbers"]),
         ({"search": {"samples": [8], "keep": 1.5}}, ["between 0 and 1"]),
@@ -158,3 +161,16 @@ def test_sizes_are_filled_in() -> None:
     assert one.shape == (1, 3, 192, 256)
     with pytest.raises(UsageError, match="has no sizes"):
         parsed_inputs({"inputs": ["image:1x3x{size}x{size}"]}, "")
+
+
+def test_devices_have_names_in_a_config_beside_the_file(tmp_path: Path) -> None:
+    (tmp_path / "edgekit.toml").write_text('[devices]\nboard = "exec:python3"\n')
+    sweep = read(tmp_path, sweep={"devices": ["board", "local"]})
+    assert [sweep.where(one) for one in sweep.places] == [("exec:python3", None), ("local", None)]
+    assert {point.on for point in points(sweep)} == {"board", "local"}
+    (tmp_path / "other.toml").write_text('[devices]\nbench = "exec:python3 -S"\n')
+    sweep = read(tmp_path, sweep={"devices": ["bench"]}, settings={"config": "other.toml"})
+    assert sweep.where("bench") == ("exec:python3 -S", None)
+    with pytest.raises(UsageError, match="'borad' is no address of a device") as caught:
+        read(tmp_path, sweep={"devices": ["borad"]})
+    assert "Did you mean 'board'?" in caught.value.cure

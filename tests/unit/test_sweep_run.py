@@ -247,6 +247,36 @@ def test_what_is_measured_has_the_machine_or_its_device_to_itself(folder: Path) 
     assert found["adb:X"].devices == {"adb:X"}
 
 
+def test_a_budget_is_that_of_the_int8_files_alone(folder: Path) -> None:
+    settings = {"calibration": "photos", "max_drop": 0.02, "max_latency": 1.5, "keep_float": ["a"]}
+    plan = planned(folder, settings=settings)
+    before = planned(folder, settings={"calibration": "photos"})
+    made = {job.name: job for job in plan.jobs.values()}
+    for name, limits in (("one int8 fast", (0.02, 1.5, ["a"])), ("one fp16", (None, None, []))):
+        request: Any = made[name].arguments["request"]
+        found = request["max_drop"], request["max_latency"], request["keep_float"]
+        assert found == limits
+    # Its files are timed while they are made; the floating file keeps no scales for it.
+    assert made["one int8 fast"].resources.cores == 2.0
+    changed = {job.name for key, job in plan.jobs.items() if key not in before.jobs}
+    assert "one float" in changed
+    more = planned(folder, settings=settings | {"max_drop": 0.01})
+    assert "one float" not in {job.name for key, job in more.jobs.items() if key not in plan.jobs}
+
+
+def test_a_device_s_name_stands_for_its_address(folder: Path) -> None:
+    (folder / "edgekit.toml").write_text('[devices]\nboard = "exec:python3"\n')
+    keys = [
+        set(planned(folder, sweep={"schemes": ["int8"], "devices": [one]}).jobs)
+        for one in ("board", "exec:python3")
+    ]
+    assert keys[0] == keys[1]
+    plan = planned(folder, sweep={"schemes": ["int8"], "devices": ["board"]})
+    assert {one.point.on for one in plan.candidates} == {"board"}
+    measured = [job for job in plan.jobs.values() if job.function.endswith(":to_figures")]
+    assert {job.resources.devices for job in measured} == {frozenset({"exec:python3"})}
+
+
 def test_a_full_disk_ends_the_sweep_and_keeps_what_had_finished(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
