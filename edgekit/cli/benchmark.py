@@ -12,7 +12,7 @@ from edgekit.cli import native
 from edgekit.cli.addresses import DEVICE_HELP, resolve_address
 from edgekit.cli.options import ConversionCommand, limits
 from edgekit.cli.parameters import PATH, THREADS
-from edgekit.cli.terminal import echo, make_console
+from edgekit.cli.terminal import echo, make_console, print_next
 
 if TYPE_CHECKING:
     from typing import ClassVar
@@ -53,6 +53,7 @@ def command(files: tuple[Path, ...], **options: Any) -> int:
     from edgekit.pipeline.target import open_target
     from edgekit.pipeline.validation.result import environment
     from edgekit.pipeline.validation.timing import benchmark, benchmark_on
+    from edgekit.report.following import after_benchmark
 
     address = resolve_address(options["device"] or "local", None)
     if options["runner_binary"]:
@@ -86,6 +87,7 @@ def command(files: tuple[Path, ...], **options: Any) -> int:
         _print_json(files, timings, failures, {"environment": ran_on, "device": address})
     elif not options["quiet"]:
         _print(timings)
+        print_next(after_benchmark(files))
     for name, why in failures.items():
         echo(f"{name} was not timed: {why}", err=True)
     return (lost or ConversionError).exit_code if failures else 0

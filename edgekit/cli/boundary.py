@@ -23,7 +23,7 @@ from typing import Any
 
 import click
 
-from edgekit.cli.terminal import echo
+from edgekit.cli.terminal import colour, echo
 from edgekit.errors import EdgekitError, SetupError, StepError, UsageError
 from edgekit.text import escaped
 
@@ -144,7 +144,7 @@ def _as_json(
 def _say(text: str, *, nl: bool = True, **style: Any) -> None:
     """Write to standard error; where even that cannot be written to, the exit code has to do."""
     with contextlib.suppress(OSError):
-        click.secho(escaped(text, keep="\n\t"), nl=nl, err=True, **style)
+        click.secho(escaped(text, keep="\n\t"), nl=nl, err=True, color=colour(), **style)
 
 
 def _report(error: EdgekitError, *, as_json: bool) -> int:

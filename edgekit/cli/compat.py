@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgekit.cli.parameters import COUNT, PATH, SECONDS, SEED, Number
-from edgekit.cli.terminal import echo, make_console
+from edgekit.cli.terminal import echo, make_console, print_next
 from edgekit.compat.judging import MOST_STEPS
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ def _print(result: Compatibility, verdict: tuple[VerdictState, str], *, quiet: b
     line = Text.assemble((state.upper(), colours[state]), f" {Path(result.file).name}: {why}.")
     console.print(line, soft_wrap=True)
     if following := _next(result):
-        console.print(Text(f"Next: {following}"), soft_wrap=True)
+        print_next(following)
     elif not quiet:
         console.print()
 

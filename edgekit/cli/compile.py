@@ -11,7 +11,7 @@ import click
 
 from edgekit.cli.parameters import GIGABYTES, PATH, SECONDS
 from edgekit.cli.target import print_report
-from edgekit.cli.terminal import echo, make_console
+from edgekit.cli.terminal import echo, make_console, print_next
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -63,6 +63,7 @@ def command(
     from edgekit.cli.progress import Display
     from edgekit.errors import UsageError
     from edgekit.pipeline.compilation import CompilationRequest, compile_to_file
+    from edgekit.report.following import command as command_line
     from edgekit.toolchain.workshop import Limits
 
     if listing:
@@ -89,6 +90,7 @@ def command(
         print_report(console, made.report)
         for line in _figures(made):
             console.print(line, soft_wrap=True, markup=False, highlight=False)
+        print_next(command_line("edgekit", "verify", made.compiled.artifact))
     return 0
 
 
@@ -161,4 +163,3 @@ def _figures(made: Compilation) -> Iterable[str]:
     yield f"  for the board {figures.system}, {figures.memory_mode}"
     version = " ".join(f"{name} {number}" for name, number in compiled.versions.items())
     yield f"Compiled by {version}: {compiled.artifact}"
-    yield f"Next: edgekit verify {compiled.artifact}"

@@ -10,7 +10,7 @@ import click
 
 from edgekit.cli.addresses import named_devices, resolve_address
 from edgekit.cli.parameters import PATH, SECONDS
-from edgekit.cli.terminal import echo, make_console
+from edgekit.cli.terminal import echo, make_console, print_next
 
 if TYPE_CHECKING:
     from edgekit.devices.check import CheckResult
@@ -43,6 +43,7 @@ def check(
     """
     from edgekit.devices.check import examine
     from edgekit.errors import DeviceError
+    from edgekit.report.following import after_device_check
 
     findings = examine(resolve_address(address, config), python=python, timeout=timeout)
     if as_json:
@@ -51,6 +52,8 @@ def check(
         echo(json.dumps({"address": address, **rows, "missing": missing}, indent=2))
     else:
         _print(findings)
+        bad = any(finding.cure for finding in findings)
+        print_next(after_device_check(address, missing=bad))
     return DeviceError.exit_code if any(finding.cure for finding in findings) else 0
 
 

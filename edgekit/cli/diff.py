@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
-from edgekit.cli.options import ConversionCommand, limits, preprocess_flags
+from edgekit.cli.options import ConversionCommand, limits, open_option, preprocess_flags
 from edgekit.cli.parameters import COUNT, PATH, SEED, THREADS
-from edgekit.cli.terminal import echo, make_console
+from edgekit.cli.terminal import echo, make_console, open_page, print_next
 from edgekit.errors import LockMismatch, UsageError
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class DiffCommand(ConversionCommand):
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Decides which samples.")
 @click.option("--threads", type=THREADS, default=1, show_default=True, help="For latencies.")
 @click.option("--html", type=PATH, help="Write a page that needs nothing else.")
+@open_option
 @click.option("--exit-code", is_flag=True, help="Exit with 4 where the files differ.")
 @click.option("--force", is_flag=True, help="Replace an existing page.")
 def command(before: Path, after: Path, **options: Any) -> int:
@@ -59,8 +60,11 @@ def command(before: Path, after: Path, **options: Any) -> int:
     from edgekit.pipeline.diff import DiffRequest, compare_files
     from edgekit.pipeline.publish import all_held, write_whole
     from edgekit.report.diff import to_html, to_json
+    from edgekit.report.following import after_diff
 
     page: Path | None = options["html"]
+    if options["open_page"] and page is None:
+        raise UsageError("--open shows the page that --html writes.", cure="Add: --html diff.html")
     if page is not None and page.exists() and not options["force"]:
         raise UsageError(
             f"{page} exists already.", cure="Choose another --html, or replace it with --force."
@@ -85,6 +89,9 @@ def command(before: Path, after: Path, **options: Any) -> int:
         echo(to_json(found), nl=False)
     elif not options["quiet"]:
         _print(found, page)
+        print_next(after_diff(found, before, after))
+    if options["open_page"] and page is not None:
+        open_page(page)
     return LockMismatch.exit_code if options["exit_code"] and not found.same_bytes else 0
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 
 import click
 
-from edgekit.cli.terminal import echo
+from edgekit.cli.terminal import colour, echo, print_next
 
 
 @click.command(name="doctor", epilog="Example: edgekit doctor --json")
@@ -18,6 +17,7 @@ def command(as_json: bool) -> int:
     Exit code 5 if something that every conversion needs is missing.
     """
     from edgekit.errors import SetupError
+    from edgekit.report.following import after_doctor
     from edgekit.toolchain.doctor import examine
 
     checks = examine()
@@ -29,10 +29,10 @@ def command(as_json: bool) -> int:
         return SetupError.exit_code if missing else 0
     colors = {"ok": "green", "optional": "yellow", "missing": "red"}
     width = max(len(check.name) for check in checks)
-    plain = False if os.environ.get("NO_COLOR") else None  # https://no-color.org
     for check in checks:
-        click.secho(f"{check.state:9}", fg=colors[check.state], nl=False, color=plain)
+        click.secho(f"{check.state:9}", fg=colors[check.state], nl=False, color=colour())
         echo(f"{check.name:{width}}  {check.found}")
         if check.cure:
             echo(f"{'':{9 + width}}  → {check.cure}")
+    print_next(after_doctor([check.cure for check in checks if check.state == "missing"]))
     return SetupError.exit_code if missing else 0

@@ -11,7 +11,7 @@ import click
 
 from edgekit.cli.options import ConversionCommand, limits, preprocess_flags
 from edgekit.cli.parameters import COUNT, PATH, THREADS
-from edgekit.cli.terminal import echo, make_console
+from edgekit.cli.terminal import echo, make_console, print_next
 from edgekit.contract import Task
 
 if TYPE_CHECKING:
@@ -126,9 +126,9 @@ def _print(result: EmbedResult) -> None:
         f"Module   {result.output}: {made}, {result.wrapper_lines} lines of wrapper",
         f"Golden   {len(result.samples)} samples from {result.samples_from}",
         *(f"Note     {note}" for note in result.notes),
-        f"Next     {result.output / 'README.md'}",
     ):
         console.print(line, soft_wrap=True, markup=False)
+    print_next(f"read {result.output / 'README.md'}: how the app uses it, and its test")
 
 
 def _costs(result: EmbedResult) -> Table:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import click
 
 from edgekit.cli.addresses import DEVICE_HELP, resolve_address
-from edgekit.cli.options import ConversionCommand, limits, preprocess_flags
+from edgekit.cli.options import ConversionCommand, limits, open_option, preprocess_flags
 from edgekit.cli.parameters import COUNT, PATH, SEED
-from edgekit.cli.terminal import echo, make_console
+from edgekit.cli.terminal import echo, make_console, open_page, print_next
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -59,6 +59,7 @@ class ExplainCommand(ConversionCommand):
 @click.option("--device", "address", default="local", help=DEVICE_HELP)
 @click.option("--runtime", help="Another one here: tflite-runtime==2.14.0, ai-edge-litert==1.4.0.")
 @click.option("--output", "-o", type=PATH, help="The HTML page [NAME_explain.html].")
+@open_option
 @click.option("--model-explorer", type=PATH, help="Also write node data for Model Explorer.")
 @click.option("--force", is_flag=True, help="Replace existing files.")
 def command(candidate: Path, **options: Any) -> int:
@@ -76,6 +77,7 @@ def command(candidate: Path, **options: Any) -> int:
     from edgekit.pipeline.explain import ExplainRequest, explain, require_free, write_files
     from edgekit.pipeline.publish import all_held
     from edgekit.report.explain import to_json
+    from edgekit.report.following import after_explain
 
     if candidate.suffix.lower() != ".tflite":
         raise UsageError(f"{candidate} is no .tflite file.", cure=f"edgekit convert {candidate}")
@@ -106,6 +108,9 @@ def command(candidate: Path, **options: Any) -> int:
         echo(to_json(explanation), nl=False)
     elif not options["quiet"]:
         _print(explanation, page)
+        print_next(after_explain(explanation, candidate, request.reference, options["data"]))
+    if options["open_page"]:
+        open_page(page)
     return 0
 
 

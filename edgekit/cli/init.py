@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from edgekit.cli.parameters import PATH
-from edgekit.cli.terminal import echo
+from edgekit.cli.terminal import echo, print_next
 
 
 @click.command(
@@ -77,5 +77,6 @@ def command(
     write_whole(output, text)
     where = "" if output == Path("edgekit.toml") else f" --config {shlex.quote(str(output))}"
     more = "" if data else " --calibration FOLDER"
-    echo(f"Wrote {output}. Next: look through it, then: edgekit convert{where}{more}")
+    echo(f"Wrote {output}: look through it.")
+    print_next(f"edgekit convert{where}{more}")
     return 0

@@ -12,7 +12,7 @@ import click
 
 from edgekit.cli.parameters import PATH
 from edgekit.cli.target import print_report
-from edgekit.cli.terminal import echo, make_console
+from edgekit.cli.terminal import echo, make_console, print_next
 from edgekit.errors import GateFailed, UsageError
 from edgekit.sources import OTHER_SUFFIXES
 
@@ -60,6 +60,7 @@ def command(model: str, *, targets: tuple[str, ...], as_json: bool, **source: An
     file = Path(model)
     if file.suffix in OTHER_SUFFIXES or file.is_dir() or (":" in model and not file.exists()):
         return _show_source(model, targets, as_json=as_json, **source)
+    from edgekit.report.following import after_inspect
     from edgekit.tflite.summary import summarize
 
     summary = summarize(file)
@@ -77,6 +78,7 @@ def command(model: str, *, targets: tuple[str, ...], as_json: bool, **source: An
         console.print(_float_table(summary))
     for report in reports:
         print_report(console, report)
+    print_next(after_inspect(summary, targets, fits=code == 0))
     return code
 
 
@@ -91,6 +93,7 @@ def _show_source(
     """A model that is no `.tflite` yet."""
     from edgekit.config import parse_input_flag
     from edgekit.pipeline.inspection import inspect_source
+    from edgekit.report.following import after_inspect_source
 
     if targets:
         raise UsageError(
@@ -124,6 +127,7 @@ def _show_source(
     for name, count in summary.operators.items():
         counts.add_row(Text(name), str(count))
     console.print(counts)
+    print_next(after_inspect_source(location, summary.needed))
     return 0
 
 

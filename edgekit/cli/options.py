@@ -203,6 +203,7 @@ cluster_option = click.option(
     metavar="ADDRESS",
     help="A Ray cluster that does the work: HOST:PORT, ray://HOST:PORT, or local.",
 )
+open_option = click.option("--open", "open_page", is_flag=True, help=OPEN)
 accept_few_option = click.option("--accept-few", is_flag=True, help=ACCEPT_FEW)
 accept_contract_option = click.option("--accept-contract", is_flag=True, help=ACCEPT_CONTRACT)
 _REFERENCE = [

@@ -14,7 +14,7 @@ from edgekit.cli.options import (
     preprocess_flags,
 )
 from edgekit.cli.parameters import PATH
-from edgekit.cli.terminal import echo, make_console
+from edgekit.cli.terminal import echo, make_console, print_next
 
 if TYPE_CHECKING:
     from edgekit.runners.bundle_format import Manifest
@@ -52,6 +52,7 @@ def record_command(model: str, inputs: tuple[str, ...], **options: Any) -> int:
     from edgekit.cli.progress import Display
     from edgekit.config import parse_input_flag
     from edgekit.pipeline.record import RecordRequest, record
+    from edgekit.report.following import after_reference
     from edgekit.runners.bundle import default_name
 
     same = [*REFERENCE_ARGUMENTS, "data", "runs", "force"]
@@ -70,6 +71,7 @@ def record_command(model: str, inputs: tuple[str, ...], **options: Any) -> int:
         _print_json(manifest, request.output)
     elif not options["quiet"]:
         _print(manifest, request.output)
+        print_next(after_reference(request.output, str(options["data"])))
     return 0
 
 
@@ -78,6 +80,7 @@ def record_command(model: str, inputs: tuple[str, ...], **options: Any) -> int:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show_command(file: Path, as_json: bool) -> int:
     """Check a recorded reference FILE, and print what it holds."""
+    from edgekit.report.following import after_reference
     from edgekit.runners.bundle import RecordedReference
 
     with RecordedReference(file) as bundle:
@@ -87,6 +90,7 @@ def show_command(file: Path, as_json: bool) -> int:
         _print_json(manifest, file)
     else:
         _print(manifest, file)
+        print_next(after_reference(file, manifest.origin.data))
     return 0
 
 

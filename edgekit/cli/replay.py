@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgekit.cli.parameters import FOLDER, PATH
-from edgekit.cli.terminal import echo, make_console
+from edgekit.cli.terminal import echo, make_console, print_next
 from edgekit.errors import LockMismatch, UsageError
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def command(lock: Path, moved: tuple[str, ...], **options: Any) -> int:
     """
     from edgekit.cli.progress import Display
     from edgekit.pipeline.replay import ReplayRequest, replay
+    from edgekit.report.following import after_replay
 
     request = ReplayRequest(
         lock=lock,
@@ -72,6 +73,14 @@ def command(lock: Path, moved: tuple[str, ...], **options: Any) -> int:
         echo(json.dumps({**asdict(result), "same": result.same}, indent=2))
     elif not options["quiet"]:
         _print(result)
+        print_next(
+            after_replay(
+                lock,
+                same=result.same,
+                checked_only=result.checked_only,
+                moved=[one.role for one in result.inputs],
+            )
+        )
     return 0 if result.same else LockMismatch.exit_code
 
 

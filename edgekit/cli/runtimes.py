@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgekit.cli.parameters import COUNT, PATH, SEED
-from edgekit.cli.terminal import echo, make_console
+from edgekit.cli.terminal import echo, make_console, print_next
 
 if TYPE_CHECKING:
     from edgekit.devices.matrix import RuntimeRow
@@ -54,6 +54,7 @@ def command(
     from edgekit.devices.matrix import compare_runtimes
     from edgekit.devices.runtimes import parse_runtime
     from edgekit.errors import ConversionError, UsageError
+    from edgekit.report.following import after_runtimes
 
     names = [*runtimes, *(runtime_matrix or "").split(",")]
     wanted = [parse_runtime(name) for name in names if name.strip()]
@@ -77,6 +78,7 @@ def command(
         echo(json.dumps([asdict(row) for row in rows], indent=2))
     else:
         _print(rows)
+        print_next(after_runtimes(file, refused=any(row.error for row in rows)))
     return ConversionError.exit_code if any(row.error for row in rows) else 0
 
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from edgekit.cli.options import AnalysisCommand, limits, preprocess_flags
+from edgekit.cli.options import AnalysisCommand, limits, open_option, preprocess_flags
 from edgekit.cli.parameters import COUNT, PATH
-from edgekit.cli.terminal import echo, make_console
+from edgekit.cli.terminal import echo, make_console, open_page, print_next
 from edgekit.types import Effort
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ _MOST_ROWS = 20
     show_default=True,
     help="At most so many to compare on.",
 )
+@open_option
 @click.option("--output", "-o", type=PATH, help="The HTML page [NAME_sensitivity.html].")
 @click.option("--config", type=PATH, help="An edgekit.toml; flags win over it.")
 @click.option("--force", is_flag=True, help="Replace an existing page.")
@@ -58,6 +59,7 @@ def command(file: Path, **options: Any) -> int:
     from edgekit.errors import UsageError
     from edgekit.pipeline.request import ConversionRequest
     from edgekit.pipeline.sensitivity import analyse
+    from edgekit.report.following import after_sensitivity
     from edgekit.report.sensitivity import to_json
 
     if file.suffix.lower() != ".tflite":
@@ -77,7 +79,18 @@ def command(file: Path, **options: Any) -> int:
         echo(to_json(report), nl=False)
     elif not options["quiet"]:
         _print(report, page)
+        print_next(after_sensitivity(file, _given(options)))
+    if options["open_page"]:
+        open_page(page)
     return 0
+
+
+def _given(options: dict[str, Any]) -> list[object]:
+    """The data of this run as options."""
+    given: list[object] = ["--synthetic"] if options["synthetic"] else []
+    for name in ("calibration", "config"):
+        given += [f"--{name}", options[name]] if options[name] else []
+    return given
 
 
 def _print(report: SensitivityReport, page: Path) -> None:

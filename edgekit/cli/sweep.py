@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgekit.cli.options import ConversionCommand, cluster_option, limits
+from edgekit.cli import terminal
+from edgekit.cli.options import ConversionCommand, cluster_option, limits, open_option
 from edgekit.cli.parameters import PATH
-from edgekit.cli.terminal import echo, make_console
+from edgekit.cli.terminal import echo, make_console, print_next
 from edgekit.cli.verdicts import exit_code_of
 from edgekit.errors import ConversionError
 
@@ -103,6 +104,7 @@ def run_command(file: Path, output: Path | None, **options: Any) -> int:
         _print_json(result)
     elif not options["quiet"]:
         _print(result)
+        _print_next(result, file)
     return _exit_code(result)
 
 
@@ -123,6 +125,7 @@ def status_command(folder: Path, as_json: bool) -> int:
         return 0
     for line in _status(result):
         echo(line)
+    _print_next(result, folder if folder.is_file() else None)
     return 0
 
 
@@ -163,15 +166,22 @@ def results_command(folder: Path, front: bool, as_json: bool, **options: Any) ->
 
 @command.command(name="show", epilog='Example: edgekit sweep show sweep_sweep "digits int8"')
 @folder_argument
-@click.argument("name")
+@click.argument("name", required=False, default="")
+@open_option
 @json_option
-def show_command(folder: Path, name: str, as_json: bool) -> int:
-    """Everything about the combinations whose name begins with NAME."""
+def show_command(folder: Path, name: str, *, open_page: bool, as_json: bool) -> int:
+    """Everything about the combinations whose name begins with NAME, or about all of them."""
     from edgekit.arguments import nearest
     from edgekit.errors import UsageError
+    from edgekit.sweep.reports import PAGE
 
     result = _read(folder)
-    rows = [row for row in result.table if f"{row.name} ".startswith(f"{name} ")]
+    if open_page and not (result.folder / PAGE).is_file():
+        raise UsageError(
+            f"The sweep in {result.folder} has no page yet.",
+            cure="Its end writes it: the same edgekit sweep goes on.",
+        )
+    rows = [row for row in result.table if not name or f"{row.name} ".startswith(f"{name} ")]
     if not rows:
         names = [row.name for row in result.table]
         raise UsageError(f"There is no combination {name!r}.", cure=nearest(name, names))
@@ -183,6 +193,8 @@ def show_command(folder: Path, name: str, as_json: bool) -> int:
     for row in rows:
         for line in _described(row, result.folder):
             echo(line)
+    if open_page:
+        terminal.open_page(result.folder / PAGE)
     return 0
 
 
@@ -247,6 +259,19 @@ def _exit_code(result: SweepResult) -> int:
     if result.failures:
         return ConversionError.exit_code
     return exit_code_of(result.states)
+
+
+def _print_next(result: SweepResult, file: Path | None) -> None:
+    from edgekit.report.following import after_sweep
+
+    following = after_sweep(
+        result.folder,
+        complete=result.complete,
+        failures=bool(result.failures),
+        front=[row.name for row in result.front],
+        source=file,
+    )
+    print_next(following)
 
 
 def _print(result: SweepResult) -> None:

@@ -5,6 +5,8 @@ What comes from files (names, labels, paths) must not steer the terminal, see `e
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -24,6 +26,11 @@ def echo(text: str, *, err: bool = False, nl: bool = True) -> None:
     click.echo(escaped(text, keep=_KEPT), err=err, nl=nl)
 
 
+def colour() -> bool | None:
+    """What click is told of colours: none where NO_COLOR asks for none (https://no-color.org)."""
+    return False if os.environ.get("NO_COLOR") else None
+
+
 def print_next(text: str) -> None:
     """The last line of a command: what to type now; nothing where there is nothing to do."""
     if text:
@@ -32,8 +39,6 @@ def print_next(text: str) -> None:
 
 def open_page(page: Path) -> None:
     """Show a page in the browser; where there is none, say where it lies."""
-    import os
-    import sys
     import webbrowser
 
     screen = (

@@ -17,12 +17,13 @@ from edgekit.cli.options import (
     accept_few_option,
     cluster_option,
     limits,
+    open_option,
     preprocess_flags,
 )
 from edgekit.cli.parameters import PATH, THREADS
-from edgekit.cli.terminal import echo, make_console
+from edgekit.cli.terminal import echo, make_console, open_page, print_next
 from edgekit.cli.verdicts import exit_code_of
-from edgekit.errors import ConversionError
+from edgekit.errors import ConversionError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -80,6 +81,7 @@ _SIDE_BY_SIDE = 3
 )
 @click.option("--no-latency", is_flag=True, help="Compare only.")
 @click.option("--output", "-o", type=PATH, help="Folder for report.html and report.json.")
+@open_option
 @click.option("--no-pictures", is_flag=True, help="Keep the samples' pictures out of reports.")
 @click.option("--junit", type=PATH, help="Write the gates as JUnit XML.")
 @click.option("--markdown", type=PATH, help="Write the gates as Markdown, for a pull request.")
@@ -93,7 +95,7 @@ def command(files: tuple[Path, ...], inputs: tuple[str, ...], **options: Any) ->
     """
     from edgekit.cli.progress import Display
     from edgekit.config import parse_input_flag
-    from edgekit.pipeline.validation.reports import Reports
+    from edgekit.pipeline.validation.reports import PAGE, Reports
     from edgekit.pipeline.validation.request import ValidationRequest
     from edgekit.pipeline.validation.run import validate
     from edgekit.report.validation_json import to_json
@@ -115,6 +117,8 @@ def command(files: tuple[Path, ...], inputs: tuple[str, ...], **options: Any) ->
     reports = Reports(
         pictures=not options["no_pictures"], **{name: options[name] for name in targets}
     )
+    if options["open_page"] and options["output"] is None:
+        raise UsageError("--open shows the page that --output writes.", cure="Add: -o FOLDER")
     reports.check()
     silent = options["quiet"] or options["as_json"]
     with reports.held(), Display(quiet=silent, verbose=options["verbose"]) as display:
@@ -124,6 +128,8 @@ def command(files: tuple[Path, ...], inputs: tuple[str, ...], **options: Any) ->
         echo(to_json(result), nl=False)
     elif not options["quiet"]:
         _print(result, written)
+    if options["open_page"]:
+        open_page(options["output"] / PAGE)
     return _exit_code(result)
 
 
@@ -138,12 +144,15 @@ def _exit_code(result: ValidationResult) -> int:
 def _print(result: ValidationResult, written: Sequence[Path]) -> None:
     from rich.text import Text
 
+    from edgekit.report.following import after_validation
+
     console = make_console()
     sound = [one for one in result.candidates if not one.error]
     for start in range(0, len(sound), _SIDE_BY_SIDE):
         console.print(_table(result, sound[start : start + _SIDE_BY_SIDE]))
     for line in _lines(result, written):
         console.print(Text.from_markup(line), soft_wrap=True)
+    print_next(after_validation(result))
 
 
 def _device(environment: Mapping[str, str]) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgekit.cli.parameters import PATH
-from edgekit.cli.terminal import echo, make_console
+from edgekit.cli.terminal import echo, make_console, print_next
 from edgekit.errors import LockMismatch
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def command(files: tuple[Path, ...], *, lock: Path | None, as_json: bool, quiet:
     """
     from edgekit.provenance.text import read_lock
     from edgekit.provenance.verify import lock_beside, verify_file
+    from edgekit.report.following import after_verify
 
     results = [verify_file(file, read_lock(lock or lock_beside(file))) for file in files]
     same = all(one.state == "same" for one in results)
@@ -40,6 +41,7 @@ def command(files: tuple[Path, ...], *, lock: Path | None, as_json: bool, quiet:
         echo(json.dumps({"same": same, "files": [asdict(one) for one in results]}, indent=2))
     elif not quiet:
         _print(results)
+        print_next(after_verify(files[0], same=same, lock=lock or lock_beside(files[0])))
     return 0 if same else LockMismatch.exit_code
 
 

@@ -197,7 +197,8 @@ def test_a_full_disk_while_publishing_keeps_the_files_of_the_run_before(
     new = work / "model_fp32.tflite"
     new.write_bytes(b"new")
     lock = tmp_path / "edgekit.lock"
-    plan = SimpleNamespace(output=tmp_path, report=report, lock=lock, file=lambda _: old)
+    page = tmp_path / "edgekit-report.html"
+    plan = SimpleNamespace(output=tmp_path, report=report, page=page, lock=lock, file=lambda _: old)
     made = SimpleNamespace(error="", scheme="fp32", artifact=SimpleNamespace(path=new))
     before = report.read_text()
 
