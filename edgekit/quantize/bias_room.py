@@ -8,9 +8,11 @@ a channel is raised until the bias fits.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgekit.tflite.model import Model, Operator
+from edgekit.tflite.passes import GraphPass
 from edgekit.types import Ranges
 
 if TYPE_CHECKING:
@@ -30,21 +32,24 @@ _PLACES = {
 """Where each operator has its input, its weights and its bias."""
 
 
-def make_room(model: Model, ranges: Ranges, *, bits: int) -> int:
+@dataclass
+class MakeRoom(GraphPass):
     """Raise one weight of each channel whose bias would not fit into 32 bits.
 
     What the raised weight adds is at most 127·2^(bits-1)/2^30 of the bias: two hundred-thousandths
     for 8 bits and 0.4 % for 16.
 
-    Args:
-        model: a float model, changed in place.
+    Attributes:
         ranges: of the activations.
         bits: of the activations.
-
-    Returns:
-        How many channels were changed.
     """
-    return sum(_make_room(model, op, ranges, bits) for op in model.main.operators)
+
+    ranges: Ranges
+    bits: int
+
+    def call(self, model: Model) -> int:
+        """How many channels were changed."""
+        return sum(_make_room(model, op, self.ranges, self.bits) for op in model.main.operators)
 
 
 def _make_room(model: Model, operator: Operator, ranges: Ranges, bits: int) -> int:

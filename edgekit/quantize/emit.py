@@ -9,33 +9,33 @@ from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
 from edgekit.errors import ConversionError
-from edgekit.quantize.bias_room import make_room
+from edgekit.quantize.bias_room import MakeRoom
 from edgekit.quantize.grids import (
     DYNAMIC_INT4_OPERATORS,
     WEIGHT_ONLY_INT4_OPERATORS,
     grid_of,
 )
-from edgekit.quantize.integer_ops.care import Care, take_care
-from edgekit.quantize.integer_ops.emitted import IntegerResult, make_integer
+from edgekit.quantize.integer_ops.care import Care, TakeCare
+from edgekit.quantize.integer_ops.emitted import IntegerResult, MakeInteger
 from edgekit.quantize.integer_ops.graphs import (
+    TypeUnreadParts,
     make_outputs_float,
     make_outputs_stored,
     make_outputs_unsigned,
     sweep,
-    type_unread_parts,
 )
-from edgekit.quantize.integer_ops.masks import mask_within_ranges
+from edgekit.quantize.integer_ops.masks import MaskWithinRanges
 from edgekit.quantize.integer_ops.norms import variance_chains
-from edgekit.quantize.integer_ops.operands import expand_constants, own_buffers, own_scalars
-from edgekit.quantize.integer_ops.padding import pad_within_ranges
-from edgekit.quantize.integer_ops.rewrites import rewrite, tied
-from edgekit.quantize.kept_scales import keep_steps
+from edgekit.quantize.integer_ops.operands import ExpandConstants, OwnBuffers, OwnScalars
+from edgekit.quantize.integer_ops.padding import PadWithinRanges
+from edgekit.quantize.integer_ops.rewrites import IntegerKernels, tied
+from edgekit.quantize.kept_scales import KeepSteps
 from edgekit.quantize.layers import find_layers
 from edgekit.quantize.ranges import stated
-from edgekit.quantize.stored import refuse_misnamed, store_halves
-from edgekit.quantize.versions import raise_versions
-from edgekit.tflite.graph import Operator
-from edgekit.tflite.model import Model, read, read_made, write
+from edgekit.quantize.stored import StoreHalves, refuse_misnamed
+from edgekit.quantize.versions import RaiseVersions
+from edgekit.tflite.model import Model, read, read_made, write_bytes
+from edgekit.tflite.passes import GraphPass, PassSequence, unwritten
 from edgekit.types import CALIBRATED_SCHEMES, INT4_SCHEMES, INT8_SCHEMES, Ranges, Scheme
 
 if TYPE_CHECKING:
@@ -84,6 +84,21 @@ class Exceptions:
 NO_EXCEPTIONS = Exceptions()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Emitted:
+    """A quantized file in memory.
+
+    Attributes:
+        data: its bytes.
+        model: the same to look at.
+        result: for the int8 schemes, which operators compute in float and why; else nothing.
+    """
+
+    data: bytes
+    model: Model
+    result: IntegerResult
+
+
 def emit(
     model: Path,
     output: Path,
@@ -91,98 +106,125 @@ def emit(
     ranges: Ranges | None = None,
     exceptions: Exceptions = NO_EXCEPTIONS,
 ) -> IntegerResult:
-    """Quantize ``model`` into ``output``.
+    """Quantize a float `.tflite` into ``output``; see `quantized`."""
+    made = quantized(read(model), scheme, ranges, exceptions)
+    write_bytes(made.data, output)
+    return made.result
+
+
+def quantized(
+    model: Model,
+    scheme: Scheme,
+    ranges: Ranges | None = None,
+    exceptions: Exceptions = NO_EXCEPTIONS,
+) -> Emitted:
+    """Quantize a float model.
 
     Args:
-        model: a float `.tflite`.
-        output: the file to write.
+        model: stays as it is.
         scheme: any but ``fp32``.
         ranges: of every float tensor; needed by the calibrated schemes.
         exceptions: operators that are computed with more than 8 bits.
 
-    Returns:
-        For the int8 schemes, which operators compute in float and why; else nothing.
-
     Raises:
         ConversionError: litert-quantizer refuses the model.
     """
+    calibrated, integer = scheme in CALIBRATED_SCHEMES, scheme in INT8_SCHEMES.values()
+    if calibrated and ranges is None:
+        raise ValueError(f"{scheme} needs ranges")
+    source = model.copy()
+    _refuse_what_cannot_be_right(source, scheme)
+    care = Care(ranges={**(ranges or {}), **stated(source)})
+    kernels = IntegerKernels()
+    constants = (
+        PadWithinRanges(care.ranges),
+        MaskWithinRanges(care.ranges, exceptions.hold),
+        ExpandConstants(),
+        OwnScalars(),
+    )
+    passes = [OwnBuffers(), *(constants if calibrated else ()), *([kernels] if integer else ())]
+    changed = PassSequence(*passes)(source).changed
+    asked = exceptions = exceptions.with_whole(variance_chains(source))
+    if integer:
+        changed |= TakeCare(exceptions.hold, care)(source).changed
+        exceptions = exceptions.joined(care)
+    bits = 16 if scheme == "int16x8" or exceptions.sixteen else 8
+    changed |= MakeRoom(_usable(care.ranges), bits=bits)(source).changed
+    if bits == 16 or changed:
+        AllowAnyScale()(source)
+    data = _by_litert_quantizer(source, scheme, care.ranges, exceptions)
+    written = read_made(data, "litert-quantizer")
+    made = MakeInteger(_usable(care.ranges), exceptions.hold, care.reasons)
+    finish: list[GraphPass] = [TypeUnreadParts()]
+    finish += [made] if integer else []
+    finish += [GiveOutputs(scheme)]
+    finish += [KeepSteps(source)] if integer else []
+    finish += [StoreHalves()] if scheme == "fp16" else []
+    touched = PassSequence(*finish)(written).changed
+    if asked == NO_EXCEPTIONS and not touched:
+        _refuse_untouched(written, scheme)
+    refuse_misnamed(written, scheme, excepted=asked != NO_EXCEPTIONS)
+    if RaiseVersions()(written).changed or touched:
+        data = written.packed()
+    made.result.changed[:0] = [*kernels.changes, *care.changed]
+    return Emitted(data=data, model=written, result=made.result)
+
+
+def _by_litert_quantizer(
+    model: Model, scheme: Scheme, ranges: Ranges, exceptions: Exceptions
+) -> bytes:
     from litert_quantizer import quantizer
 
-    loaded = read(model)
-    _refuse_what_cannot_be_right(loaded, scheme)
-    shared = own_buffers(loaded)
-    ranges = None if ranges is None else {**ranges, **stated(loaded)}
-    calibrated = scheme in CALIBRATED_SCHEMES
-    ranges, reshaped = _with_bounds(loaded, ranges, exceptions) if calibrated else (ranges, [])
-    integer = scheme in INT8_SCHEMES.values()
-    changes = rewrite(loaded) if integer else []
-    exceptions = exceptions.with_whole(variance_chains(loaded))
-    asked, care = exceptions, Care(ranges=dict(ranges or {}))
-    if integer and ranges is not None:
-        care = take_care(loaded, ranges, exceptions.hold)
-        ranges, exceptions = care.ranges, exceptions.joined(care)
-        changes += care.changed
-    bits = 16 if scheme == "int16x8" or exceptions.sixteen else 8
-    raised = make_room(loaded, _usable(ranges or {}), bits=bits)
-    if bits == 16 or changes or raised or reshaped or shared:
-        model = output.with_suffix(".float")
-        _allow_any_scale(loaded)
-        write(loaded, model)
-    engine = quantizer.Quantizer(str(model))
-    _set_recipe(engine, loaded, scheme)
+    engine = quantizer.Quantizer(bytearray(model.packed()))
+    _set_recipe(engine, model, scheme)
     if exceptions != NO_EXCEPTIONS:
-        _set_exceptions(engine, loaded, scheme, exceptions)
+        _set_exceptions(engine, model, scheme, exceptions)
     statistics = None
-    if calibrated:
-        if ranges is None:
-            raise ValueError(f"{scheme} needs ranges")
-        ranges = tied(loaded, ranges) if integer else ranges
-        statistics = _statistics(loaded, _usable(ranges))
+    if scheme in CALIBRATED_SCHEMES:
+        integer = scheme in INT8_SCHEMES.values()
+        statistics = _statistics(model, _usable(tied(model, ranges) if integer else ranges))
     try:
         result = engine.quantize(
             statistics, enable_progress_bar=False, enable_progress_report=False
         )
     except (ValueError, RuntimeError, KeyError, NotImplementedError, IndexError) as error:
+        # All of it is litert-quantizer's own code, which refuses a model by any of these.
         raise ConversionError(
             f"litert-quantizer cannot write {scheme}: {str(error).strip().splitlines()[-1][:300]}",
             cure="Leave this scheme out with --scheme; --keep-float takes an operator out of int8.",
         ) from error
-    output.write_bytes(result.quantized_model)
-    outcome = IntegerResult()
-    quantized = read_made(output, "litert-quantizer")
-    typed = type_unread_parts(quantized)
-    if integer and ranges is not None:
-        outcome = make_integer(quantized, _usable(ranges), exceptions.hold, care.reasons)
-    outcome.touched |= _give_outputs(quantized, scheme) or typed
-    outcome.touched |= integer and keep_steps(quantized, loaded)
-    outcome.touched |= scheme == "fp16" and store_halves(quantized)
-    if asked == NO_EXCEPTIONS and not outcome.touched:
-        _refuse_untouched(quantized, scheme)
-    refuse_misnamed(quantized, scheme, excepted=asked != NO_EXCEPTIONS)
-    if raise_versions(quantized) or outcome.touched:
-        write(quantized, output)
-    outcome.changed[:0] = changes
-    return outcome
+    return bytes(result.quantized_model)
 
 
-def _give_outputs(model: Model, scheme: Scheme) -> bool:
+@dataclass
+class GiveOutputs(GraphPass):
     """Outputs of the type that the scheme states, where litert-quantizer has left another."""
-    stored = scheme in ("int8", "int8-uint8-io") and make_outputs_stored(model)
-    if stored:
-        sweep(model)
-    if scheme == "int8-float-io":
-        return make_outputs_float(model)
-    unsigned = scheme == "int8-uint8-io" and make_outputs_unsigned(model)
-    return stored or unsigned
+
+    scheme: Scheme
+
+    def call(self, model: Model) -> int:
+        """Whether any output is another tensor now."""
+        stored = self.scheme in ("int8", "int8-uint8-io") and make_outputs_stored(model)
+        if stored:
+            sweep(model)
+        if self.scheme == "int8-float-io":
+            return make_outputs_float(model)
+        return (self.scheme == "int8-uint8-io" and make_outputs_unsigned(model)) or stored
 
 
-def _with_bounds(
-    model: Model, ranges: Ranges | None, exceptions: Exceptions
-) -> tuple[Ranges | None, list[Operator]]:
-    """Constants that integers can store: paddings and masks from below everything, and shapes."""
-    ranges, padded = pad_within_ranges(model, ranges)
-    ranges, masked = mask_within_ranges(model, ranges, exceptions.hold)
-    return ranges, [*padded, *masked, *expand_constants(model), *own_scalars(model)]
+class AllowAnyScale(GraphPass):
+    """Tell 16-bit ADD and SUB that scales are no powers of two.
+
+    The schema's default says that they are, litert-quantizer leaves it so, and the runtime then
+    refuses the file ("input1_shift <= 0 was not true").
+    """
+
+    def call(self, model: Model) -> int:
+        """How many there are."""
+        found = [one for one in model.main.operators if one.name in ("ADD", "SUB")]
+        for operator in found:
+            operator.options.potScaleInt16 = False
+        return len(found)
 
 
 def _statistics(model: Model, ranges: Ranges) -> dict[str, Any]:
@@ -215,9 +257,9 @@ def refuse_bad_source(model: Model) -> None:
         raise ConversionError(
             "The file is quantized already.", cure="Start from the float file of the model."
         )
-    if unwritten := _unwritten(model):
+    if name := unwritten(model.main):
         raise ConversionError(
-            f"The tensor {unwritten} is used, but no operator writes it and it is no input.",
+            f"The tensor {name} is used, but no operator writes it and it is no input.",
             cure="The file is damaged or half edited; convert the model again.",
         )
     for layer in find_layers(model):
@@ -228,20 +270,6 @@ def refuse_bad_source(model: Model) -> None:
                     cure="Look at the trained weights: the training has diverged, or the export "
                     "has damaged them.",
                 )
-
-
-def _unwritten(model: Model) -> str | None:
-    """The name of a tensor of the main graph that is read before anything has written it."""
-    graph = model.main
-    written = {tensor.index for tensor in graph.inputs}
-    for operator in graph.operators:
-        for tensor in filter(None, operator.inputs):
-            has_values = tensor.is_constant or tensor.raw.isVariable or 0 in tensor.shape
-            if not has_values and tensor.index not in written:
-                return tensor.name
-        written |= {tensor.index for tensor in operator.outputs}
-    left = (t for t in graph.outputs if not t.is_constant and t.index not in written)
-    return next((tensor.name for tensor in left), None)
 
 
 def _refuse_untouched(written: Model, scheme: Scheme) -> None:
@@ -280,17 +308,6 @@ def _inner_graph(model: Model, scheme: Scheme) -> ConversionError:
         cure="Use --scheme dynamic-int8. Pooling is written so where it has three axes or rounds "
         "its size up (ceil_mode): pad before it and pool over two axes, or try another --route.",
     )
-
-
-def _allow_any_scale(model: Model) -> None:
-    """Tell 16-bit ADD and SUB that scales are no powers of two.
-
-    The schema's default says that they are, litert-quantizer leaves it so, and the runtime then
-    refuses the file ("input1_shift <= 0 was not true").
-    """
-    for operator in model.main.operators:
-        if operator.name in ("ADD", "SUB"):
-            operator.options.potScaleInt16 = False
 
 
 def _set_recipe(engine: Any, model: Model, scheme: Scheme) -> None:

@@ -24,6 +24,7 @@ from edgekit.quantize.observe import (
     samples,
 )
 from edgekit.tflite.model import Model, Operator, Tensor, read, write
+from edgekit.tflite.passes import GraphPass
 
 if TYPE_CHECKING:
     import numpy as np
@@ -252,17 +253,23 @@ def _along(steps: Array, axis: int, rank: int) -> Array:
     return steps.reshape(shape)
 
 
-def keep_steps(quantized: Model, source: Model) -> bool:
-    """Store weights by the steps that their source states; whether there were any.
+@dataclass
+class KeepSteps(GraphPass):
+    """Store weights by the steps that their source states.
 
     litert-quantizer reads the step of a channel off its largest weight, which need not reach the
     grid's end. Biases go along, since their step is the product of the input's and the weight's.
     """
-    stated = {t.name: t for t in source.main.tensors if t.stated_steps is not None}
-    constants = {t.name: t for t in source.main.tensors if t.is_constant}
-    operators = [one for one in quantized.main.operators if one.name in WEIGHTS_AT]
-    kept = [_keep_steps(operator, stated, constants) for operator in operators]
-    return any(kept)
+
+    source: Model
+
+    def call(self, model: Model) -> int:
+        """How many were stored so."""
+        stated = {t.name: t for t in self.source.main.tensors if t.stated_steps is not None}
+        constants = {t.name: t for t in self.source.main.tensors if t.is_constant}
+        operators = [one for one in model.main.operators if one.name in WEIGHTS_AT]
+        kept = [_keep_steps(operator, stated, constants) for operator in operators]
+        return sum(kept)
 
 
 def _keep_steps(

@@ -8,6 +8,7 @@ from math import prod
 from edgekit.errors import ConversionError
 from edgekit.tflite.graph import Operator, Tensor
 from edgekit.tflite.model import Model
+from edgekit.tflite.passes import GraphPass
 from edgekit.tflite.surgery import forget
 from edgekit.types import CALIBRATED_SCHEMES, Scheme
 
@@ -58,30 +59,32 @@ def refuse_misnamed(model: Model, scheme: Scheme, *, excepted: bool) -> None:
         )
 
 
-def store_halves(model: Model) -> bool:
+class StoreHalves(GraphPass):
     """Store in float16 the weights that litert-quantizer leaves in float32 (of BATCH_MATMUL).
 
     A DEQUANTIZE makes them float32 again, as for all others; runtimes do it once. Weights out of
     float16's range stay as they are.
-
-    Returns:
-        Whether there were any.
     """
-    import numpy as np
 
-    left = [t for t in _weights(model) if t.dtype == "float32" and t.quantization is None]
-    found = {(t.subgraph.index, t.index): t for t in left}
-    changed = False
-    for tensor in found.values():
-        graph, values = tensor.subgraph, tensor.data()
-        if not np.abs(values).max() <= np.finfo(np.float16).max:
-            continue
-        half = graph.add_tensor(f"{tensor.name}/half", tensor.shape, "float16", values.astype("f2"))
-        forget(tensor)
-        place = graph.consumers(tensor)[0].place
-        graph.insert_operator(place, "DEQUANTIZE", [half], [tensor], version=3)
-        changed = True
-    return changed
+    def call(self, model: Model) -> int:
+        """How many there were."""
+        import numpy as np
+
+        left = [t for t in _weights(model) if t.dtype == "float32" and t.quantization is None]
+        found = {(t.subgraph.index, t.index): t for t in left}
+        changed = 0
+        for tensor in found.values():
+            graph, values = tensor.subgraph, tensor.data()
+            if not np.abs(values).max() <= np.finfo(np.float16).max:
+                continue
+            half = graph.add_tensor(
+                f"{tensor.name}/half", tensor.shape, "float16", values.astype("f2")
+            )
+            forget(tensor)
+            place = graph.consumers(tensor)[0].place
+            graph.insert_operator(place, "DEQUANTIZE", [half], [tensor], version=3)
+            changed += 1
+        return changed
 
 
 def _weights(model: Model) -> Iterator[Tensor]:

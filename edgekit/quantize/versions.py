@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from edgekit.tflite.graph import Operator
 from edgekit.tflite.model import Model
+from edgekit.tflite.passes import GraphPass
 
 _NEEDED = {
     ("FULLY_CONNECTED", "int8"): 12,  # one scale per channel, activations in float
@@ -21,20 +22,19 @@ _NEEDED = {
 }
 
 
-def raise_versions(model: Model) -> bool:
-    """Raise the versions of operators that read float activations and integer weights.
+class RaiseVersions(GraphPass):
+    """Raise the versions of operators that read float activations and integer weights."""
 
-    Returns:
-        Whether there was any.
-    """
-    changed = False
-    for graph in model.subgraphs:
-        for operator in graph.operators:
-            needed = _needed(operator)
-            if needed > operator.version:
-                operator.raw.opcodeIndex = model.operator_code(operator.name, needed)
-                changed = True
-    return changed
+    def call(self, model: Model) -> int:
+        """How many were raised."""
+        changed = 0
+        for graph in model.subgraphs:
+            for operator in graph.operators:
+                needed = _needed(operator)
+                if needed > operator.version:
+                    operator.raw.opcodeIndex = model.operator_code(operator.name, needed)
+                    changed += 1
+        return changed
 
 
 def _needed(operator: Operator) -> int:

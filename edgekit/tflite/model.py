@@ -44,25 +44,34 @@ def read(path: Path) -> Model:
             cure="Give a .tflite file, or make one with: edgekit convert",
         )
     try:
-        raw, end = unpack(data)
+        return _parsed(data)
     except MalformedError as error:
         raise ModelError(
             f"{path} is damaged or cut off: {error}.", cure="Convert or copy the model again."
         ) from error
+
+
+def _parsed(data: bytes) -> Model:
+    raw, end = unpack(data)
     tail = data[end:]
     return Model(raw, tail=tail if tail.strip(b"\0") else b"", tail_start=end)
 
 
-def read_made(path: Path, maker: str) -> Model:
-    """Read a file that a program has just written, whose fault it is if that fails.
+def read_made(made: Path | bytes, maker: str) -> Model:
+    """Read what a program has just written, whose fault it is if that fails.
+
+    Args:
+        made: the file, or its bytes.
+        maker: the program.
 
     Raises:
         ConversionError: it cannot be read.
     """
     try:
-        return read(path)
-    except EdgekitError as error:
-        why = error.__cause__ or error.cause.removeprefix(f"{path} ")
+        return _parsed(made) if isinstance(made, bytes) else read(made)
+    except (EdgekitError, MalformedError) as error:
+        cause = getattr(error, "cause", str(error)).removeprefix(f"{made!s} ")
+        why = error.__cause__ or cause
         raise ConversionError(
             f"{maker} wrote a file that cannot be read: {str(why).rstrip('.')}.",
             cure=f"The fault is {maker}'s: name another --route, or leave the scheme out.",
@@ -70,7 +79,7 @@ def read_made(path: Path, maker: str) -> Model:
 
 
 def write(model: Model, path: Path) -> None:
-    """Write a model: the file appears whole or not at all.
+    """Write a model: the file appears whole or not at all, and is on the disk then.
 
     Raises:
         ModelError: the model does not fit into a flatbuffer (2 GB), or has operators that this
@@ -87,6 +96,15 @@ def write(model: Model, path: Path) -> None:
         # Never earlier than it was: a zip archive holds absolute offsets, and readers accept only
         # bytes added before them.
         data = data.ljust(model.tail_start, b"\0") + model.tail
+    write_bytes(data, path)
+
+
+def write_bytes(data: bytes, path: Path) -> None:
+    """Write the bytes of a file, which appears whole or not at all, and is on the disk then.
+
+    Raises:
+        SetupError: the folder is missing or not writable, or the disk is full.
+    """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         with temporary.open("xb") as file:

@@ -10,7 +10,7 @@ from edgekit.quantize.integer_ops.norms import variances
 from edgekit.quantize.integer_ops.rewrites import Rewrite
 from edgekit.tflite.graph import Operator, Tensor
 from edgekit.tflite.model import Model
-from edgekit.types import Ranges
+from edgekit.tflite.passes import GraphPass
 
 _CROSSES_ZERO = "its divisor passes zero, at which the int8 kernel stops the whole file"
 _NO_RANGE = "its divisor has no known range, and the int8 kernel stops where it is zero"
@@ -22,7 +22,7 @@ class Care:
     """What operators need to be right in an int8 file; operators go by their first output.
 
     Attributes:
-        ranges: the ranges given, and those of tensors that were added.
+        ranges: of the float tensors; those of tensors that are added come to it.
         sixteen: operators that need 16-bit activations.
         floating: operators that must stay in float.
         reasons: why, for all of them.
@@ -36,29 +36,36 @@ class Care:
     changed: list[Rewrite] = field(default_factory=list)
 
 
-def take_care(model: Model, ranges: Ranges, excepted: Callable[[str], bool]) -> Care:
-    """Find, in a float ``model``, what 8 bits would break, and keep divisors from zero.
+@dataclass
+class TakeCare(GraphPass):
+    """Find, in a float model, what 8 bits would break, and keep divisors from zero.
 
-    Args:
-        model: is changed where a divisor has to be kept from zero.
-        ranges: of its float tensors.
+    Attributes:
         excepted: whether the operator with this first output is not to compute in 8 bits.
+        care: what was found.
     """
-    care = Care(ranges=dict(ranges), sixteen=variances(model))
-    care.reasons = dict.fromkeys(care.sixteen, _TOO_FEW)
-    for operator in model.main.operators:
-        divisor = operator.inputs[1] if operator.name == "DIV" else None
-        output = operator.outputs[0].name if operator.outputs else ""
-        if divisor is None or divisor.is_constant or divisor.dtype != "float32":
-            continue
-        if excepted(output):
-            continue
-        if reason := _kept_from_zero(operator, divisor, care.ranges):
-            care.floating |= {output}
-            care.reasons[output] = reason
-        else:
-            care.changed.append(Rewrite(op="DIV", output=output, how="divisor kept from zero"))
-    return care
+
+    excepted: Callable[[str], bool]
+    care: Care
+
+    def call(self, model: Model) -> int:
+        """How many divisors are kept from zero now."""
+        care = self.care
+        care.sixteen = variances(model)
+        care.reasons = dict.fromkeys(care.sixteen, _TOO_FEW)
+        for operator in model.main.operators:
+            divisor = operator.inputs[1] if operator.name == "DIV" else None
+            output = operator.outputs[0].name if operator.outputs else ""
+            if divisor is None or divisor.is_constant or divisor.dtype != "float32":
+                continue
+            if self.excepted(output):
+                continue
+            if reason := _kept_from_zero(operator, divisor, care.ranges):
+                care.floating |= {output}
+                care.reasons[output] = reason
+            else:
+                care.changed.append(Rewrite(op="DIV", output=output, how="divisor kept from zero"))
+        return len(care.changed)
 
 
 def _kept_from_zero(

@@ -8,14 +8,12 @@ the values, by its plain kernels.
 from __future__ import annotations
 
 from collections import defaultdict
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from edgekit.quantize.integer_ops.graphs import activation_of
-from edgekit.tflite.flatbuffer import pack, unpack
 from edgekit.tflite.graph import Operator, Tensor
-from edgekit.tflite.model import Model, write
+from edgekit.tflite.model import Model
+from edgekit.tflite.passes import GraphPass
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,82 +46,76 @@ _LEAST_SHARED = 256
 """Bytes; constants smaller than this are not worth a comparison."""
 
 
-def fold_constants(model: Model) -> int:
-    """Compute what depends on constants and fixed shapes alone, and drop its operators.
+class FoldConstants(GraphPass):
+    """Compute what depends on constants and fixed shapes alone, and drop its operators."""
 
-    Args:
-        model: with one subgraph; is changed.
-
-    Returns:
-        How many operators are gone.
-    """
-    graph = model.main
-    changed = _fold_shapes(model)
-    known: set[int] = {tensor.index for tensor in graph.tensors if _is_known(tensor)}
-    folded: list[Operator] = []
-    for operator in graph.operators:
-        if operator.inputs and _may_be_folded(operator) and known.issuperset(_read(operator)):
-            folded.append(operator)
-            known |= set(operator.raw.outputs)
-    if not folded:
-        return changed
-    inner = {id(operator.raw) for operator in folded}
-    wanted = [
-        tensor
-        for operator in folded
-        for tensor in operator.outputs
-        if any(id(reader.raw) not in inner for reader in graph.consumers(tensor))
-    ]
-    for tensor, values in zip(wanted, _computed(model, folded, wanted), strict=True):
-        tensor.raw.shape, tensor.raw.shapeSignature = list(values.shape), None
-        tensor.set_data(values)
-    graph.remove(folded)
-    return changed + len(folded)
+    def call(self, model: Model) -> int:
+        """In a model with one subgraph; how many operators are gone."""
+        graph = model.main
+        changed = _fold_shapes(model)
+        known: set[int] = {tensor.index for tensor in graph.tensors if _is_known(tensor)}
+        folded: list[Operator] = []
+        for operator in graph.operators:
+            if operator.inputs and _may_be_folded(operator) and known.issuperset(_read(operator)):
+                folded.append(operator)
+                known |= set(operator.raw.outputs)
+        if not folded:
+            return changed
+        inner = {id(operator.raw) for operator in folded}
+        wanted = [
+            tensor
+            for operator in folded
+            for tensor in operator.outputs
+            if any(id(reader.raw) not in inner for reader in graph.consumers(tensor))
+        ]
+        for tensor, values in zip(wanted, _computed(model, folded, wanted), strict=True):
+            tensor.raw.shape, tensor.raw.shapeSignature = list(values.shape), None
+            tensor.set_data(values)
+        graph.remove(folded)
+        return changed + len(folded)
 
 
-def drop_idle(model: Model) -> int:
-    """Remove additions of zero and multiplications by one, and ``x != x`` of what is never NaN.
+class DropIdle(GraphPass):
+    """Remove additions of zero, multiplications by one, and ``x != x`` of what is never NaN."""
 
-    Returns:
-        How many operators are gone.
-    """
-    graph, gone = model.main, 0
-    numbers = not _holds_infinity(model)
-    for operator in graph.operators:
-        if operator.name == "NOT_EQUAL" and numbers and _is_of_a_softmax(operator):
-            _become_false(operator)
-        elif (source := _unchanged(operator)) is not None:
-            output = operator.outputs[0]
-            if output.index in graph.raw.outputs:
+    def call(self, model: Model) -> int:
+        """How many operators are gone."""
+        graph, gone = model.main, 0
+        numbers = not _holds_infinity(model)
+        for operator in graph.operators:
+            if operator.name == "NOT_EQUAL" and numbers and _is_of_a_softmax(operator):
+                _become_false(operator)
+            elif (source := _unchanged(operator)) is not None:
+                output = operator.outputs[0]
+                if output.index in graph.raw.outputs:
+                    continue
+                graph.remove([operator])
+                graph.redirect(output, source)
+            else:
                 continue
-            graph.remove([operator])
-            graph.redirect(output, source)
-        else:
-            continue
-        gone += 1
-    return gone
+            gone += 1
+        return gone
 
 
-def share_weights(model: Model) -> int:
-    """Let operators whose weights are equal read one constant, as an unrolled loop's should.
+class ShareWeights(GraphPass):
+    """Let operators whose weights are equal read one constant, as an unrolled loop's should."""
 
-    Returns:
-        How many constants are read no more.
-    """
-    found = defaultdict[Any, list[Tensor]](list)
-    for operator in model.main.operators:
-        place = _WEIGHTS_AT.get(operator.name)
-        tensor = None if place is None else operator.inputs[place]
-        if tensor is not None and tensor.is_constant and tensor.nbytes >= _LEAST_SHARED:
-            stored = bytes(model.raw.buffers[tensor.buffer].data)
-            found[tensor.dtype, tensor.shape, stored].append(tensor)
-    gone: set[int] = set()
-    for first, *others in found.values():
-        for other in others:
-            if other.index != first.index and other.index not in gone:
-                model.main.redirect(other, first)
-                gone.add(other.index)
-    return len(gone)
+    def call(self, model: Model) -> int:
+        """How many constants are read no more."""
+        found = defaultdict[Any, list[Tensor]](list)
+        for operator in model.main.operators:
+            place = _WEIGHTS_AT.get(operator.name)
+            tensor = None if place is None else operator.inputs[place]
+            if tensor is not None and tensor.is_constant and tensor.nbytes >= _LEAST_SHARED:
+                stored = bytes(model.raw.buffers[tensor.buffer].data)
+                found[tensor.dtype, tensor.shape, stored].append(tensor)
+        gone: set[int] = set()
+        for first, *others in found.values():
+            for other in others:
+                if other.index != first.index and other.index not in gone:
+                    model.main.redirect(other, first)
+                    gone.add(other.index)
+        return len(gone)
 
 
 def _is_known(tensor: Tensor) -> bool:
@@ -202,23 +194,19 @@ def _computed(model: Model, operators: list[Operator], wanted: list[Tensor]) -> 
 
     if not wanted:
         return []
-    alone, _ = unpack(pack(model.raw))
-    part = Model(alone)
+    part = model.copy()
     places = {operator.place for operator in operators}
     graph = part.main
     graph.remove(one for one in graph.operators if one.index not in places)
     graph.raw.inputs, graph.raw.outputs = [], [tensor.index for tensor in wanted]
-    alone.signatureDefs = None
-    with TemporaryDirectory() as folder:
-        path = Path(folder, "constants.tflite")
-        write(part, path)
-        plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES  # XNNPACK wants an input
-        interpreter = Interpreter(
-            model_path=str(path), num_threads=1, experimental_op_resolver_type=plain
-        )
-        interpreter.allocate_tensors()
-        interpreter.invoke()
-        return [np.array(interpreter.get_tensor(tensor.index)) for tensor in wanted]
+    part.raw.signatureDefs = None
+    plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES  # XNNPACK wants an input
+    interpreter = Interpreter(
+        model_content=part.packed(), num_threads=1, experimental_op_resolver_type=plain
+    )
+    interpreter.allocate_tensors()
+    interpreter.invoke()
+    return [np.array(interpreter.get_tensor(tensor.index)) for tensor in wanted]
 
 
 def _holds_infinity(model: Model) -> bool:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 from edgekit.quantize.integer_ops.faster import use_faster
 from edgekit.quantize.integer_ops.graphs import (
@@ -34,6 +33,7 @@ from edgekit.quantize.integer_ops.kernels import (
 from edgekit.quantize.integer_ops.rewrites import Rewrite, holds
 from edgekit.tflite.graph import Operator, Tensor
 from edgekit.tflite.model import Model
+from edgekit.tflite.passes import GraphPass
 from edgekit.tflite.summary import computes_in_float
 from edgekit.types import Ranges
 
@@ -49,49 +49,46 @@ class Left:
 
 @dataclass(kw_only=True)
 class IntegerResult:
-    """What was made integer, and what was not.
+    """What was made integer, and what was not."""
 
-    ``touched`` says whether the quantized file is another one now.
-    """
-
-    touched: bool = False
     changed: list[Rewrite] = field(default_factory=list)
     left: list[Left] = field(default_factory=list)
 
 
-def make_integer(
-    model: Model,
-    ranges: Ranges,
-    excepted: Callable[[str], bool] = lambda _: False,
-    reasons: Mapping[str, str] = MappingProxyType({}),
-) -> IntegerResult:
-    """Replace, within a quantized ``model``, float operators by int8 kernels.
+@dataclass
+class MakeInteger(GraphPass):
+    """Replace, within what litert-quantizer wrote, float operators by int8 kernels.
 
-    Args:
-        model: what litert-quantizer wrote.
+    Attributes:
         ranges: of every float tensor by its name in the float model.
         excepted: whether the operator with this first output shall stay in float.
         reasons: why it shall, where that is not a wish of the user's.
-
-    Returns:
-        What was replaced, and every operator that still computes in float.
+        result: what was replaced, and every operator that still computes in float.
     """
-    result = IntegerResult(touched=_name_true_outputs(model))
-    for operator in _float_operators(model):
-        name, output = operator.name, name_of(operator)
-        if reason := _obstacle(operator, ranges, excepted):
-            reason = reasons.get(output, reason)
-            result.left.append(Left(op=name, output=output, reason=reason))
-            continue
-        _convert(operator, ranges)
-        result.changed.append(Rewrite(op=name, output=output, how="int8 kernel"))
-    if result.changed:
-        fuse(model)
-        merge_twins(model)
-    if use_faster(model) or result.changed:
-        sweep(model)
-        result.touched = True
-    return result
+
+    ranges: Ranges
+    excepted: Callable[[str], bool]
+    reasons: Mapping[str, str]
+    result: IntegerResult = field(default_factory=IntegerResult)
+
+    def call(self, model: Model) -> int:
+        """How many operators and outputs are others now."""
+        named = _name_true_outputs(model)
+        for operator in _float_operators(model):
+            name, output = operator.name, name_of(operator)
+            if reason := _obstacle(operator, self.ranges, self.excepted):
+                reason = self.reasons.get(output, reason)
+                self.result.left.append(Left(op=name, output=output, reason=reason))
+                continue
+            _convert(operator, self.ranges)
+            self.result.changed.append(Rewrite(op=name, output=output, how="int8 kernel"))
+        if self.result.changed:
+            fuse(model)
+            merge_twins(model)
+        replaced = use_faster(model) + len(self.result.changed)
+        if replaced:
+            sweep(model)
+        return named + replaced
 
 
 def name_of(operator: Operator) -> str:
@@ -109,7 +106,7 @@ def _float_operators(model: Model) -> list[Operator]:
     ]
 
 
-def _name_true_outputs(model: Model) -> bool:
+def _name_true_outputs(model: Model) -> int:
     """Give the graph the outputs that its signature names.
 
     Where an output is also read by an operator of the other kind, litert-quantizer moves the
@@ -117,7 +114,7 @@ def _name_true_outputs(model: Model) -> bool:
     """
     signatures = model.raw.signatureDefs or ()
     named = {entry.tensorIndex for signature in signatures for entry in signature.outputs or ()}
-    graph, moved = model.main, False
+    graph, moved = model.main, 0
     for place, tensor in enumerate(graph.outputs):
         if not named or tensor.index in named:
             continue
@@ -125,7 +122,8 @@ def _name_true_outputs(model: Model) -> bool:
         if producer is not None and producer.name in ("QUANTIZE", "DEQUANTIZE"):
             source = producer.raw.inputs[0]
             if source in named:
-                graph.raw.outputs[place], moved = source, True
+                graph.raw.outputs[place] = source
+                moved += 1
     return moved
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from edgekit.quantize.integer_ops.kernels import Grid
 from edgekit.tflite.graph import Operator, Subgraph, Tensor
 from edgekit.tflite.model import Model
+from edgekit.tflite.passes import GraphPass
 from edgekit.tflite.surgery import drop_unread, drop_unused_tensors
 
 _STORED = ("int8", "uint8", "int16")
@@ -152,27 +153,27 @@ def make_outputs_unsigned(model: Model) -> bool:
     return found
 
 
-def type_unread_parts(model: Model) -> bool:
+class TypeUnreadParts(GraphPass):
     """Give parts that nobody reads the type and scale of what they are parts of.
 
     litert-quantizer quantizes tensors for their readers. Without one a part stays in float, and the
     runtime refuses the whole file.
-
-    Returns:
-        Whether there was any.
     """
-    graph, changed = model.main, False
-    for operator in graph.operators:
-        if operator.name not in ("SPLIT", "SPLIT_V", "UNPACK"):
-            continue
-        source = operator.inputs[1 if operator.name == "SPLIT" else 0]
-        if source is None or source.quantization is None:
-            continue
-        for part in operator.outputs:
-            if part.dtype == "float32":
-                part.raw.type, part.raw.quantization = source.raw.type, source.raw.quantization
-                changed = True
-    return changed
+
+    def call(self, model: Model) -> int:
+        """How many there were."""
+        graph, changed = model.main, 0
+        for operator in graph.operators:
+            if operator.name not in ("SPLIT", "SPLIT_V", "UNPACK"):
+                continue
+            source = operator.inputs[1 if operator.name == "SPLIT" else 0]
+            if source is None or source.quantization is None:
+                continue
+            for part in operator.outputs:
+                if part.dtype == "float32":
+                    part.raw.type, part.raw.quantization = source.raw.type, source.raw.quantization
+                    changed += 1
+        return changed
 
 
 def sweep(model: Model) -> None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit.quantize.integer_ops.graphs import activation_of
 from edgekit.tflite.graph import Operator, Tensor
 from edgekit.tflite.model import Model
+from edgekit.tflite.passes import GraphPass
 
 if TYPE_CHECKING:
     import numpy as np
@@ -153,36 +154,35 @@ def unbounded(model: Model, ranges: Ranges) -> set[str]:
     return {model.main.tensor(index).name for index in find_masks(model, ranges).limits}
 
 
-def mask_within_ranges(
-    model: Model, ranges: Ranges | None, held: Callable[[str], bool]
-) -> tuple[Ranges | None, list[Operator]]:
+@dataclass
+class MaskWithinRanges(GraphPass):
     """Let masks reach no further down than they must, and what is masked have that as its range.
 
-    Args:
-        model: float; is changed.
-        ranges: of its float tensors, where they are known.
+    Attributes:
+        ranges: of the float tensors; those of the changed model afterwards.
         held: whether the operator with this first output is not to compute in 8 bits.
-
-    Returns:
-        The ranges of the changed model, and the operators that read another tensor now.
     """
-    if ranges is None:
-        return None, []
-    found, masks = dict(ranges), find_masks(model, ranges)
-    lowest: dict[tuple[int, int], Constant] = {}
-    for one in masks.constants:  # which several layers may share
-        key = (id(one.operator.raw), one.place)
-        if key not in lowest or one.value < lowest[key].value:
-            lowest[key] = one
-    for one in lowest.values():
-        _replace_constant(one)
-    for index, limits in masks.limits.items():
-        tensor = model.main.tensor(index)
-        if not held(tensor.name):
-            # Under another name: what compares with the float file must not take it for the same.
-            tensor.raw.name = f"{tensor.name}/masked"
-        found[tensor.name] = limits
-    return found, [one.operator for one in lowest.values()]
+
+    ranges: dict[str, tuple[float, float]]
+    held: Callable[[str], bool]
+
+    def call(self, model: Model) -> int:
+        """How many constants are others now."""
+        masks = find_masks(model, self.ranges)
+        lowest: dict[tuple[int, int], Constant] = {}
+        for one in masks.constants:  # which several layers may share
+            key = (id(one.operator.raw), one.place)
+            if key not in lowest or one.value < lowest[key].value:
+                lowest[key] = one
+        for one in lowest.values():
+            _replace_constant(one)
+        for index, limits in masks.limits.items():
+            tensor = model.main.tensor(index)
+            if not self.held(tensor.name):
+                # Under another name: who compares with the float file must not take it for it.
+                tensor.raw.name = f"{tensor.name}/masked"
+            self.ranges[tensor.name] = limits
+        return len(lowest)
 
 
 class _Unlike(Exception):

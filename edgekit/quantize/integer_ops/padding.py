@@ -6,10 +6,12 @@ an ordinary value it would take all 256 steps for itself. In integers the lowest
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgekit.tflite.graph import Operator
 from edgekit.tflite.model import Model
+from edgekit.tflite.passes import GraphPass
 
 if TYPE_CHECKING:
     from edgekit.types import Ranges
@@ -40,38 +42,40 @@ def padded_below(model: Model, ranges: Ranges) -> list[Operator]:
     ]
 
 
-def pad_within_ranges(model: Model, ranges: Ranges | None) -> tuple[Ranges | None, list[Operator]]:
+@dataclass
+class PadWithinRanges(GraphPass):
     """Let such paddings be the lowest value that their input has, and their range its range.
 
     Pad values become scalars too: litert-quantizer refuses a PADV2 with any other shape of it.
 
-    Args:
-        model: float; is changed.
-        ranges: of its float tensors, where they are known.
-
-    Returns:
-        The ranges of the changed model, and the operators whose pad value is another tensor now.
+    Attributes:
+        ranges: of the float tensors; those of the changed model afterwards.
     """
-    import numpy as np
 
-    found, changed = dict(ranges or {}), []
-    below = {operator.outputs[0].index for operator in padded_below(model, found)}
-    for operator in model.main.operators:
-        value, source, output = _pad_value(operator), operator.inputs[0], operator.outputs[0]
-        if value is None or source is None:
-            continue
-        if output.index in below and source.name in found:
-            # Under another name: what compares with the float file must not take it for the same.
-            output.raw.name = f"{output.name}/lowest"
-            found[output.name] = found[source.name]
-            value = found[source.name][0]
-        elif operator.inputs[2] is not None and operator.inputs[2].shape == ():
-            continue
-        scalar = np.array(value, np.float32)
-        pad = model.main.add_tensor(f"{output.name}/pad_value", (), "float32", scalar)
-        operator.read_at(2, pad)
-        changed.append(operator)
-    return None if ranges is None else found, changed
+    ranges: dict[str, tuple[float, float]]
+
+    def call(self, model: Model) -> int:
+        """How many operators have another pad value now."""
+        import numpy as np
+
+        found, changed = self.ranges, 0
+        below = {operator.outputs[0].index for operator in padded_below(model, found)}
+        for operator in model.main.operators:
+            value, source, output = _pad_value(operator), operator.inputs[0], operator.outputs[0]
+            if value is None or source is None:
+                continue
+            if output.index in below and source.name in found:
+                # Under another name: who compares with the float file must not take it for it.
+                output.raw.name = f"{output.name}/lowest"
+                found[output.name] = found[source.name]
+                value = found[source.name][0]
+            elif operator.inputs[2] is not None and operator.inputs[2].shape == ():
+                continue
+            scalar = np.array(value, np.float32)
+            pad = model.main.add_tensor(f"{output.name}/pad_value", (), "float32", scalar)
+            operator.read_at(2, pad)
+            changed += 1
+        return changed
 
 
 def _pad_value(operator: Operator) -> float | None:

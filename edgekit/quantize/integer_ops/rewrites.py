@@ -7,15 +7,11 @@ ranges and exceptions hold for it as they did. Groups of operators are replaced 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.quantize.integer_ops.constants import (
-    drop_idle,
-    fold_constants,
-    share_weights,
-)
+from edgekit.quantize.integer_ops.constants import DropIdle, FoldConstants, ShareWeights
 from edgekit.quantize.integer_ops.curves import to_gelu
 from edgekit.quantize.integer_ops.dense import to_fully_connected
 from edgekit.quantize.integer_ops.graphs import activation_of, sweep
@@ -23,6 +19,7 @@ from edgekit.quantize.integer_ops.kernels import KERNELS, range_of_grid, symmetr
 from edgekit.quantize.integer_ops.norms import to_reciprocal_root, to_squares
 from edgekit.tflite.graph import Operator, Tensor
 from edgekit.tflite.model import Model, read, write
+from edgekit.tflite.passes import GraphPass, PassFailure, PassResult, PassSequence, attempt
 from edgekit.types import Ranges
 
 if TYPE_CHECKING:
@@ -38,61 +35,76 @@ class Rewrite:
     how: str
 
 
-def before_passes(model: Path, work: Path) -> Path:
-    """The model with whole groups of operators replaced by one equal operator.
+class Simplify(PassSequence):
+    """Whole groups of operators replaced by one equal operator; constants that can be are computed.
 
-    Unlike `rewrite` this is done before anything else, so that ranges are those of the new tensors
-    and the weights of dense layers are rounded like all others. Float results stay the same but for
-    the rounding of float32. Graphs with several subgraphs are left alone.
-
-    Args:
-        model: the float `.tflite`.
-        work: a folder for intermediate files.
-
-    Returns:
-        A new file in ``work``, or ``model`` where there is nothing to replace.
+    Unlike `IntegerKernels` this is done before anything else, so that ranges are those of the new
+    tensors and the weights of dense layers are rounded like all others. Float results stay the same
+    but for the rounding of float32.
     """
+
+    def __init__(self) -> None:
+        constants = PassSequence(FoldConstants(), DropIdle(), repeat=True)
+        super().__init__(constants, OneForOne(_BEFORE), ShareWeights())
+
+    def requires(self, model: Model) -> None:
+        """One subgraph."""
+        if len(model.subgraphs) > 1:
+            raise PassFailure("the graph has inner graphs")
+
+    def call(self, model: Model) -> PassResult:
+        """What was replaced is swept out too."""
+        done = super().call(model)
+        if done.changed:
+            sweep(model)
+        return done
+
+
+def before_passes(model: Path, work: Path) -> Path:
+    """The file with `Simplify` done: a new one in ``work``, or itself where nothing was to do."""
     loaded = read(model)
-    if len(loaded.subgraphs) > 1 or not _simplified(loaded):
+    if not attempt(Simplify(), loaded).changed:
         return model
-    sweep(loaded)
     output = work / f"{model.stem}-rewritten.tflite"
     write(loaded, output)
     return output
 
 
-def _simplified(model: Model) -> bool:
-    """Whether anything was there to be replaced; constants first, which the others look for."""
-    gone = fold_constants(model)
-    while idle := drop_idle(model):
-        gone += idle + fold_constants(model)
-    groups = _apply(model, _BEFORE)
-    return bool(gone + len(groups) + share_weights(model))
+@dataclass
+class OneForOne(GraphPass):
+    """Replace, without changing the float results, operators by others.
 
+    From the last operator to the first: the last step of a group stands for all of it.
 
-def rewrite(model: Model) -> list[Rewrite]:
-    """Replace, within ``model``, what can be replaced without changing the float results.
-
-    Returns:
-        What was replaced, in the order of execution.
+    Attributes:
+        steps: by an operator's name; what it was replaced by, empty where it was left alone.
+        changes: what was replaced, in the order of execution.
     """
-    return _apply(model, _REWRITES)
+
+    steps: Mapping[str, Callable[[Operator], str]]
+    changes: list[Rewrite] = field(default_factory=list)
+
+    def call(self, model: Model) -> int:
+        """How many were replaced."""
+        graph = model.main
+        for operator in reversed(graph.operators):
+            step = self.steps.get(operator.name)
+            if step is None or any(tensor.dtype != "float32" for tensor in operator.outputs):
+                continue
+            if not graph.holds(operator):
+                continue  # it was part of a group that is replaced already
+            name, output = operator.name, operator.outputs[0].name
+            if new := step(operator):
+                self.changes.append(Rewrite(op=name, output=output, how=f"rewritten to {new}"))
+        self.changes.reverse()
+        return len(self.changes)
 
 
-def _apply(model: Model, steps: Mapping[str, Callable[[Operator], str]]) -> list[Rewrite]:
-    """From the last operator to the first: the last step of a group stands for all of it."""
-    changes: list[Rewrite] = []
-    graph = model.main
-    for operator in reversed(graph.operators):
-        step = steps.get(operator.name)
-        if step is None or any(tensor.dtype != "float32" for tensor in operator.outputs):
-            continue
-        if not graph.holds(operator):
-            continue  # it was part of a group that is replaced already
-        name, output = operator.name, operator.outputs[0].name
-        if new := step(operator):
-            changes.insert(0, Rewrite(op=name, output=output, how=f"rewritten to {new}"))
-    return changes
+class IntegerKernels(OneForOne):
+    """Operators that have no int8 kernel by equal ones that have."""
+
+    def __init__(self) -> None:
+        super().__init__(_REWRITES)
 
 
 def tied(model: Model, ranges: Ranges) -> Ranges:
