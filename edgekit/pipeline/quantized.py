@@ -204,6 +204,8 @@ class _Making:
         result = self._quantize(schemes, setting, folder)
         mixed = told_by(result["mixed_ranges"])
         advice = self._advice(result["advice"], mixed)
+        for note in result["gave_up"]:
+            self._tell(note)
         made, errors = [], dict(result["failures"])
         for scheme in schemes:
             if scheme in errors:
@@ -540,6 +542,7 @@ def _failed_at(scheme: Scheme, error: ConversionError) -> dict[str, Any]:
         "failures": {scheme: f"{error.cause} {cure}".strip()},
         "advice": [],
         "left": {},
+        "gave_up": [],
         "mixed_ranges": {"tensors": [], "cut": [], "joined": {}},
     }
 
@@ -551,6 +554,7 @@ def _together(answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "failures": {k: v for one in answers for k, v in one["failures"].items()},
         "advice": list({one["code"]: one for a in answers for one in a["advice"]}.values()),
         "left": {k: v for one in answers for k, v in one["left"].items()},
+        "gave_up": list(dict.fromkeys(note for one in answers for note in one["gave_up"])),
         "mixed_ranges": {
             "tensors": max(mixed, key=_mended)["tensors"],
             "cut": [scheme for one in mixed for scheme in one["cut"]],

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import ConversionError, DataError
@@ -30,6 +29,7 @@ from edgekit.quantize.observe import (
     observe,
     samples,
 )
+from edgekit.tflite.model import Model
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,26 +76,24 @@ class Screened:
 
 
 def screen(
-    model: Path,
+    model: Model,
     feeds: Sequence[SampleFeed],
     *,
-    work: Path,
     held_out: Callable[[Sequence[SampleFeed]], Sequence[SampleFeed]] | None,
     progress: Callable[[float, str], None],
 ) -> Screened:
     """Observe the calibration samples, name the odd ones, and leave them out where that helps.
 
     Args:
-        model: the float `.tflite`.
+        model: the float model.
         feeds: the calibration samples.
-        work: a folder for intermediate files.
         held_out: picks samples to judge by; ``None`` to leave nothing out.
         progress: told the fraction done.
 
     Raises:
         DataError: the samples lead to NaN or infinite values.
     """
-    histograms = observe(model, feeds, work=work, progress=progress)
+    histograms = observe(model, feeds, progress=progress)
     advice = _degenerate(feeds, histograms)
     outliers = extremes.find_outliers(extremes.stacked(histograms))
     if not outliers:
@@ -107,7 +105,7 @@ def screen(
         return found
     clean = without(feeds, [outlier.index for outlier in outliers])
     try:
-        judge = Judge(model, held_out(clean), work=work)
+        judge = Judge(model, held_out(clean))
         kept, gone = _with_and_without(model, judge, histograms, outliers)
     except ConversionError:
         return found
@@ -115,12 +113,12 @@ def screen(
     advice = (*advice, _outlier_advice(outliers, kept, gone, better=better))
     if not better:
         return replace(found, advice=advice)
-    histograms = observe(model, clean, work=work, progress=progress)
+    histograms = observe(model, clean, progress=progress)
     return Screened(feeds=clean, histograms=histograms, advice=advice)
 
 
 def _with_and_without(
-    model: Path,
+    model: Model,
     judge: Judge,
     histograms: Mapping[str, Histogram],
     outliers: Sequence[extremes.Outlier],
@@ -228,20 +226,19 @@ def _constant(value: Array) -> bool:
 
 
 def unlike(
-    model: Path, histograms: Mapping[str, Histogram], parity: Sequence[SampleFeed], *, work: Path
+    model: Model, histograms: Mapping[str, Histogram], parity: Sequence[SampleFeed]
 ) -> tuple[CalibrationAdvice, ...]:
     """A warning if the samples to compare on look different from those to calibrate with.
 
     Args:
-        model: the float `.tflite` that was observed.
+        model: the float model that was observed.
         histograms: of the calibration samples in it.
         parity: the samples to compare on; at most 16 of them are run, and nothing is made of
             them but this advice.
-        work: a folder for intermediate files.
     """
     few = choose_samples(parity, range(min(_MOST_TO_COMPARE, count_samples(parity))))
     try:
-        seen = observe(model, few, work=work, bins=16, progress=lambda *_: None)
+        seen = observe(model, few, bins=16, progress=lambda *_: None)
     except DataError:  # NaN or infinite values: the comparison itself will tell
         return ()
     result = extremes.compare(extremes.stacked(histograms), extremes.stacked(seen))

@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, assert_never
 
 from edgekit.errors import ConversionError
@@ -41,6 +42,8 @@ from edgekit.types import CALIBRATED_SCHEMES, INT4_SCHEMES, INT8_SCHEMES, Ranges
 if TYPE_CHECKING:
     from typing import Any
 
+_REMEMBERED = 64 << 20
+"""So many bytes of files are remembered, and always the last one."""
 _NOTHING = 1e-6
 """A tensor that never was further from zero than this was never used."""
 
@@ -168,6 +171,44 @@ def quantized(
         data = written.packed()
     made.result.changed[:0] = [*kernels.changes, *care.changed]
     return Emitted(data=data, model=written, result=made.result)
+
+
+class Emissions:
+    """Quantizes models, and remembers what it has made of late.
+
+    litert-quantizer keeps state of its own, so that two threads at once would spoil each other's
+    files: one is made after the other.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._made: list[tuple[Model, Scheme, Ranges, Exceptions, Emitted]] = []
+
+    def __call__(
+        self,
+        model: Model,
+        scheme: Scheme,
+        ranges: Ranges,
+        exceptions: Exceptions = NO_EXCEPTIONS,
+    ) -> Emitted:
+        """The same as `quantized`, for models that are not changed any more.
+
+        Raises:
+            ConversionError: litert-quantizer refuses the model.
+        """
+        wanted = (scheme, ranges, exceptions)
+        with self._lock:
+            for known, *how, emitted in self._made:
+                if known is model and tuple(how) == wanted:
+                    return emitted
+            emitted = quantized(model, *wanted)
+            self._made.append((model, scheme, dict(ranges), exceptions, emitted))
+            while self._size() > _REMEMBERED and len(self._made) > 1:
+                del self._made[0]
+            return emitted
+
+    def _size(self) -> int:
+        return sum(len(emitted.data) for *_, emitted in self._made)
 
 
 def _by_litert_quantizer(

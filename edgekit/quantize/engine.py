@@ -7,21 +7,27 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
-from tempfile import mkdtemp
 
 from edgekit.errors import ConversionError, UsageError
 from edgekit.quantize import heads, mixed_precision, ranges
 from edgekit.quantize.advice import CalibrationAdvice, Screened, screen, unlike
-from edgekit.quantize.emit import NO_EXCEPTIONS, Exceptions, emit, refuse_bad_source
+from edgekit.quantize.emit import NO_EXCEPTIONS, Emissions, Exceptions, refuse_bad_source
 from edgekit.quantize.integer_ops.emitted import Left
-from edgekit.quantize.integer_ops.rewrites import before_passes
+from edgekit.quantize.integer_ops.rewrites import Simplify
 from edgekit.quantize.judge import Judge
 from edgekit.quantize.layer_costs import restore
-from edgekit.quantize.observe import SampleFeed, choose_samples, count_samples, observe
-from edgekit.quantize.prepare import Prepared, TriedPass, held_out, prepare, split_feeds
+from edgekit.quantize.observe import (
+    SampleFeed,
+    choose_samples,
+    count_samples,
+    laid_out,
+    observe,
+)
+from edgekit.quantize.prepare import GAVE_UP, Prepared, TriedPass, held_out, prepare, split_feeds
 from edgekit.quantize.settling import settling
 from edgekit.quantize.weight_schemes import WeightResult, prepare_weights
-from edgekit.tflite.model import read
+from edgekit.tflite.model import Model, read, write, write_bytes
+from edgekit.tflite.passes import attempt
 from edgekit.types import (
     CALIBRATED_SCHEMES,
     EIGHT_BIT_SCHEMES,
@@ -52,6 +58,13 @@ class QuantizeOutcome:
     joined: dict[Scheme, str] = field(default_factory=dict)
     """Schemes whose files have mixed outputs joined in float, and how."""
 
+    @property
+    def gave_up(self) -> tuple[str, ...]:
+        """Which steps of the preparation could not be done, and why."""
+        tried = [(one.name, one.did) for one in self.passes]
+        tried += [(f"the preparation for {one.scheme}", one.did) for one in self.weights]
+        return tuple(f"{name} was left out: {did}" for name, did in tried if GAVE_UP in did)
+
 
 def quantize(
     model: Path,
@@ -79,7 +92,7 @@ class Engine:
     Args:
         model: the float `.tflite`.
         feeds: calibration samples, one feed per input.
-        work: a folder for intermediate files.
+        work: a folder for the samples in the layout of the file.
         parity: samples that the files will be compared on; only for a look whether the
             calibration samples are like them.
         without: passes that are left out of every preparation.
@@ -97,11 +110,12 @@ class Engine:
         parity: Sequence[SampleFeed] = (),
         without: Collection[Pass] = (),
     ) -> None:
-        refuse_bad_source(read(model))
-        self._as_it_came = model
-        self.model = before_passes(model, work)
-        self._feeds, self._work, self._parity = feeds, work, parity
-        self._without = without
+        self._file, self._as_it_came = model, read(model)
+        refuse_bad_source(self._as_it_came)
+        self.model = self._as_it_came.copy()
+        attempt(Simplify(), self.model)
+        self._feeds, self._parity = laid_out(feeds, work), parity
+        self._without, self._emissions = without, Emissions()
         self._cuts: dict[bool, heads.Split] = {}
         self._screened: dict[bool, Screened] = {}
         self._prepared: dict[tuple[Effort, str], Prepared] = {}
@@ -132,7 +146,8 @@ class Engine:
         """
         outcome = QuantizeOutcome()
         integer = bool(EIGHT_BIT_SCHEMES & set(outputs))
-        prepared, cut, feeds = Prepared(model=self.model, ranges={}), None, self._feeds
+        prepared, cut = Prepared(model=self.model, ranges={}), None
+        feeds: Sequence[SampleFeed] = self._feeds
         if _INTEGER_WEIGHTS & set(outputs):
             care: Effort = effort if integer else "none"
             cut, screened = self._screen(care, progress)
@@ -142,20 +157,19 @@ class Engine:
             feeds = screened.feeds
             outcome.mixed, outcome.passes = cut.mixed, tuple(prepared.passes)
             outcome.advice = self._advise(cut, screened, prepared, effort)
-        outcome.weights = _prepare_weights(self.model, outputs, feeds, self._work, effort, progress)
+        outcome.weights = self._prepare_weights(outputs, feeds, effort, progress)
         cut = cut or heads.Split(model=self.model)
         if keep_prepared is not None:
             _keep(keep_prepared, prepared, cut, outcome.weights, integer=integer)
-        if "int16x8" in outputs and cut.model != self.model:
+        if "int16x8" in outputs and cut.model is not self.model:
             # From the whole model: 16 bits have steps enough, and apps keep their one output.
-            histograms = observe(self.model, feeds, work=self._work, progress=progress)
+            histograms = observe(self.model, feeds, progress=progress)
             prepared = replace(prepared, widest=ranges.choose(histograms, "minmax"))
         prepared = replace(prepared, model=self._restored(prepared, exceptions))
         for number, (scheme, output) in enumerate(outputs.items()):
             progress(0.9 + 0.1 * number / len(outputs), scheme)
             try:
-                source = self._as_it_came if scheme in _FLOAT else self.model
-                _write(source, prepared, cut, scheme, output, outcome, exceptions)
+                self._write(prepared, cut, scheme, output, outcome, exceptions)
             except ConversionError as error:
                 outcome.failures[scheme] = f"{error.cause} {error.cure}".strip()
         return outcome
@@ -182,14 +196,13 @@ class Engine:
         count = count_samples(held)
         halves = [choose_samples(held, range(first, count, 2)) for first in (0, 1)]
         choosing, judging = (
-            Judge(cut.model, half if count > 1 else held, work=self._work) for half in halves
+            Judge(cut.model, half if count > 1 else held, self._emissions) for half in halves
         )
         return mixed_precision.find_front(
             prepared.model,
             prepared.ranges,
             choosing,
             judging,
-            self._work,
             scheme=_written_as(scheme),
             unrounded=prepared.unrounded,
             progress=lambda fraction, text: progress(0.2 + 0.8 * fraction, text),
@@ -201,14 +214,13 @@ class Engine:
         """Cut mixed outputs apart, and look at the samples; with effort none nothing is mended."""
         mend = effort != "none"
         if mend not in self._screened:
-            cut = heads.cut(self.model, self._feeds, work=self._work, mend=mend)
+            cut = heads.cut(self.model, self._feeds, mend=mend)
             # Samples are left out only where it can be measured what that does.
-            measurable = mend and len(read(cut.model).subgraphs) == 1
+            measurable = mend and len(cut.model.subgraphs) == 1
             self._cuts[mend] = cut
             self._screened[mend] = screen(
                 cut.model,
                 self._feeds,
-                work=self._work,
                 held_out=(lambda clean: split_feeds(clean)[1]) if measurable else None,
                 progress=lambda fraction, message: progress(0.18 * fraction, message),
             )
@@ -219,14 +231,13 @@ class Engine:
     ) -> Prepared:
         if (effort, method) not in self._prepared:
             cut, screened = self._screen(effort, progress)
-            folder = Path(mkdtemp(prefix="prepared-", dir=self._work))
             self._prepared[effort, method] = prepare(
                 cut.model,
                 feeds=screened.feeds,
-                work=folder,
                 effort=effort,
                 method=method,
                 observed=screened.histograms,
+                emissions=self._emissions,
                 without=self._without,
                 progress=progress,
             )
@@ -250,24 +261,77 @@ class Engine:
             )
             advice.append(found)
         if self._parity:
-            advice += unlike(cut.model, screened.histograms, self._parity, work=self._work)
+            advice += unlike(cut.model, screened.histograms, self._parity)
         return tuple(advice)
 
-    def _restored(self, prepared: Prepared, exceptions: Exceptions) -> Path:
+    def _restored(self, prepared: Prepared, exceptions: Exceptions) -> Model:
         """The prepared model, with the original weights of what computes in float.
 
         Raises:
             UsageError: an exception names no operator.
         """
-        known = {operator.outputs[0].name for operator in read(prepared.model).main.operators}
+        known = {operator.outputs[0].name for operator in prepared.model.main.operators}
         for name in sorted((exceptions.floating | exceptions.sixteen) - known):
             raise UsageError(
                 f"No operator of the model makes a tensor named {name!r}."
                 + "".join(f" Did you mean {near!r}?" for near in get_close_matches(name, known, 1)),
                 cure="The names are in the report's ladder and in: edgekit sensitivity",
             )
-        output = self._work / "restored.tflite"
-        return restore(prepared.model, prepared.unrounded, exceptions, output)
+        return restore(prepared.model, prepared.unrounded, exceptions)
+
+    def _prepare_weights(
+        self,
+        outputs: Mapping[Scheme, Path],
+        feeds: Sequence[SampleFeed],
+        effort: Effort,
+        progress: Callable[[float, str], None],
+    ) -> tuple[WeightResult, ...]:
+        """The schemes with float or nearly exact activations, where there is enough to learn."""
+        wanted = [scheme for scheme in outputs if scheme in _WITH_EXACT_ACTIVATIONS]
+        if not wanted or len(self.model.subgraphs) > 1 or count_samples(feeds) < 4:
+            return ()
+        learn, judged = split_feeds(feeds)
+        return tuple(
+            prepare_weights(
+                self.model,
+                wanted,
+                learn=learn,
+                judged=judged,
+                emissions=self._emissions,
+                effort=effort,
+                progress=lambda fraction, message: progress(0.6 + 0.3 * fraction, message),
+            )
+        )
+
+    def _write(
+        self,
+        prepared: Prepared,
+        cut: heads.Split,
+        scheme: Scheme,
+        output: Path,
+        outcome: QuantizeOutcome,
+        exceptions: Exceptions,
+    ) -> None:
+        """Write a scheme and note in the outcome what is to be said about the file."""
+        if scheme == "fp32":
+            shutil.copyfile(self._file, output)
+            return
+        if _written_as(scheme) == "int8-float-io" and cut.joins:
+            outcome.joined[scheme], made = heads.emit_joined(
+                prepared, cut, self._emissions, exceptions
+            )
+        elif scheme in EIGHT_BIT_SCHEMES:
+            made = self._emissions(prepared.model, _written_as(scheme), prepared.ranges, exceptions)
+            if cut.joins:
+                outcome.cut = (*outcome.cut, scheme)
+        else:
+            source = self._as_it_came if scheme in _FLOAT else self.model
+            sources = {result.scheme: result.model for result in outcome.weights}
+            # Clipping pays where steps are coarse; 16 bits have steps enough for the whole range.
+            made = self._emissions(sources.get(scheme, source), scheme, prepared.widest)
+        if scheme in EIGHT_BIT_SCHEMES:
+            outcome.left[scheme] = tuple(made.result.left)
+        write_bytes(made.data, output)
 
 
 def _written_as(scheme: Scheme) -> Scheme:
@@ -284,60 +348,7 @@ def _keep(
     integer: bool,
 ) -> None:
     """Put the prepared float model where the user finds it."""
-    others = [result.model for result in weights]
-    if integer or not others or others[0] == prepared.model:
-        heads.join(prepared.model, cut, path)
+    if integer or not weights or weights[0].model is prepared.model:
+        write(heads.join(prepared.model, cut), path)
     else:
-        shutil.copyfile(others[0], path)
-
-
-def _prepare_weights(
-    model: Path,
-    outputs: Mapping[Scheme, Path],
-    feeds: Sequence[SampleFeed],
-    work: Path,
-    effort: Effort,
-    progress: Callable[[float, str], None],
-) -> tuple[WeightResult, ...]:
-    """The schemes with float or nearly exact activations, where there is enough to learn from."""
-    wanted = [scheme for scheme in outputs if scheme in _WITH_EXACT_ACTIVATIONS]
-    if not wanted or len(read(model).subgraphs) > 1 or count_samples(feeds) < 4:
-        return ()
-    learn, judged = split_feeds(feeds)
-    return tuple(
-        prepare_weights(
-            model,
-            wanted,
-            learn=learn,
-            judged=judged,
-            work=work,
-            effort=effort,
-            progress=lambda fraction, message: progress(0.6 + 0.3 * fraction, message),
-        )
-    )
-
-
-def _write(
-    model: Path,
-    prepared: Prepared,
-    cut: heads.Split,
-    scheme: Scheme,
-    output: Path,
-    outcome: QuantizeOutcome,
-    exceptions: Exceptions,
-) -> None:
-    """Write a scheme and note in the outcome what is to be said about the file."""
-    if _written_as(scheme) == "int8-float-io" and cut.joins:
-        joined, made = heads.emit_joined(prepared, cut, output, exceptions)
-        outcome.joined[scheme], outcome.left[scheme] = joined, tuple(made.left)
-    elif scheme in EIGHT_BIT_SCHEMES:
-        made = emit(prepared.model, output, _written_as(scheme), prepared.ranges, exceptions)
-        outcome.left[scheme] = tuple(made.left)
-        if cut.joins:
-            outcome.cut = (*outcome.cut, scheme)
-    elif scheme == "fp32":
-        shutil.copyfile(model, output)
-    else:
-        sources = {result.scheme: result.model for result in outcome.weights}
-        # Clipping pays where steps are coarse; 16 bits have steps enough for the whole range.
-        emit(sources.get(scheme, model), output, scheme, prepared.widest)
+        write(weights[0].model, path)

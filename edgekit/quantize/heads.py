@@ -13,16 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
-from edgekit.quantize.emit import NO_EXCEPTIONS, Exceptions, emit
-from edgekit.quantize.integer_ops.emitted import IntegerResult
+from edgekit.quantize.emit import NO_EXCEPTIONS, Emissions, Emitted, Exceptions
 from edgekit.quantize.mixed import MixedTensor, find
 from edgekit.quantize.observe import SampleFeed
 from edgekit.quantize.prepare import Prepared
 from edgekit.quantize.slices import Slicer, drop_unused, slices_of
 from edgekit.tflite.flatbuffer import text
-from edgekit.tflite.model import Model, read, write
+from edgekit.tflite.model import Model
 from edgekit.types import Ranges
 
 __all__ = [
@@ -55,12 +53,12 @@ class Split:
     """A float model whose mixed outputs are cut into parts.
 
     Attributes:
-        model: the file; it computes the same values as the original, bit for bit.
+        model: it computes the same values as the original, bit for bit.
         mixed: what was found, and what was done.
         joins: for each output that was cut, its name and the names of its parts.
     """
 
-    model: Path
+    model: Model
     mixed: tuple[MixedTensor, ...] = ()
     joins: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -70,54 +68,51 @@ class Split:
         return tuple(one for one in self.mixed if one.tensor in self.joins)
 
 
-def cut(model: Path, feeds: Sequence[SampleFeed], *, work: Path, mend: bool) -> Split:
+def cut(model: Model, feeds: Sequence[SampleFeed], *, mend: bool) -> Split:
     """Find what mixes ranges and, if it shall be mended, cut it.
 
     Args:
-        model: the float `.tflite`.
+        model: the float one; stays as it is.
         feeds: the calibration samples.
-        work: a folder for intermediate files.
         mend: else the model stays as it is, and what was found is only told.
     """
-    mixed = find(model, feeds, work=work)
+    mixed = find(model, feeds)
     if mend and mixed:
-        return split(model, mixed, work / "split.tflite")
+        return split(model, mixed)
     return Split(model=model, mixed=mixed)
 
 
-def split(model: Path, mixed: Sequence[MixedTensor], output: Path) -> Split:
+def split(model: Model, mixed: Sequence[MixedTensor]) -> Split:
     """Cut what was found; what cannot be cut exactly is left alone, and ``did`` says so."""
-    loaded = read(model)
-    slicer = Slicer(loaded)
+    parted = model.copy()
+    slicer = Slicer(parted)
     joins: dict[str, tuple[str, ...]] = {}
     told = []
     for one in sorted(mixed, key=lambda one: one.output is not None):
         if one.output is None:
-            moved = _move_slices(loaded, slicer, one)
+            moved = _move_slices(parted, slicer, one)
             did = f"{moved} slices moved to the parts" if moved else "nothing: cannot be cut"
-        elif names := _cut_output(loaded, slicer, one):
+        elif names := _cut_output(parted, slicer, one):
             joins[one.tensor] = names
             did = f"cut into {len(names)} parts"
         else:
             did = "nothing: cannot be cut"
         told.append(replace(one, did=did))
-    drop_unused(loaded)
-    write(loaded, output)
-    return Split(model=output, mixed=tuple(told), joins=joins)
+    drop_unused(parted)
+    return Split(model=parted, mixed=tuple(told), joins=joins)
 
 
-def join(model: Path, cut: Split, output: Path) -> None:
+def join(model: Model, cut: Split) -> Model:
     """The model with its outputs whole again, by a CONCATENATION for each.
 
     Args:
         model: ``cut.model``, or what the passes made of it.
         cut: says what belongs together.
-        output: the file to write.
     """
     from ai_edge_litert.schema_py_generated import ConcatenationOptionsT
 
-    loaded = read(model)
-    graph = loaded.main
+    whole_again = model.copy()
+    graph = whole_again.main
     by_name = {tensor.name: tensor for tensor in graph.tensors}
     for one in cut.outputs:
         parts = [by_name[name] for name in cut.joins[one.tensor]]
@@ -125,25 +120,25 @@ def join(model: Path, cut: Split, output: Path) -> None:
         options = ConcatenationOptionsT(axis=one.axis)
         place = len(graph.operators)
         graph.insert_operator(place, "CONCATENATION", parts, [whole], options=options)
-        _replace_outputs(loaded, [part.index for part in parts], [whole.index])
-    write(loaded, output)
+        _replace_outputs(whole_again, [part.index for part in parts], [whole.index])
+    return whole_again
 
 
 def emit_joined(
-    prepared: Prepared, cut: Split, output: Path, exceptions: Exceptions = NO_EXCEPTIONS
-) -> tuple[str, IntegerResult]:
-    """Write ``int8-float-io`` with the outputs whole again, joined in float.
+    prepared: Prepared, cut: Split, emissions: Emissions, exceptions: Exceptions = NO_EXCEPTIONS
+) -> tuple[str, Emitted]:
+    """Make ``int8-float-io`` with the outputs whole again, joined in float.
 
     The operators of the tail stay in float too where the worst part gains by it.
 
     Args:
         prepared: what the passes made of ``cut.model``; without its judge the tail is quantized.
         cut: says what belongs together.
-        output: the file to write.
+        emissions: makes the quantized files.
         exceptions: operators that do not compute in 8 bits anyway.
 
     Returns:
-        In words what is joined, and what `edgekit.quantize.emit.emit` says.
+        In words what is joined, and the file.
 
     Raises:
         ConversionError: litert-quantizer refuses the model.
@@ -164,10 +159,8 @@ def emit_joined(
                 f", and {len(end)} operators before that: the worst part has "
                 f"{exact:.1f} dB instead of {quantized:.1f} dB"
             )
-    whole = output.with_suffix(".whole")
-    join(model, cut, whole)
     exceptions = replace(exceptions, floating=exceptions.floating | floating)
-    return did, emit(whole, output, "int8-float-io", joined_ranges(ranges, cut), exceptions)
+    return did, emissions(join(model, cut), "int8-float-io", joined_ranges(ranges, cut), exceptions)
 
 
 def joined_ranges(ranges: Ranges, cut: Split) -> Ranges:
@@ -179,9 +172,9 @@ def joined_ranges(ranges: Ranges, cut: Split) -> Ranges:
     return {**ranges, **whole}
 
 
-def tail(model: Path, cut: Split) -> frozenset[str]:
+def tail(model: Model, cut: Split) -> frozenset[str]:
     """The first outputs of the cheap operators between the last layers and the parts."""
-    graph = read(model).main
+    graph = model.main
     names = {name for parts in cut.joins.values() for name in parts}
     reached = {tensor.index for tensor in graph.tensors if tensor.name in names}
     found = set()

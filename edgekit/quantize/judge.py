@@ -4,25 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from edgekit.closeness import centred_db, channel_axis, is_vector_of_scores
-from edgekit.quantize.emit import NO_EXCEPTIONS, Exceptions, emit
+from edgekit.quantize.emit import NO_EXCEPTIONS, Emissions, Exceptions
+from edgekit.quantize.integer_ops.kernels import Grid, grid_of_range
 from edgekit.quantize.observe import SampleFeed, samples
+from edgekit.quantize.ranges import stated
 from edgekit.quantize.twins import Watched
-from edgekit.tflite.model import read
+from edgekit.tflite.model import Model, loaded
 from edgekit.types import Ranges, Scheme
 
 if TYPE_CHECKING:
     import numpy as np
 
     Array = np.ndarray[Any, np.dtype[Any]]
-
-_EMITTING = Lock()
-"""litert-quantizer keeps state of its own: two threads at once spoil each other's files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,32 +46,41 @@ class Judge:
     """Keeps the float model's outputs on the held-out samples.
 
     Args:
-        model: the float file that everything is compared with.
+        model: the float model that everything is compared with.
         feeds: the held-out samples.
-        work: a folder for intermediate files.
+        emissions: makes the quantized files.
     """
 
-    def __init__(self, model: Path, feeds: Sequence[SampleFeed], *, work: Path) -> None:
-        self._feeds, self._work = feeds, work
-        self._names = [tensor.name for tensor in read(model).main.outputs]
+    def __init__(
+        self,
+        model: Model | Path,
+        feeds: Sequence[SampleFeed],
+        emissions: Emissions | None = None,
+    ) -> None:
+        self.emissions = emissions or Emissions()
+        self._feeds = feeds
+        model = loaded(model)
+        self._names = [tensor.name for tensor in model.main.outputs]
+        self._opened: tuple[Model, Watched] | None = None
         self._wanted = self._outputs(model)
 
-    def float_db(self, model: Path) -> float:
+    def float_db(self, model: Model | Path) -> float:
         """The SQNR of another float model's worst output, in decibels."""
         return self.floating(model).worst_db
 
-    def floating(self, model: Path) -> Judgement:
-        """Compare the outputs of any file that takes the same values."""
-        with TemporaryDirectory(dir=self._work) as folder:
-            return self._compare(self._outputs(model, work=Path(folder)))
+    def floating(self, model: Model | Path) -> Judgement:
+        """Compare the outputs of any model that takes the same values."""
+        return self._compare(self._outputs(loaded(model)))
 
-    def int8_db(self, model: Path, ranges: Ranges, exceptions: Exceptions = NO_EXCEPTIONS) -> float:
+    def int8_db(
+        self, model: Model, ranges: Ranges, exceptions: Exceptions = NO_EXCEPTIONS
+    ) -> float:
         """The SQNR of the worst output after quantizing a float model to int8, in decibels."""
         return self.int8(model, ranges, exceptions).worst_db
 
     def int8(
         self,
-        model: Path,
+        model: Model,
         ranges: Ranges,
         exceptions: Exceptions = NO_EXCEPTIONS,
         *,
@@ -84,28 +91,34 @@ class Judge:
         Raises:
             ConversionError: litert-quantizer refuses the model.
         """
-        with TemporaryDirectory(dir=self._work) as folder:
-            quantized = Path(folder, "judged.tflite")
-            with _EMITTING:
-                emit(model, quantized, scheme, ranges, exceptions)
-            return self._compare(self._outputs(quantized, work=Path(folder)))
+        return self.floating(self.emissions(model, scheme, ranges, exceptions).model)
 
-    def inputs_db(self, model: Path, ranges: Ranges) -> float:
+    def inputs_db(self, model: Model, ranges: Ranges) -> float:
         """The SQNR of the worst output with nothing but the model's inputs in int8, in decibels."""
-        quantized = self._work / "inputs-judged.tflite"
-        emit(model, quantized, "int8", ranges, Exceptions(only=frozenset()))
-        # What has the names of the float model's outputs lies before the last QUANTIZE.
-        return self._compare(self._outputs(quantized, own=self._names)).worst_db
+        if self._opened is None or self._opened[0] is not model:
+            self._opened = (model, Watched(model, _outputs_of(model), threads=2))
+        limits = {**ranges, **stated(model)}
+        grids = [
+            grid_of_range(*limits[tensor.name]) if tensor.name in limits else None
+            for tensor in model.main.inputs
+        ]
+        return self._compare(self._run(self._opened[1], _outputs_of(model), grids)).worst_db
 
-    def _outputs(
-        self, path: Path, work: Path | None = None, own: Sequence[str] = ()
+    def _outputs(self, model: Model) -> dict[str, Array]:
+        # By their places: a file with a float layer at its end has another name after the QUANTIZE.
+        own = _outputs_of(model)
+        return self._run(Watched(model, own, threads=2), own)
+
+    def _run(
+        self, graph: Watched, own: Sequence[str], grids: Sequence[Grid | None] = ()
     ) -> dict[str, Array]:
+        """The outputs, of inputs that are rounded to grids where these are given."""
         import numpy as np
 
-        # By their places: a file with a float layer at its end has another name after the QUANTIZE.
-        own = own or [tensor.name for tensor in read(path).main.outputs]
-        graph = Watched(path, own, work=work or self._work, threads=2)
-        runs = [graph.run(values) for values in samples(self._feeds)]
+        runs = [
+            graph.run([_rounded(one, grid) for one, grid in zip_longest(values, grids)])
+            for values in samples(self._feeds)
+        ]
         return {
             name: np.stack([run[mine] for run in runs])
             for name, mine in zip(self._names, own, strict=True)
@@ -117,6 +130,21 @@ class Judge:
             output_db={name: _decibels(wanted, got[name]) for name, wanted in self._wanted.items()},
             top1_agreement=_top1_agreement(self._wanted[first], got[first]),
         )
+
+
+def _outputs_of(model: Model) -> list[str]:
+    return [tensor.name for tensor in model.main.outputs]
+
+
+def _rounded(values: Array, grid: Grid | None) -> Array:
+    """What int8 leaves of values."""
+    import numpy as np
+
+    if grid is None or values.dtype != np.float32:
+        return values
+    scale, zero = np.float32(grid[0]), grid[1]
+    stored = np.clip(np.rint(values / scale) + zero, -128, 127)
+    return np.asarray((stored.astype(np.float32) - np.float32(zero)) * scale)
 
 
 def _decibels(wanted: Array, got: Array) -> float:

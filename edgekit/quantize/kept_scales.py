@@ -14,17 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.quantize.integer_ops.rewrites import before_passes
+from edgekit.quantize.integer_ops.rewrites import Simplify
 from edgekit.quantize.layers import BIAS_AT, INPUT_AT, WEIGHTS_AT, find_layers
 from edgekit.quantize.observe import (
     SampleFeed,
     choose_samples,
     expose_results,
     in_memory_groups,
+    open_interpreter,
     samples,
 )
 from edgekit.tflite.model import Model, Operator, Tensor, read, write
-from edgekit.tflite.passes import GraphPass
+from edgekit.tflite.passes import GraphPass, attempt
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,8 +84,6 @@ def state_scales(
     activations: Sequence[StoredActivation],
     weights: Sequence[StoredWeights],
     feeds: Sequence[SampleFeed],
-    *,
-    work: Path,
 ) -> Kept:
     """Write a copy of a float file that states the ranges and steps of its source.
 
@@ -95,13 +94,12 @@ def state_scales(
         output: the copy.
         activations, weights: of the source.
         feeds: the samples that ``activations`` have the values of, and perhaps more.
-        work: a folder for intermediate files.
     """
-    model = before_passes(model, work)
     loaded = read(model)
+    attempt(Simplify(), loaded)
     known = _BySize(activations)
     found: dict[str, int] = {}
-    for name, values in _values(model, feeds, known.count, work):
+    for name, values in _values(loaded, feeds, known.count):
         place = known.like(values)
         if place is not None:
             found[name] = place
@@ -152,22 +150,18 @@ class _BySize:
         return best
 
 
-def _values(
-    model: Path, feeds: Sequence[SampleFeed], count: int, work: Path
-) -> Iterator[tuple[str, Array]]:
+def _values(model: Model, feeds: Sequence[SampleFeed], count: int) -> Iterator[tuple[str, Array]]:
     """Each float tensor's values on the first samples, of shape (samples, size)."""
     import numpy as np
-    from ai_edge_litert.interpreter import Interpreter
 
     if not count:
         return
     first = choose_samples(feeds, range(count))
-    exposed = work / "scales-exposed.tflite"
     given: set[str] = set()
-    for names in in_memory_groups(read(model).main):
-        expose_results(model, exposed, names)
-        interpreter = Interpreter(model_path=str(exposed), num_threads=2)
-        interpreter.allocate_tensors()
+    for names in in_memory_groups(model.main):
+        exposed = model.copy()
+        expose_results(exposed, names)
+        interpreter = open_interpreter(exposed.packed(), threads=2)
         inputs = interpreter.get_input_details()
         watched = [
             detail

@@ -10,18 +10,16 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from edgekit.closeness import EQUAL_DB
 from edgekit.errors import ConversionError, ModelError
 from edgekit.quantize.allocation import Compute, CostModel, PrecisionCost, SharedValue
-from edgekit.quantize.emit import NO_EXCEPTIONS, Exceptions, emit
-from edgekit.quantize.excerpts import fastest, write_excerpt
+from edgekit.quantize.emit import NO_EXCEPTIONS, Emissions, Exceptions
+from edgekit.quantize.excerpts import excerpt, fastest
 from edgekit.quantize.judge import Judge, Judgement
 from edgekit.quantize.layers import find_layers as find_weights
 from edgekit.quantize.sensitivity import MOVES, LayerSensitivity, find_layers
-from edgekit.tflite.model import Model, Tensor, read, write
+from edgekit.tflite.model import Model, Tensor
 from edgekit.types import Ranges, Scheme
 
 _MUCH_FASTER = 0.9
@@ -39,22 +37,20 @@ class _Value:
 
 
 def measure_costs(
-    model: Path,
+    model: Model,
     ranges: Ranges,
     judge: Judge,
-    work: Path,
     *,
     scheme: Scheme,
-    unrounded: Path,
+    unrounded: Model,
     progress: Callable[[float, str], None],
 ) -> tuple[list[LayerSensitivity], CostModel]:
     """Measure every layer and every value between layers.
 
     Args:
-        model: the prepared float `.tflite`.
+        model: the prepared float one.
         ranges: of its tensors.
         judge: has the outputs to compare with, on samples to choose by.
-        work: a folder for intermediate files.
         scheme: which of the int8 schemes; it says what inputs and outputs are.
         unrounded: the same model before its weights were rounded, for what computes in float.
         progress: told the fraction done.
@@ -62,8 +58,10 @@ def measure_costs(
     Raises:
         ConversionError: int8 is impossible for this model as a whole, or changes nothing in it.
     """
-    layers = find_layers(model, ranges, work)
-    times, border = _times(model, layers, ranges, work, lambda f, text: progress(0.3 * f, text))
+    layers = find_layers(model, ranges, judge.emissions)
+    times, border = _times(
+        model, layers, ranges, judge.emissions, lambda f, text: progress(0.3 * f, text)
+    )
     values = _values(model, layers, scheme)
     members = [frozenset(layer.members) for layer in layers]
     everything = frozenset().union(*members)
@@ -76,20 +74,16 @@ def measure_costs(
 
     def alone(exceptions: Exceptions) -> tuple[float, ...] | None:
         try:
-            with TemporaryDirectory(dir=work) as folder:
-                source = restore(model, unrounded, exceptions, Path(folder, "restored.tflite"))
-                return energies(judge.int8(source, ranges, exceptions, scheme="int8-float-io"))
-        except (ConversionError, ModelError, RuntimeError, ValueError):
+            source = restore(model, unrounded, exceptions)
+            return energies(judge.int8(source, ranges, exceptions, scheme="int8-float-io"))
+        except (ConversionError, ModelError):
             return None  # what cannot stand alone says nothing about other layers
 
     def rounded(value: _Value) -> tuple[float, ...] | None:
         low, high = ranges.get(value.tensor, (0.0, 0.0))
-        with TemporaryDirectory(dir=work) as folder:
-            path = Path(folder, "rounded.tflite")
-            loaded = read(unrounded)
-            _round(loaded, value.tensor, low, high)
-            write(loaded, path)
-            return energies(judge.floating(path))
+        trial = unrounded.copy()
+        _round(trial, value.tensor, low, high)
+        return energies(judge.floating(trial))
 
     total = len(jobs) + len(values)
     found: list[tuple[float, ...] | None] = []
@@ -114,21 +108,16 @@ def measure_costs(
     return layers, CostModel(layers=by_layer, values=shared)
 
 
-def restore(model: Path, unrounded: Path | None, exceptions: Exceptions, output: Path) -> Path:
-    """Give layers that compute in float the weights that they had before rounding.
-
-    Returns:
-        ``output``, or ``model`` where there is nothing to do.
-    """
-    if unrounded is None or unrounded == model or exceptions == NO_EXCEPTIONS:
+def restore(model: Model, unrounded: Model | None, exceptions: Exceptions) -> Model:
+    """The model in which layers that compute in float have the weights of before the rounding."""
+    if unrounded is None or unrounded is model or exceptions == NO_EXCEPTIONS:
         return model
-    originals = {layer.name: layer for layer in find_weights(read(unrounded))}
-    loaded = read(model)
-    for layer in find_weights(loaded):
+    originals = {layer.name: layer for layer in find_weights(unrounded)}
+    restored = model.copy()
+    for layer in find_weights(restored):
         if layer.name in exceptions.floating and layer.name in originals:
             layer.copy_from(originals[layer.name])
-    write(loaded, output)
-    return output
+    return restored
 
 
 def energies(judgement: Judgement) -> tuple[float, ...]:
@@ -174,46 +163,44 @@ def _layer_options(
 
 
 def _times(
-    model: Path,
+    model: Model,
     layers: Sequence[LayerSensitivity],
     ranges: Ranges,
-    work: Path,
+    emissions: Emissions,
     progress: Callable[[float, str], None],
 ) -> tuple[list[dict[Compute, float]], float]:
     """The seconds of each layer in each precision, and of converting one element."""
     schemes: dict[str, Scheme] = {"int8": "int8", "int16": "int16x8", "borders": "int8-float-io"}
     times: list[dict[Compute, float]] = []
     converting = elements = 0.0
-    with TemporaryDirectory(dir=work) as name:
-        folder = Path(name)
-        for place, layer in enumerate(layers):
-            progress(place / len(layers), f"time of {layer.name}")
-            paths = {"float": write_excerpt(model, layer.members, folder / "float.tflite")}
-            for precision, scheme in schemes.items():
-                path = folder / f"{precision}.tflite"
-                try:
-                    emit(paths["float"], path, scheme, ranges)
-                    fastest([path], rounds=1)
-                except (ConversionError, ModelError, RuntimeError, ValueError):
-                    continue  # no kernel or no recipe of that precision
-                paths[precision] = path
-            found = dict(zip(paths, fastest(list(paths.values())), strict=True))
-            if "borders" in found and "int8" in found:
-                converting += max(found["borders"] - found["int8"], 0.0)
-                ends = read(paths["borders"]).main
-                elements += sum(math.prod(t.shape) for t in (*ends.inputs, *ends.outputs))
-            found.pop("borders", None)
-            found.setdefault("int8", found["float"])  # it is in 8 bits: only not by itself
-            if found.get("int16", math.inf) > _MUCH_FASTER * found["float"]:
-                found.pop("int16", None)
-            kinds: tuple[Compute, ...] = ("int8", "int16", "float")
-            times.append({kind: found[kind] for kind in kinds if kind in found})
+    for place, layer in enumerate(layers):
+        progress(place / len(layers), f"time of {layer.name}")
+        part = excerpt(model, layer.members)
+        files = {"float": part.packed()}
+        for precision, scheme in schemes.items():
+            try:
+                emitted = emissions(part, scheme, ranges)
+                fastest([emitted.data], rounds=1)
+            except (ConversionError, ModelError):
+                continue  # no kernel or no recipe of that precision
+            files[precision] = emitted.data
+        found = dict(zip(files, fastest(list(files.values())), strict=True))
+        if "borders" in found and "int8" in found:
+            converting += max(found["borders"] - found["int8"], 0.0)
+            ends = part.main
+            elements += sum(math.prod(t.shape) for t in (*ends.inputs, *ends.outputs))
+        found.pop("borders", None)
+        found.setdefault("int8", found["float"])  # it is in 8 bits: only not by itself
+        if found.get("int16", math.inf) > _MUCH_FASTER * found["float"]:
+            found.pop("int16", None)
+        kinds: tuple[Compute, ...] = ("int8", "int16", "float")
+        times.append({kind: found[kind] for kind in kinds if kind in found})
     return times, converting / elements if elements else 0.0
 
 
-def _values(model: Path, layers: Sequence[LayerSensitivity], scheme: Scheme) -> list[_Value]:
+def _values(model: Model, layers: Sequence[LayerSensitivity], scheme: Scheme) -> list[_Value]:
     """The values that more than one layer has to do with, or the graph's ends."""
-    graph = read(model).main
+    graph = model.main
     owner = {name: place for place, layer in enumerate(layers) for name in layer.members}
     roots: dict[int, int] = {}
     touching: dict[int, set[int]] = {}

@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.quantize.observe import SampleFeed, choose_samples, count_samples, samples
 from edgekit.quantize.slices import boundaries, slices_of
 from edgekit.quantize.twins import Watched
-from edgekit.tflite.model import Model, Tensor, read
+from edgekit.tflite.model import Model, Tensor
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,21 +66,20 @@ class MixedTensor:
     did: str = "nothing: found only"
 
 
-def find(model: Path, feeds: Sequence[SampleFeed], *, work: Path) -> tuple[MixedTensor, ...]:
+def find(model: Model, feeds: Sequence[SampleFeed]) -> tuple[MixedTensor, ...]:
     """The tensors that mix ranges, measured on the first samples; outputs come first.
 
     Nothing is run where no CONCATENATION leads to an output or to a slice.
     """
     import numpy as np
 
-    loaded = read(model)
-    if len(loaded.subgraphs) > 1 or not count_samples(feeds):
+    if len(model.subgraphs) > 1 or not count_samples(feeds):
         return ()
-    wanted = _candidates(loaded)
+    wanted = _candidates(model)
     if not wanted:
         return ()
     names = list(dict.fromkeys(tensor.name for _, tensor, _, _ in wanted))
-    graph = Watched(model, names, work=work, threads=2)
+    graph = Watched(model, names, threads=2)
     few = choose_samples(feeds, range(min(_LOOK_AT, count_samples(feeds))))
     runs = [run for inputs in samples(few) if _is_finite(run := graph.run(inputs))]
     if not runs:

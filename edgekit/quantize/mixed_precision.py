@@ -14,17 +14,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Literal, TypeAlias
 
 from edgekit.errors import ConversionError, ModelError
 from edgekit.quantize.allocation import Compute, CostModel, allocate
-from edgekit.quantize.emit import NO_EXCEPTIONS, Exceptions, emit
+from edgekit.quantize.emit import NO_EXCEPTIONS, Exceptions
 from edgekit.quantize.excerpts import fastest
 from edgekit.quantize.judge import Judge
 from edgekit.quantize.layer_costs import energies, measure_costs, restore
 from edgekit.quantize.sensitivity import LayerSensitivity
+from edgekit.tflite.model import Model
 from edgekit.types import Ranges, Scheme
 
 Precision: TypeAlias = Literal["float", "int16"]
@@ -82,24 +81,22 @@ class Mix:
 
 
 def find_front(
-    model: Path,
+    model: Model,
     ranges: Ranges,
     choosing: Judge,
     judging: Judge,
-    work: Path,
     *,
     scheme: Scheme,
-    unrounded: Path | None = None,
+    unrounded: Model | None = None,
     progress: Callable[[float, str], None],
 ) -> list[Mix]:
     """The choices of layers that none beats in both accuracy and latency, the fastest first.
 
     Args:
-        model: the prepared float `.tflite`.
+        model: the prepared float one.
         ranges: of its tensors.
         choosing: measures on the samples to choose by.
         judging: measures on others.
-        work: a folder for intermediate files.
         scheme: which of the int8 schemes.
         unrounded: the same model before its weights were rounded, for what computes in float.
         progress: told the fraction done.
@@ -114,25 +111,22 @@ def find_front(
         model,
         ranges,
         choosing,
-        work,
         scheme=scheme,
         unrounded=unrounded or model,
         progress=lambda fraction, text: progress(0.7 * fraction, text),
     )
-    with TemporaryDirectory(dir=work) as name:
-        trial = _Trial(
-            model=model,
-            ranges=ranges,
-            choosing=choosing,
-            judging=judging,
-            folder=Path(name),
-            scheme=scheme,
-            unrounded=unrounded,
-            layers=layers,
-        )
-        trial.measure(costs, _FIRST_DB, lambda f, text: progress(0.7 + 0.1 * f, text))
-        costs = corrected(costs, {choice: one.slowdown for choice, one in trial.made.items()})
-        trial.measure(costs, _STEPS_DB, lambda f, text: progress(0.8 + 0.2 * f, text))
+    trial = _Trial(
+        model=model,
+        ranges=ranges,
+        choosing=choosing,
+        judging=judging,
+        scheme=scheme,
+        unrounded=unrounded,
+        layers=layers,
+    )
+    trial.measure(costs, _FIRST_DB, lambda f, text: progress(0.7 + 0.1 * f, text))
+    costs = corrected(costs, {choice: one.slowdown for choice, one in trial.made.items()})
+    trial.measure(costs, _STEPS_DB, lambda f, text: progress(0.8 + 0.2 * f, text))
     return not_beaten([_mix(layers, costs, choice, one) for choice, one in trial.made.items()])
 
 
@@ -140,7 +134,7 @@ def find_front(
 class _Measured:
     """A choice as a file."""
 
-    path: Path
+    data: bytes
     chosen_noise: float
     db: float
     slowdown: float = 1.0
@@ -148,15 +142,14 @@ class _Measured:
 
 @dataclass(kw_only=True)
 class _Trial:
-    """Writes choices and measures them; plain int8 is the first."""
+    """Makes files of choices and measures them; plain int8 is the first."""
 
-    model: Path
+    model: Model
     ranges: Ranges
     choosing: Judge
     judging: Judge
-    folder: Path
     scheme: Scheme
-    unrounded: Path | None
+    unrounded: Model | None
     layers: Sequence[LayerSensitivity]
     made: dict[tuple[Compute, ...], _Measured] = field(default_factory=dict)
 
@@ -178,25 +171,24 @@ class _Trial:
             if choice not in self.made:
                 try:
                     self.made[choice] = self._made(choice)
-                except (ConversionError, ModelError, RuntimeError, ValueError):
+                except (ConversionError, ModelError):
                     continue  # layers that cannot be neighbours in these precisions
             correction = _bounded(self.made[choice].chosen_noise, max(costs.noise(choice)))
             if self.made[choice].db > _ENOUGH_DB:
                 break
         progress(len(steps) / (len(steps) + 1), "timing the mixes")
-        times = fastest([one.path for one in self.made.values()], rounds=_ROUNDS)
+        times = fastest([one.data for one in self.made.values()], rounds=_ROUNDS)
         for one, spent in zip(self.made.values(), times, strict=True):
             one.slowdown = spent / times[0]
 
     def _made(self, choice: Sequence[Compute]) -> _Measured:
-        path = self.folder / f"mix-{len(self.made)}.tflite"
         exceptions = _exceptions(self.layers, choice)
-        source = restore(self.model, self.unrounded, exceptions, path.with_suffix(".float"))
-        emit(source, path, self.scheme, self.ranges, exceptions)
+        source = restore(self.model, self.unrounded, exceptions)
+        emitted = self.choosing.emissions(source, self.scheme, self.ranges, exceptions)
         return _Measured(
-            path=path,
-            chosen_noise=max(energies(self.choosing.floating(path))),
-            db=self.judging.floating(path).worst_db,
+            data=emitted.data,
+            chosen_noise=max(energies(self.choosing.floating(emitted.model))),
+            db=self.judging.floating(emitted.model).worst_db,
         )
 
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from math import prod
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.quantize.layers import Layer, patches, position_count
 from edgekit.quantize.observe import SampleFeed, count_samples, samples
 from edgekit.quantize.twins import Watched
+from edgekit.tflite.model import Model
 
 if TYPE_CHECKING:
     import numpy as np
@@ -113,28 +113,26 @@ def in_groups(layers: Sequence[Layer]) -> Iterator[list[Layer]]:
 
 
 def collect(
-    quantized: Path,
+    quantized: Model,
     layers: Sequence[Layer],
     feeds: Sequence[SampleFeed],
     *,
-    work: Path,
     second: bool,
     seed: int = 0,
 ) -> list[Moments]:
     """Run the quantized graph and gather the moments of what each layer reads.
 
     Args:
-        quantized: the file to run; its tensors carry the names of the float model's.
+        quantized: the model to run; its tensors carry the names of the float model's.
         layers: of the float model.
         feeds: the samples.
-        work: a folder for the cut copy of the graph.
         second: gather second moments too.
         seed: of the positions that are looked at.
     """
     import numpy as np
 
     names = [layer.input.name for layer in layers]
-    graph = Watched(quantized, names, work=work, threads=2)
+    graph = Watched(quantized, names, threads=2)
     generator = np.random.default_rng(seed)
     moments = [Moments() for _ in layers]
     count = count_samples(feeds)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit.errors import DataError
 from edgekit.quantize.integer_ops.masks import maybe_masked, unbounded
 from edgekit.quantize.integer_ops.padding import maybe_padded, padded_below
-from edgekit.tflite.model import Model, Subgraph, read, write
+from edgekit.tflite.model import Model, Subgraph, loaded
 
 if TYPE_CHECKING:
     import numpy as np
@@ -113,11 +113,38 @@ def samples(feeds: Sequence[SampleFeed]) -> Iterator[list[Array]]:
         ]
 
 
+def laid_out(feeds: Sequence[SampleFeed], work: Path) -> Sequence[SampleFeed]:
+    """The same samples as the file has its axes, so that they are turned once and not each time.
+
+    Args:
+        feeds: whose stacks stay as they are.
+        work: a folder for new stacks.
+    """
+    import numpy as np
+
+    found = []
+    for number, feed in enumerate(feeds):
+        if feed.permutation == tuple(range(len(feed.permutation))):
+            found.append(feed)
+            continue
+        shape = tuple(feed.shape[axis] for axis in feed.permutation)
+        stack, path = feed.load(), work / f"samples-{number}-laid-out.npy"
+        turned = np.lib.format.open_memmap(path, "w+", stack.dtype, (len(stack), *shape))
+        for row, values in enumerate(stack):
+            turned[row] = values.reshape(feed.shape).transpose(feed.permutation)
+        turned.flush()
+        found.append(
+            SampleFeed(
+                stack=path, shape=shape, permutation=tuple(range(len(shape))), rows=feed.rows
+            )
+        )
+    return found
+
+
 def observe(
-    model: Path,
+    model: Model | Path,
     feeds: Sequence[SampleFeed],
     *,
-    work: Path,
     threads: int = 2,
     bins: int = 2048,
     progress: Callable[[float, str], None],
@@ -125,9 +152,8 @@ def observe(
     """The histogram of every float tensor; its ends are the true minimum and maximum.
 
     Args:
-        model: a float `.tflite`.
+        model: a float one; it stays as it is.
         feeds: the calibration samples, one feed per input in the model's order.
-        work: a folder for the observed copy of the model.
         threads: for the interpreter.
         bins: of each histogram.
         progress: told the share of samples that are done.
@@ -135,17 +161,17 @@ def observe(
     Raises:
         DataError: a tensor became NaN or infinite on a sample.
     """
-    groups = in_memory_groups(read(model).main)
+    model = loaded(model)
+    groups = in_memory_groups(model.main)
     histograms: dict[str, Histogram] = {}
     for number, names in enumerate(groups):
         done = partial(_part, progress, number, len(groups))
         some = names if len(groups) > 1 else None
-        histograms |= _observe_group(model, some, feeds, work, threads, bins, done)
+        histograms |= _observe_group(model, some, feeds, threads, bins, done)
     # What is masked says nothing about a range; emission knows what to do about it.
     seen = {name: (one.low, one.high) for name, one in histograms.items()}
-    loaded = read(model)
-    padded = {operator.outputs[0].name for operator in padded_below(loaded, seen)}
-    masked = unbounded(loaded, seen) | padded
+    padded = {operator.outputs[0].name for operator in padded_below(model, seen)}
+    masked = unbounded(model, seen) | padded
     left = {name: one for name, one in histograms.items() if name not in masked}
     if bad := next((name for name, one in left.items() if one.infinite), None):
         raise _not_finite(bad, 0, is_input=False)
@@ -159,10 +185,9 @@ def _part(
 
 
 def _observe_group(
-    model: Path,
+    model: Model,
     names: Sequence[str] | None,
     feeds: Sequence[SampleFeed],
-    work: Path,
     threads: int,
     bins: int,
     progress: Callable[[float, str], None],
@@ -170,13 +195,12 @@ def _observe_group(
     """The histograms of the inputs and of some results, or of all."""
     import numpy as np
 
-    observed = work / f"{model.stem}-observed.tflite"
-    expose_results(model, observed, names)
-    interpreter = _open(observed, threads)
+    observed = model.copy()
+    expose_results(observed, names)
+    interpreter = open_interpreter(observed.packed(), threads)
     inputs = interpreter.get_input_details()
     # The lowest float there is says nothing about a range; emission knows what to do about it.
-    loaded = read(model)
-    possible = maybe_masked(loaded) | {one.outputs[0].name for one in maybe_padded(loaded)}
+    possible = maybe_masked(model) | {one.outputs[0].name for one in maybe_padded(model)}
     # By name, since an input may be an output too, and a result two of them.
     watched = {
         detail["name"]: interpreter.tensor(detail["index"])
@@ -282,20 +306,18 @@ def _stride(shape: tuple[int, ...]) -> int:
     return stride
 
 
-def expose_results(model: Path, path: Path, names: Sequence[str] | None = None) -> None:
-    """Write a copy of a model in which operators' results are also outputs of the model.
+def expose_results(model: Model, names: Sequence[str] | None = None) -> None:
+    """Make operators' results outputs of the model too.
 
     With ``names``, only these are outputs, and what comes after the last of them is left out.
     """
-    loaded = read(model)
-    graph = loaded.main
+    graph = model.main
     outputs = [tensor.index for tensor in graph.outputs]
     results = [tensor.index for operator in graph.operators for tensor in operator.outputs]
     # In the order of execution, so that of several bad tensors the first is found.
     graph.raw.outputs = list(dict.fromkeys([*results, *outputs]))
     if names is not None:
-        keep_readable(loaded, names)
-    write(loaded, path)
+        keep_readable(model, names)
 
 
 def keep_readable(model: Model, names: Sequence[str]) -> None:
@@ -342,9 +364,10 @@ def in_memory_groups(graph: Subgraph, among: Collection[str] | None = None) -> l
     return groups
 
 
-def _open(path: Path, threads: int) -> Any:
+def open_interpreter(data: bytes, threads: int) -> Any:
+    """An interpreter of the bytes of a file, ready to be run."""
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(model_path=str(path), num_threads=threads)
+    interpreter = Interpreter(model_content=data, num_threads=threads)
     interpreter.allocate_tensors()
     return interpreter

@@ -1,27 +1,25 @@
 """The passes that prepare a float model, each float → float and each on its own.
 
-A pass takes the workbench and the model as prepared so far, writes the next one, and says what it
-did. Whether what it did is kept is decided by the engine, on samples that no pass has seen.
-
-A pass that cannot do a graph raises ConversionError: it is left out, and the report says so.
-Nothing else is caught: a mistake in edgekit ends the run.
+A pass changes a copy of the model as prepared so far, and says what it did. Whether that is kept is
+decided by `edgekit.quantize.prepare`, on samples that no pass has seen.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from edgekit.errors import ConversionError
 from edgekit.quantize import equalize, rounding
-from edgekit.quantize.emit import emit
+from edgekit.quantize.emit import Emissions
 from edgekit.quantize.grids import INT8, Grid, steps
 from edgekit.quantize.layers import Layer, find_layers
 from edgekit.quantize.moments import Moments, collect, in_groups
 from edgekit.quantize.observe import SampleFeed, in_memory_groups, samples
 from edgekit.quantize.twins import Watched, side_by_side
-from edgekit.tflite.model import Model, read, write
+from edgekit.tflite.model import Model
+from edgekit.tflite.passes import GraphPass, PassFailure, PassResult, attempt
 from edgekit.types import Ranges, Scheme
 
 if TYPE_CHECKING:
@@ -40,159 +38,186 @@ class Bench:
 
     Attributes:
         feeds: the samples to learn from.
-        work: a folder for intermediate files.
+        emissions: makes the quantized twins.
         seed: of everything that is drawn.
         damping: of rounding, see `edgekit.quantize.rounding.damped`.
     """
 
     feeds: Sequence[SampleFeed]
-    work: Path
+    emissions: Emissions = field(default_factory=Emissions)
     seed: int = 0
     damping: float = rounding.DAMPING
 
 
-def equalize_channels(model: Path, output: Path, bench: Bench) -> str:
-    """Cross-layer equalization over all streams; see `edgekit.quantize.equalize`.
+@dataclass(kw_only=True)
+class Preparation(GraphPass):
+    """A pass that learns from samples.
 
-    Returns:
-        What was done, in words; empty where there was nothing to do (no file is written then).
+    Attributes:
+        bench: the samples to learn from.
+        source: what it is to be done to; stays as it is.
+        ranges: of the activations.
     """
-    import numpy as np
 
-    loaded = read(model)
-    streams = equalize.find_streams(loaded)
-    if not streams:
-        return ""
-    names = [tensor.name for stream in streams for tensor in stream.tensors]
-    magnitudes: dict[str, Array] = {}
-    for group in in_memory_groups(loaded.main, set(names)):
-        graph = Watched(model, group, work=bench.work, threads=2)
-        for values in samples(bench.feeds):
-            for name, value in graph.run(values).items():
-                largest = np.abs(value).reshape(-1, value.shape[-1]).max(axis=0)
-                magnitudes[name] = np.maximum(magnitudes.get(name, 0), largest)
-    changed = equalize.equalize(streams, magnitudes)
-    write(loaded, output)
-    return f"{changed} channels in {len(streams)} streams"
+    bench: Bench
+    source: Model
+    ranges: Ranges = field(default_factory=dict)
+
+    def prepared(self) -> tuple[Model, PassResult]:
+        """The changed model, and what was done or why it could not be."""
+        model = self.source.copy()
+        return model, attempt(self, model)
+
+    def twin(self, model: Model, scheme: Scheme = "int8") -> Model:
+        """The quantized twin of a model that is not changed any more.
+
+        Raises:
+            PassFailure: litert-quantizer refuses the model.
+        """
+        try:
+            return self.bench.emissions(model, scheme, self.ranges).model
+        except ConversionError as error:
+            raise PassFailure(str(error)) from error
 
 
-def round_weights(model: Path, output: Path, bench: Bench, ranges: Ranges) -> str:
+class EqualizeChannels(Preparation):
+    """Cross-layer equalization over all streams; see `edgekit.quantize.equalize`."""
+
+    def call(self, model: Model) -> PassResult:
+        """How many channels were scaled; nothing where there are no streams."""
+        import numpy as np
+
+        streams = equalize.find_streams(model)
+        if not streams:
+            return self.did(0)
+        names = [tensor.name for stream in streams for tensor in stream.tensors]
+        magnitudes: dict[str, Array] = {}
+        for group in in_memory_groups(model.main, set(names)):
+            graph = Watched(model, group, threads=2)
+            for values in samples(self.bench.feeds):
+                for name, value in graph.run(values).items():
+                    largest = np.abs(value).reshape(-1, value.shape[-1]).max(axis=0)
+                    magnitudes[name] = np.maximum(magnitudes.get(name, 0), largest)
+        changed = equalize.equalize(streams, magnitudes)
+        return self.did(len(streams), f"{changed} channels in {len(streams)} streams")
+
+
+class RoundWeights(Preparation):
     """Error-compensated rounding of all layers, and the bias that takes up what is left.
 
     See `edgekit.quantize.rounding`. What the layers read is taken from the quantized graph.
     """
-    loaded = read(model)
-    layers = find_layers(loaded)
-    twin = bench.work / "twin.tflite"
-    emit(model, twin, "int8", ranges)
-    rounded = 0
-    for group in in_groups(layers):
-        moments = collect(twin, group, bench.feeds, work=bench.work, second=True, seed=bench.seed)
-        for layer, sums in zip(group, moments, strict=True):
-            rounded += round_layer(layer, sums, damping=bench.damping)
-    write(loaded, output)
-    return f"{rounded} of {len(layers)} layers"
+
+    def call(self, model: Model) -> PassResult:
+        """How many layers were rounded."""
+        bench, twin, layers = self.bench, self.twin(self.source), find_layers(model)
+        rounded = 0
+        for group in in_groups(layers):
+            moments = collect(twin, group, bench.feeds, second=True, seed=bench.seed)
+            for layer, sums in zip(group, moments, strict=True):
+                rounded += round_layer(layer, sums, damping=bench.damping)
+        return self.did(len(layers), f"{rounded} of {len(layers)} layers")
 
 
-def round_in_sequence(
-    model: Path, output: Path, bench: Bench, ranges: Ranges, *, unrounded: Path
-) -> str:
+@dataclass(kw_only=True)
+class RoundInSequence(Preparation):
     """The same stage by stage: each is rounded for what the stages before it really make.
 
-    `round_weights` looks at a graph with all weights rounded to the nearest; here each stage looks
-    at the graph in which everything before it has its final weights.
+    `RoundWeights` looks at a graph with all weights rounded to the nearest; here each stage looks
+    at the graph in which everything before it has its final weights. The source is rounded already;
+    its weights stand in where the sequence has not come yet.
 
-    Args:
-        model: rounded already; its weights stand in where the sequence has not come yet.
-        output: the file to write.
-        bench: the samples to learn from.
-        ranges: of the activations.
+    Attributes:
         unrounded: the same model with the weights that are to be rounded.
     """
-    originals, loaded = find_layers(read(unrounded)), read(model)
-    layers = find_layers(loaded)
-    twin = bench.work / "twin.tflite"
-    rounded = 0
-    size = max(1, -(-len(layers) // _STAGES))
-    for start in range(0, len(layers), size):
-        write(loaded, output)
-        emit(output, twin, "int8", ranges)
-        stage = layers[start : start + size]
-        for group in in_groups(stage):
-            found = collect(twin, group, bench.feeds, work=bench.work, second=True, seed=bench.seed)
-            for layer, sums in zip(group, found, strict=True):
-                layer.copy_from(originals[layers.index(layer)])
-                rounded += round_layer(layer, sums, damping=bench.damping)
-    write(loaded, output)
-    return f"{rounded} of {len(layers)} layers in {-(-len(layers) // size)} stages"
+
+    unrounded: Model
+
+    def call(self, model: Model) -> PassResult:
+        """How many layers were rounded."""
+        trial, bench = model.copy(), self.bench
+        originals = {layer.name: layer for layer in find_layers(self.unrounded)}
+        layers = find_layers(trial)
+        rounded = 0
+        size = max(1, -(-len(layers) // _STAGES))
+        for start in range(0, len(layers), size):
+            twin = self.twin(trial.copy())
+            for group in in_groups(layers[start : start + size]):
+                found = collect(twin, group, bench.feeds, second=True, seed=bench.seed)
+                for layer, sums in zip(group, found, strict=True):
+                    layer.copy_from(originals[layer.name])
+                    rounded += round_layer(layer, sums, damping=bench.damping)
+        for layer, final in zip(find_layers(model), layers, strict=True):
+            layer.copy_from(final)
+        stages = -(-len(layers) // size)
+        return self.did(len(layers), f"{rounded} of {len(layers)} layers in {stages} stages")
 
 
-def correct_bias(model: Path, output: Path, bench: Bench, ranges: Ranges) -> str:
+class CorrectBias(Preparation):
     """Nearest rounding, and in the bias what that changes in the mean of each output channel.
 
     Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV
     2019, section 4.2, with the means measured instead of derived.
     """
-    import numpy as np
 
-    loaded = read(model)
-    layers = [layer for layer in find_layers(loaded) if _takes_bias(layer)]
-    twin = bench.work / "twin.tflite"
-    emit(model, twin, "int8", ranges)
-    moments = collect(twin, layers, bench.feeds, work=bench.work, second=False, seed=bench.seed)
-    for layer, sums in zip(layers, moments, strict=True):
-        weights, scales = layer.matrix().astype(np.float64), layer.scales()
-        nearest = np.rint(weights / scales[:, None]) * scales[:, None]
-        replace_weights(layer, nearest, sums)
-    write(loaded, output)
-    return f"{len(layers)} layers"
+    def call(self, model: Model) -> PassResult:
+        """How many layers were corrected."""
+        import numpy as np
+
+        bench, twin = self.bench, self.twin(self.source)
+        layers = [layer for layer in find_layers(model) if _takes_bias(layer)]
+        moments = collect(twin, layers, bench.feeds, second=False, seed=bench.seed)
+        for layer, sums in zip(layers, moments, strict=True):
+            weights, scales = layer.matrix().astype(np.float64), layer.scales()
+            nearest = np.rint(weights / scales[:, None]) * scales[:, None]
+            replace_weights(layer, nearest, sums)
+        return self.did(len(layers), f"{len(layers)} layers")
 
 
-def correct_drift(
-    model: Path,
-    output: Path,
-    bench: Bench,
-    ranges: Ranges,
-    *,
-    original: Path,
-    scheme: Scheme = "int8",
-) -> str:
+@dataclass(kw_only=True)
+class CorrectDrift(Preparation):
     """The mean by which the quantized graph drifts off, taken back where layers make the outputs.
 
     The other passes make up for what each layer adds by itself; small shifts of many layers still
     add up. Here the whole quantized graph is compared with the original one. A mean over few
     samples is uncertain, so each channel takes only the part that stands out from its noise
     (μ²/(μ² + σ²/n), a shrinkage estimate after James and Stein).
-    """
-    import numpy as np
 
-    loaded = read(model)
-    ends = {tensor.name for tensor in loaded.main.outputs}
-    layers = [
-        layer
-        for layer in find_layers(loaded)
-        if layer.name in ends and _takes_bias(layer) and _is_linear(loaded, layer)
-    ]
-    if not layers:
-        return ""
-    twin = bench.work / "twin.tflite"
-    emit(model, twin, scheme, ranges)
-    names = [layer.name for layer in layers]
-    floating = Watched(original, names, work=bench.work)
-    quantized = Watched(twin, names, work=bench.work)
-    drifts: dict[str, list[Array]] = {name: [] for name in names}
-    for wanted, given in side_by_side(floating, quantized, bench.feeds):
-        for name in names:
-            difference = wanted[name] - given[name]
-            drifts[name].append(difference.reshape(-1, difference.shape[-1]).mean(axis=0))
-    for layer in layers:
-        values = np.stack(drifts[layer.name]).astype(np.float64)
-        mean, noise = values.mean(axis=0), values.var(axis=0, ddof=1) / len(values)
-        certain = mean * mean / np.maximum(mean * mean + noise, 1e-30)
-        assert layer.bias is not None
-        layer.bias.set_data((layer.bias.data() + mean * certain).astype(np.float32))
-    write(loaded, output)
-    return f"{len(layers)} outputs"
+    Attributes:
+        original: the float model to come close to.
+        scheme: of the quantized twin.
+    """
+
+    original: Model
+    scheme: Scheme = "int8"
+
+    def call(self, model: Model) -> PassResult:
+        """How many outputs were corrected."""
+        import numpy as np
+
+        ends = {tensor.name for tensor in model.main.outputs}
+        layers = [
+            layer
+            for layer in find_layers(model)
+            if layer.name in ends and _takes_bias(layer) and _is_linear(model, layer)
+        ]
+        if not layers:
+            return self.did(0)
+        names = [layer.name for layer in layers]
+        floating = Watched(self.original, names)
+        quantized = Watched(self.twin(self.source, self.scheme), names)
+        drifts: dict[str, list[Array]] = {name: [] for name in names}
+        for wanted, given in side_by_side(floating, quantized, self.bench.feeds):
+            for name in names:
+                difference = wanted[name] - given[name]
+                drifts[name].append(difference.reshape(-1, difference.shape[-1]).mean(axis=0))
+        for layer in layers:
+            values = np.stack(drifts[layer.name]).astype(np.float64)
+            mean, noise = values.mean(axis=0), values.var(axis=0, ddof=1) / len(values)
+            certain = mean * mean / np.maximum(mean * mean + noise, 1e-30)
+            assert layer.bias is not None
+            layer.bias.set_data((layer.bias.data() + mean * certain).astype(np.float32))
+        return self.did(len(layers), f"{len(layers)} outputs")
 
 
 def _is_linear(model: Model, layer: Layer) -> bool:

@@ -9,18 +9,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
-from typing import get_args
+from typing import Any, TypeVar, get_args
 
 from edgekit.errors import ConversionError
 from edgekit.quantize import passes, ranges
+from edgekit.quantize.emit import Emissions
 from edgekit.quantize.judge import Judge
 from edgekit.quantize.observe import Histogram, SampleFeed, choose_samples, count_samples, observe
 from edgekit.quantize.passes import Bench
-from edgekit.tflite.model import read
+from edgekit.tflite.model import Model, loaded
+from edgekit.tflite.passes import PassResult
 from edgekit.types import Effort, Pass, Ranges
 
+_P = TypeVar("_P", bound=passes.Preparation)
+
+GAVE_UP = "gave up: "
+"""What is said of a step that could not be done has these words."""
 _HELD_OUT = 0.25
 _MOST_TO_LEARN, _MOST_TO_JUDGE = 128, 32
 _MOST_TO_LEARN_THOROUGHLY = 512
@@ -65,7 +70,7 @@ class TriedPass:
 class Prepared:
     """A float model, the ranges to quantize it with, and how it came about."""
 
-    model: Path
+    model: Model
     ranges: Ranges
     widest: Ranges = field(default_factory=dict)
     """True minimum and maximum, whatever was chosen for 8 bits."""
@@ -73,33 +78,33 @@ class Prepared:
     passes: list[TriedPass] = field(default_factory=list)
     histograms: Mapping[str, Histogram] = field(default_factory=dict)
     """What the ranges were chosen from."""
-    unrounded: Path | None = None
+    unrounded: Model | None = None
     """The model before its weights were moved onto their grid."""
     judge: Judge | None = None
     """Measures on the held-out samples, where anything was measured."""
 
 
 def prepare(
-    model: Path,
+    model: Model | Path,
     *,
     feeds: Sequence[SampleFeed],
-    work: Path,
     effort: Effort,
     method: str = "auto",
     observed: dict[str, Histogram] | None = None,
+    emissions: Emissions | None = None,
     without: Collection[Pass] = (),
     progress: Callable[[float, str], None],
 ) -> Prepared:
     """Find the float model and the ranges whose int8 file is closest to the original.
 
     Args:
-        model: the float `.tflite`.
+        model: the float one; stays as it is.
         feeds: calibration samples. Ranges come from all of them; a quarter is held out from the
             passes that learn, to judge them by.
-        work: a folder for intermediate files.
         effort: see `edgekit.types.Effort`.
         method: see `edgekit.quantize.ranges.parse_method`; ``auto`` measures minmax and mse.
         observed: histograms of the samples in the model, where it has run on them before.
+        emissions: makes the quantized files.
         without: passes that are left out. Where rounding is, biases are corrected as ``fast`` does.
         progress: told the fraction done.
 
@@ -108,23 +113,24 @@ def prepare(
         UsageError: an unknown method.
     """
     chosen, percentile = ranges.parse_method(method)
-    histograms = observed or observe(model, feeds, work=work, progress=_part(progress, 0.0, 0.3))
+    model, emissions = loaded(model), emissions or Emissions()
+    histograms = observed or observe(model, feeds, progress=_part(progress, 0.0, 0.3))
     widest = ranges.choose(histograms, "minmax")
     stated = _limits(model, histograms, chosen, percentile)
     plain = Prepared(model=model, ranges=stated, widest=widest, histograms=histograms)
-    if effort == "none" or len(read(model).subgraphs) > 1 or count_samples(feeds) < 4:
+    if effort == "none" or len(model.subgraphs) > 1 or count_samples(feeds) < 4:
         return plain
     learn, judged = split_feeds(feeds, effort)
     try:
-        plain.judge = judge = Judge(model, judged, work=work)
+        plain.judge = judge = Judge(model, judged, emissions)
         plain.int8_db = judge.int8_db(model, plain.ranges)
     except (
         ConversionError
     ) as error:  # not even the plain int8 file can be made; other schemes still can
-        plain.passes.append(_result("as it comes", f"gave up: {error}", None, True, 0.0))
+        plain.passes.append(_result("as it comes", f"{GAVE_UP}{error}", None, True, 0.0))
         return plain
     plain.passes.append(_result("as it comes", f"ranges {_name(chosen)}", plain.int8_db, True, 0.0))
-    run = _Preparation(judge, Bench(feeds=learn, work=work), chosen, percentile, plain)
+    run = _Preparation(judge, Bench(feeds=learn, emissions=emissions), chosen, percentile, plain)
     wanted = _PASSES[effort] - set(without)
     if "equalization" in wanted:
         progress(0.35, "equalizing channels")
@@ -134,26 +140,26 @@ def prepare(
     run.best.unrounded = unrounded = run.best.model
     if "rounding" in wanted:
         progress(0.55, "rounding weights")
-        run.try_pass("error-compensated rounding", passes.round_weights)
+        run.try_pass("error-compensated rounding", run.pass_of(passes.RoundWeights))
         if effort == "thorough":
             run.draw_again(unrounded, _part(progress, 0.6, 0.9))
     elif "bias-correction" in wanted:  # rounding does it on its way
         progress(0.55, "correcting biases")
-        run.try_pass("bias correction", passes.correct_bias)
+        run.try_pass("bias correction", run.pass_of(passes.CorrectBias))
     progress(0.9, "choosing ranges")
     run.choose_ranges(run.histograms or histograms, _CANDIDATES[effort])
     if "drift-correction" in wanted:
         progress(0.95, "correcting drift")
-        run.try_pass("drift correction", partial(passes.correct_drift, original=model))
+        run.try_pass("drift correction", run.pass_of(passes.CorrectDrift, original=model))
     return _never_worse(run.best, plain)
 
 
 def _limits(
-    model: Path, histograms: Mapping[str, Histogram], method: ranges.Method, percentile: float
+    model: Model, histograms: Mapping[str, Histogram], method: ranges.Method, percentile: float
 ) -> Ranges:
     """The ranges by a method, minmax where it is not stated yet."""
     found = ranges.choose(histograms, _name(method), percentile)
-    return ranges.without_ignored(found, read(model))
+    return ranges.without_ignored(found, model)
 
 
 def _name(method: ranges.Method) -> ranges.Method:
@@ -189,29 +195,25 @@ class _Preparation:
         the end, where the whole is compared with the model as it came.
         """
         started = time.monotonic()
-        output = self._bench.work / "equalized.tflite"
-        try:
-            did = passes.equalize_channels(self.best.model, output, self._bench)
-            if not did:
-                return
-            equal = self._judge.float_db(output) >= _EQUAL_DB
-        except ConversionError as error:
-            did, equal = f"gave up: {error}", False
+        model, done = self.pass_of(passes.EqualizeChannels).prepared()
+        if not (done.changed or done.failures):
+            return
+        equal = done.changed and self._judge.float_db(model) >= _EQUAL_DB
         if equal:
-            self.histograms = observe(output, feeds, work=self._bench.work, progress=progress)
+            self.histograms = observe(model, feeds, progress=progress)
             widest = ranges.choose(self.histograms, "minmax")
-            limits = self._limits(output, self.histograms, self._method, self._percentile)
-            value = self._judge.int8_db(output, limits)
+            limits = self._limits(model, self.histograms, self._method, self._percentile)
+            value = self._judge.int8_db(model, limits)
             self.best = replace(
                 self.best,
-                model=output,
+                model=model,
                 ranges=limits,
                 widest=widest,
                 int8_db=value,
                 histograms=self.histograms,
             )
         seconds = time.monotonic() - started
-        result = _result("channel equalization", did, self.best.int8_db, equal, seconds)
+        result = _result("channel equalization", _said(done), self.best.int8_db, equal, seconds)
         self.best.passes.append(result)
 
     def settle_inputs(self, progress: Callable[[float, str], None]) -> None:
@@ -228,7 +230,7 @@ class _Preparation:
         value: float | None = None
         kept = False
         try:
-            judge = Judge(self.best.model, few, work=self._bench.work)
+            judge = Judge(self.best.model, few, self._bench.emissions)
             found = self._narrowest(judge, progress)
             changed = [name for name in found if found[name] != self.best.ranges[name]]
             if not changed:
@@ -237,7 +239,7 @@ class _Preparation:
             after = self._judge.inputs_db(self.best.model, found)
             value = self._judge.int8_db(self.best.model, found)
         except ConversionError as error:
-            did = f"gave up: {error}"
+            did = f"{GAVE_UP}{error}"
         else:
             did = f"{len(changed)} inputs, alone {before:.1f} dB before and {after:.1f} dB now"
             # With weights that are not rounded with care yet, the whole file tells less exactly.
@@ -253,7 +255,7 @@ class _Preparation:
         """The ranges with the best of some shrinks of each input's upper, then its lower end."""
         best = dict(self.best.ranges)
         best_db = judge.inputs_db(self.best.model, best)
-        inputs = read(self.best.model).main.inputs
+        inputs = self.best.model.main.inputs
         names = [t.name for t in inputs if t.name in best and t.stated_range is None]
         shrinks = [(1.0, up) for up in _SHRINKS] + [(down, 1.0) for down in _SHRINKS]
         for number, name in enumerate(names):
@@ -268,7 +270,7 @@ class _Preparation:
                     best, best_db = tried, value
         return best
 
-    def draw_again(self, unrounded: Path, progress: Callable[[float, str], None]) -> None:
+    def draw_again(self, unrounded: Model, progress: Callable[[float, str], None]) -> None:
         """Round with other draws and dampings, then in stages.
 
         Which patches are drawn decides thousands of roundings, and by chance some draws are better
@@ -277,14 +279,11 @@ class _Preparation:
         for number, (seed, damping) in enumerate(_DRAWS):
             progress(number / len(_DRAWS), f"rounding weights, draw {number + 2}")
             bench = replace(self._bench, seed=seed, damping=damping)
-            self.try_pass(
-                f"rounding with seed {seed}, damping {damping}",
-                passes.round_weights,
-                source=unrounded,
-                bench=bench,
-            )
+            draw = passes.RoundWeights(bench=bench, source=unrounded, ranges=self.best.ranges)
+            self.try_pass(f"rounding with seed {seed}, damping {damping}", draw)
         progress(0.9, "rounding weights in stages")
-        self.try_pass("rounding in stages", partial(passes.round_in_sequence, unrounded=unrounded))
+        stages = self.pass_of(passes.RoundInSequence, unrounded=unrounded)
+        self.try_pass("rounding in stages", stages)
 
     def choose_ranges(self, histograms: dict[str, Histogram], methods: Sequence[str]) -> None:
         """Where no method was stated: each of some, if it measures better than those before."""
@@ -300,37 +299,31 @@ class _Preparation:
             seconds = time.monotonic() - started
             self.best.passes.append(_result("ranges", method, value, better, seconds))
 
-    def try_pass(
-        self,
-        name: str,
-        function: Callable[[Path, Path, Bench, Ranges], str],
-        *,
-        source: Path | None = None,
-        bench: Bench | None = None,
-    ) -> None:
-        """Run a pass that needs ranges; keep its model if that measures better.
+    def pass_of(self, kind: Callable[..., _P], **more: Any) -> _P:
+        """A pass over the best model so far, with its ranges."""
+        return kind(bench=self._bench, source=self.best.model, ranges=self.best.ranges, **more)
 
-        It starts from the best model so far, or from ``source``.
-        """
+    def try_pass(self, name: str, one: passes.Preparation) -> None:
+        """Run a pass; keep its model if that measures better."""
         started = time.monotonic()
-        output = self._bench.work / f"{name.replace(' ', '-')}.tflite"
-        try:
-            model = source or self.best.model
-            did = function(model, output, bench or self._bench, self.best.ranges)
-            if not did:
-                return
-            value = self._judge.int8_db(output, self.best.ranges)
-        except ConversionError as error:
-            did, value = f"gave up: {error}", float("-inf")
+        model, done = one.prepared()
+        if not (done.changed or done.failures):
+            return
+        did, value = _said(done), float("-inf")
+        if done.changed:
+            try:
+                value = self._judge.int8_db(model, self.best.ranges)
+            except ConversionError as error:
+                did = f"{GAVE_UP}{error}"
         kept = self._gains(value)
         if kept:
-            self.best = replace(self.best, model=output, int8_db=value)
+            self.best = replace(self.best, model=model, int8_db=value)
         seconds = time.monotonic() - started
         self.best.passes.append(_result(name, did, value, kept, seconds))
 
     def _limits(
         self,
-        model: Path,
+        model: Model,
         histograms: Mapping[str, Histogram],
         method: ranges.Method,
         percentile: float,
@@ -362,6 +355,10 @@ def held_out(count: int) -> list[int]:
 def _spread(places: Sequence[int], count: int) -> list[int]:
     """So many of the places, evenly: samples often come sorted by class or by time."""
     return [places[(2 * number + 1) * len(places) // (2 * count)] for number in range(count)]
+
+
+def _said(done: PassResult) -> str:
+    return "; ".join([*done.notes, *done.failures])
 
 
 def _result(name: str, did: str, value: float | None, kept: bool, seconds: float) -> TriedPass:

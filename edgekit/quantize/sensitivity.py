@@ -21,16 +21,15 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal, TypeAlias
 
 from edgekit.closeness import EQUAL_DB
-from edgekit.errors import ConversionError
-from edgekit.quantize.emit import Exceptions, emit
+from edgekit.errors import ConversionError, ModelError
+from edgekit.quantize.emit import Emissions, Exceptions
 from edgekit.quantize.integer_ops.norms import variance_chains
 from edgekit.quantize.judge import Judge, Judgement
 from edgekit.tflite.dtypes import FLOAT_TYPES
-from edgekit.tflite.model import Operator, Subgraph, read
+from edgekit.tflite.model import Model, Operator, Subgraph
 from edgekit.types import Ranges
 
 Mode: TypeAlias = Literal["each", "prefix", "both"]
@@ -111,10 +110,9 @@ class LayerSensitivity:
 
 
 def measure(
-    model: Path,
+    model: Model,
     ranges: Ranges,
     judge: Judge,
-    work: Path,
     *,
     mode: Mode = "both",
     progress: Callable[[float, str], None],
@@ -125,14 +123,13 @@ def measure(
         model: the float `.tflite`, possibly a prepared one.
         ranges: of its float tensors.
         judge: has the outputs to compare with, and the held-out samples.
-        work: a folder for intermediate files.
         mode: one at a time, prefixes, or both.
         progress: told the fraction done.
 
     Raises:
         ConversionError: int8 is impossible for this model as a whole, or changes nothing in it.
     """
-    rows = find_layers(model, ranges, work)
+    rows = find_layers(model, ranges, judge.emissions)
     jobs = _jobs(rows, mode)
     started = time.monotonic()
 
@@ -140,7 +137,7 @@ def measure(
         try:
             only = Exceptions(only=job.members)
             return judge.int8(model, ranges, only, scheme="int8-float-io")
-        except (ConversionError, RuntimeError, ValueError) as error:
+        except (ConversionError, ModelError) as error:
             return str(error)  # what cannot stand alone says nothing about other layers
 
     # One file is written while another runs: the interpreter leaves Python to other threads.
@@ -159,7 +156,7 @@ def most_damaging(rows: Iterable[LayerSensitivity]) -> list[LayerSensitivity]:
     return [row for _, row in sorted(measured, key=lambda pair: pair[0])]
 
 
-def find_layers(model: Path, ranges: Ranges, work: Path) -> list[LayerSensitivity]:
+def find_layers(model: Model, ranges: Ranges, emissions: Emissions) -> list[LayerSensitivity]:
     """The layers that int8 changes, not yet measured, in the order of execution.
 
     A layer is an operator that computes in float in the model and in integers in its int8 file.
@@ -170,15 +167,15 @@ def find_layers(model: Path, ranges: Ranges, work: Path) -> list[LayerSensitivit
     Raises:
         ConversionError: int8 is impossible for this model as a whole, or changes nothing in it.
     """
-    outcome = emit(model, work / "sensitivity-int8.tflite", "int8", ranges)
+    outcome = emissions(model, "int8", ranges).result
     left = {kept.output for kept in outcome.left}
-    graph = read(model).main
+    graph = model.main
     changed = [op for op in graph.operators if _is_float(op) and op.outputs[0].name not in left]
     steps = _variance_steps(model)
     layers = [op for op in changed if op.name not in MOVES and op.outputs[0].name not in steps]
     if not layers:
         raise ConversionError(
-            f"int8 changes no operator of {model.name}.",
+            "int8 changes no operator of this model.",
             cure="Look at its operators with: edgekit inspect",
         )
     owners = _owners(graph, layers, [op for op in changed if op.name in MOVES])
@@ -198,9 +195,9 @@ def find_layers(model: Path, ranges: Ranges, work: Path) -> list[LayerSensitivit
     ]
 
 
-def _variance_steps(model: Path) -> dict[str, str]:
+def _variance_steps(model: Model) -> dict[str, str]:
     """The operators of variances before the root, by their outputs, with that of the root."""
-    chains = variance_chains(read(model))
+    chains = variance_chains(model)
     return {name: chain[0] for chain in chains for name in chain[1:]}
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from edgekit.errors import ConversionError
@@ -20,6 +19,7 @@ from edgekit.quantize import extremes
 from edgekit.quantize.advice import CalibrationAdvice
 from edgekit.quantize.judge import Judge
 from edgekit.quantize.observe import Histogram
+from edgekit.tflite.model import Model
 from edgekit.types import Ranges
 
 _GAIN_DB = _LOSS_DB = 0.5
@@ -32,7 +32,7 @@ _GROWTH = 0.05
 def settling(
     histograms: Mapping[str, Histogram],
     *,
-    model: Path,
+    model: Model,
     chosen: Ranges,
     judge: Judge | None,
     learned: int,
@@ -45,7 +45,7 @@ def settling(
 
     Args:
         histograms: of the calibration samples in the prepared model.
-        model: the prepared float `.tflite`.
+        model: the prepared float model.
         chosen: its ranges.
         judge: measures on the held-out samples.
         learned: from how many the passes have learned.
@@ -76,7 +76,7 @@ def settling(
 
 def _curve(
     histograms: Mapping[str, Histogram],
-    model: Path,
+    model: Model,
     chosen: Ranges,
     judge: Judge,
     held: Sequence[int],

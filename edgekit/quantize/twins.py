@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import ModelError
-from edgekit.quantize.observe import SampleFeed, keep_readable, samples
-from edgekit.tflite.model import read, write
+from edgekit.quantize.observe import SampleFeed, keep_readable, open_interpreter, samples
+from edgekit.tflite.model import Model, loaded
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,23 +27,19 @@ class Watched:
     """A graph whose named tensors are readable after each run.
 
     Args:
-        path: any `.tflite`.
+        model: any; it stays as it is.
         names: the tensors to read; those that the graph does not have are left out.
-        work: a folder for the cut copy.
         threads: for the interpreter.
+
+    Raises:
+        ModelError: the runtime cannot run the model.
     """
 
-    def __init__(self, path: Path, names: Sequence[str], *, work: Path, threads: int = 1) -> None:
-        from ai_edge_litert.interpreter import Interpreter
-
-        cut = work / f"{path.stem}-watched.tflite"
-        model = read(path)
-        keep_readable(model, names)
-        write(model, cut)
-        with _refusals(path):
-            self._interpreter = Interpreter(model_path=str(cut), num_threads=threads)
-            self._interpreter.allocate_tensors()
-        self._path = path
+    def __init__(self, model: Model | Path, names: Sequence[str], *, threads: int = 1) -> None:
+        cut = loaded(model).copy()
+        keep_readable(cut, names)
+        with refusals():
+            self._interpreter = open_interpreter(cut.packed(), threads)
         self._inputs = self._interpreter.get_input_details()
         details = [*self._inputs, *self._interpreter.get_output_details()]
         self._watched = {d["name"]: d for d in details if d["name"] in set(names)}
@@ -55,9 +51,11 @@ class Watched:
 
     def invoke(self, values: Sequence[Array]) -> None:
         """Run one sample and leave its tensors to `read`."""
-        with _refusals(self._path):
-            for detail, value in zip(self._inputs, values, strict=True):
-                self._interpreter.set_tensor(detail["index"], _stored(value, detail))
+        pairs = zip(self._inputs, values, strict=True)
+        given = [(detail["index"], _stored(value, detail)) for detail, value in pairs]
+        with refusals():
+            for index, value in given:
+                self._interpreter.set_tensor(index, value)
             self._interpreter.reset_all_variables()  # each sample is a sequence of its own
             self._interpreter.invoke()
 
@@ -74,13 +72,13 @@ class Watched:
 
 
 @contextmanager
-def _refusals(path: Path) -> Iterator[None]:
+def refusals() -> Iterator[None]:
     """What the interpreter says of a file that it cannot run, as edgekit's own error."""
     try:
         yield
     except (RuntimeError, ValueError) as error:
         said = str(error).strip().splitlines() or [repr(error)]
-        raise ModelError(f"The runtime cannot run {path.name}: {said[-1][:300]}") from error
+        raise ModelError(f"The runtime cannot run the file: {said[-1][:300]}") from error
 
 
 def _copy(value: Array) -> Array:

@@ -11,18 +11,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path
 
 from edgekit.errors import ConversionError
 from edgekit.quantize import passes
+from edgekit.quantize.emit import Emissions
 from edgekit.quantize.grids import grid_of, steps
 from edgekit.quantize.judge import Judge
 from edgekit.quantize.layers import Layer, find_layers
 from edgekit.quantize.moments import Moments, collect, in_groups
 from edgekit.quantize.observe import SampleFeed
 from edgekit.quantize.passes import Bench
-from edgekit.tflite.model import Model, read, write
+from edgekit.tflite.model import Model
 from edgekit.types import Effort, Ranges, Scheme
 
 _NOISE_DB = 0.02
@@ -43,14 +42,14 @@ class WeightResult:
 
     Attributes:
         scheme: which.
-        model: the float file to write it from.
+        model: the float model to write it from.
         did: in words; empty where nothing was tried.
         plain_db: SQNR of the worst output without preparation, in decibels.
         prepared_db: the same with it.
     """
 
     scheme: Scheme
-    model: Path
+    model: Model
     did: str = ""
     kept: bool = False
     plain_db: float | None = None
@@ -59,33 +58,33 @@ class WeightResult:
 
 
 def prepare_weights(
-    model: Path,
+    model: Model,
     schemes: Sequence[Scheme],
     *,
     learn: Sequence[SampleFeed],
     judged: Sequence[SampleFeed],
-    work: Path,
+    emissions: Emissions,
     effort: Effort,
     progress: Callable[[float, str], None],
 ) -> list[WeightResult]:
     """Find, for each scheme, the float model whose file is closest to the original.
 
     Args:
-        model: the float `.tflite`, with one subgraph.
+        model: the float one, with one subgraph; stays as it is.
         schemes: of `edgekit.types.WEIGHT_SCHEMES`, and ``int16x8``.
         learn: the samples to learn from.
         judged: the held-out samples.
-        work: a folder for intermediate files.
+        emissions: makes the quantized files.
         effort: ``none`` does nothing, ``fast`` corrects biases, the others round with care.
         progress: told the fraction done.
     """
-    if effort == "none" or not schemes or not find_layers(read(model)):
+    if effort == "none" or not schemes or not find_layers(model):
         return [WeightResult(scheme=scheme, model=model) for scheme in schemes]
     started = time.monotonic()
     grids = list(dict.fromkeys(_GRIDS.get(scheme, scheme) for scheme in schemes))
-    bench = Bench(feeds=learn, work=work)
+    bench = Bench(feeds=learn, emissions=emissions)
     try:
-        judge = Judge(model, judged, work=work)
+        judge = Judge(model, judged, emissions)
         prepared, did = _prepare_grids(model, grids, bench, effort, progress)
     except ConversionError as error:
         why = f"gave up: {error}"
@@ -100,29 +99,28 @@ def prepare_weights(
 
 
 def _prepare_grids(
-    model: Path,
+    model: Model,
     grids: Sequence[Scheme],
     bench: Bench,
     effort: Effort,
     progress: Callable[[float, str], None],
-) -> tuple[dict[Scheme, Path], str]:
+) -> tuple[dict[Scheme, Model], str]:
     """One float model per grid, all from one look at what the layers read."""
-    models = {grid: read(model) for grid in grids}
+    models = {grid: model.copy() for grid in grids}
     layers = {grid: find_layers(loaded) for grid, loaded in models.items()}
     rounding = effort != "fast"
     done = 0
-    everything = find_layers(read(model))
+    everything = find_layers(model)
     for group in in_groups(everything):
-        moments = collect(model, group, bench.feeds, work=bench.work, second=rounding)
+        moments = collect(model, group, bench.feeds, second=rounding)
         for grid in grids:
             mine = layers[grid][done : done + len(group)]
             for layer, sums in zip(mine, moments, strict=True):
                 _prepare_layer(layer, sums, grid, rounding=rounding)
         done += len(group)
         progress(0.7 * done / len(everything), f"{done} of {len(everything)} layers")
-    paths = {grid: _written(models[grid], bench.work / f"{grid}.tflite") for grid in grids}
     what = "error-compensated rounding" if rounding else "bias correction"
-    return paths, f"{what} of {len(everything)} layers"
+    return models, f"{what} of {len(everything)} layers"
 
 
 def _prepare_layer(layer: Layer, sums: Moments, scheme: Scheme, *, rounding: bool) -> None:
@@ -140,8 +138,8 @@ def _prepare_layer(layer: Layer, sums: Moments, scheme: Scheme, *, rounding: boo
 
 def _settle(
     scheme: Scheme,
-    model: Path,
-    candidate: Path,
+    model: Model,
+    candidate: Model,
     did: str,
     judge: Judge,
     bench: Bench,
@@ -158,12 +156,15 @@ def _settle(
     best, value, done = candidate, float("-inf"), did
     try:
         value = judge.int8(candidate, ranges, scheme=judged_as).worst_db
-        corrected = bench.work / f"{scheme}-drift.tflite"
-        drift = partial(passes.correct_drift, original=model, scheme=judged_as)
-        if words := drift(candidate, corrected, bench, ranges):
+        drift = passes.CorrectDrift(bench=bench, source=candidate, original=model, scheme=judged_as)
+        corrected, words = drift.prepared()
+        if words.changed:
             better = judge.int8(corrected, ranges, scheme=judged_as).worst_db
             if better > value + _NOISE_DB:
-                best, value, done = corrected, better, f"{did}, drift correction of {words}"
+                best, value = corrected, better
+                done = f"{did}, drift correction of {words.notes[0]}"
+        elif words.failures:
+            done = f"{did}, {words.failures[0]}"
     except ConversionError as error:
         done = f"{did}, gave up: {error}"
     result = WeightResult(
@@ -176,8 +177,3 @@ def _settle(
         seconds=round(seconds + time.monotonic() - started, 2),
     )
     return result if result.kept else replace(result, model=model)
-
-
-def _written(model: Model, path: Path) -> Path:
-    write(model, path)
-    return path

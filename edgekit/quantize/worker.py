@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from edgekit.errors import EdgekitError
 from edgekit.quantize.engine import Engine
-from edgekit.quantize.integer_ops.rewrites import before_passes
+from edgekit.quantize.integer_ops.rewrites import Simplify
 from edgekit.quantize.judge import Judge
 from edgekit.quantize.kept_scales import state_scales, tables
 from edgekit.quantize.mixed_precision import excepting, knee
-from edgekit.quantize.observe import SampleFeed
+from edgekit.quantize.observe import SampleFeed, laid_out
 from edgekit.quantize.prepare import prepare
 from edgekit.quantize.sensitivity import measure
+from edgekit.tflite.model import read
+from edgekit.tflite.passes import attempt
 from edgekit_worker import WorkerError
 
 _engines: dict[str, Engine] = {}
@@ -48,9 +50,8 @@ def quantize(request: dict[str, Any], progress: Callable[[float, str], None]) ->
     except EdgekitError as error:
         raise WorkerError(error.cause, cure=error.cure, kind=error.kind) from error
     passes = [asdict(result) for result in outcome.passes]
-    # Files are left unnamed: the report must not differ from run to run by a work folder.
     weights = [
-        {name: value for name, value in asdict(result).items() if name != "model"}
+        {one.name: getattr(result, one.name) for one in fields(result) if one.name != "model"}
         for result in outcome.weights
     ]
     mixed = {
@@ -65,6 +66,7 @@ def quantize(request: dict[str, Any], progress: Callable[[float, str], None]) ->
         "failures": outcome.failures,
         "advice": advice,
         "left": left,
+        "gave_up": outcome.gave_up,
         "mixed_ranges": mixed,
         "options": options,
     }
@@ -103,7 +105,6 @@ def keep_scales(request: dict[str, Any], progress: Callable[[float, str], None])
         activations,
         weights,
         _feeds(request["feeds"]),
-        work=Path(request["work"]),
     )
     return asdict(kept)
 
@@ -128,25 +129,23 @@ def sensitivity(request: dict[str, Any], progress: Callable[[float, str], None])
     ``judged`` has the feeds to compare on. Returns the rows under ``layers``, and under ``whole``
     how good the file is with every layer in int8.
     """
-    work = Path(request["work"])
-    model = before_passes(Path(request["artifact"]), work)
+    model = read(Path(request["artifact"]))
+    attempt(Simplify(), model)
     share = 0.1 if request["effort"] == "none" else 0.3
     try:
         prepared = prepare(
             model,
-            feeds=_feeds(request["feeds"]),
-            work=work,
+            feeds=laid_out(_feeds(request["feeds"]), Path(request["work"])),
             effort=request["effort"],
             method=request["ranges"],
             progress=lambda fraction, message: progress(share * fraction, message),
         )
-        judge = Judge(model, _feeds(request["judged"]), work=work)
+        judge = Judge(model, _feeds(request["judged"]))
         whole = judge.int8(prepared.model, prepared.ranges)
         layers = measure(
             prepared.model,
             prepared.ranges,
             judge,
-            work,
             mode=request["mode"],
             progress=lambda fraction, message: progress(share + (1 - share) * fraction, message),
         )

@@ -71,7 +71,7 @@ class SettleLayout(GraphPass):
         gone = before - Counter(operator.name for operator in graph.operators)
         words = ", ".join(f"{count} {name}" for name, count in sorted(gone.items()))
         notes = (f"{words} left out",) if gone else ()
-        return PassResult(name=self.name, count=gone.total(), notes=notes)
+        return self.did(gone.total(), *notes)
 
 
 def _turn_areas(graph: Subgraph) -> bool:

@@ -23,7 +23,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["Model", "Operator", "Quantization", "Subgraph", "Tensor", "read", "write"]
+__all__ = [
+    "Model",
+    "Operator",
+    "Quantization",
+    "Subgraph",
+    "Tensor",
+    "loaded",
+    "read",
+    "read_made",
+    "write",
+    "write_bytes",
+]
 
 
 def read(path: Path) -> Model:
@@ -49,6 +60,11 @@ def read(path: Path) -> Model:
         raise ModelError(
             f"{path} is damaged or cut off: {error}.", cure="Convert or copy the model again."
         ) from error
+
+
+def loaded(model: Model | Path) -> Model:
+    """A model that is in memory already, or read from its file."""
+    return model if isinstance(model, Model) else read(model)
 
 
 def _parsed(data: bytes) -> Model:

@@ -92,6 +92,10 @@ class GraphPass(ABC):
             BrokenPass: it is not.
         """
 
+    def did(self, count: int, *notes: str) -> PassResult:
+        """What a pass has to say of itself."""
+        return PassResult(name=self.name, count=count, notes=notes)
+
     def __call__(self, model: Model) -> PassResult:
         """Ask, change, and look.
 

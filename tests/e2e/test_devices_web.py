@@ -107,7 +107,7 @@ def test_outputs_equal_the_runtime_here(cache, float_model):
 def test_integers_inside(cache, tmp_path, scheme):
     stack, path = photos(8, 8, 8, 3), tmp_path / f"{scheme}.tflite"
     model = mixed_net(tmp_path / "float.tflite")
-    seen = observe(model, feed(tmp_path / "photos.npy", stack), work=tmp_path, progress=quiet)
+    seen = observe(model, feed(tmp_path / "photos.npy", stack), progress=quiet)
     emit(model, path, scheme, choose(seen, "minmax"))
     with open_device("web") as device, device.runner(path) as runner:
         (outputs,) = runner.run([stack])

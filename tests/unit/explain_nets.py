@@ -86,7 +86,7 @@ def quantized(
     """An int8 file with the true ranges, some of them multiplied, and a contract."""
     stack = np.abs(photos(8, SIZE, SIZE, 3)) if calibration is None else calibration
     feeds = feed(path.with_suffix(".npy"), stack.astype(np.float32))
-    histograms = observe(source, feeds, work=path.parent, progress=quiet)
+    histograms = observe(source, feeds, progress=quiet)
     chosen = {
         name: (low * (widen or {}).get(name, 1), high * (widen or {}).get(name, 1))
         for name, (low, high) in ranges.choose(histograms, "minmax").items()

@@ -35,7 +35,13 @@ class Quantizer:
         mixed = {"tensors": [{"tensor": "y"}], "cut": [], "joined": {}}
         told = [{"code": "calibration-few"}]
         left = {scheme: [] for scheme in schemes}
-        answer = {"failures": {}, "advice": told, "left": left, "mixed_ranges": mixed}
+        answer = {
+            "failures": {},
+            "advice": told,
+            "left": left,
+            "gave_up": [],
+            "mixed_ranges": mixed,
+        }
         return answer, None
 
 

@@ -17,6 +17,7 @@ from edgekit.quantize.engine import QuantizeOutcome, quantize
 from edgekit.quantize.observe import Histogram, observe, samples
 from edgekit.quantize.prepare import split_feeds
 from edgekit.quantize.settling import settling
+from edgekit.tflite.model import read
 
 _SHAPE = (8, 8, 3)
 
@@ -60,7 +61,7 @@ def _histograms(array: np.ndarray) -> dict[str, Histogram]:
 def test_the_extremes_are_those_of_each_sample(tmp_path: Path):
     stack = photos(5, *_SHAPE)
     path, feeds = mixed_net(tmp_path / "net.tflite"), feed(tmp_path / "x.npy", stack)
-    seen = observe(path, feeds, work=tmp_path, progress=quiet)
+    seen = observe(path, feeds, progress=quiet)
     wanted = np.stack([stack.min(axis=(1, 2, 3)), stack.max(axis=(1, 2, 3))], axis=1)
     np.testing.assert_array_equal(seen["image"].extremes, wanted)
     assert extremes.stacked(seen).shape == (5, len(seen), 2)
@@ -95,9 +96,7 @@ def test_an_outlier_that_costs_nothing_is_named_and_kept(tmp_path: Path, monkeyp
     stack = _pictures(32)
     stack[3] *= 50
     path, feeds = mixed_net(tmp_path / "net.tflite"), feed(tmp_path / "x.npy", stack)
-    screened = screen(
-        path, feeds, work=tmp_path, held_out=lambda x: split_feeds(x)[1], progress=quiet
-    )
+    screened = screen(read(path), feeds, held_out=lambda x: split_feeds(x)[1], progress=quiet)
     assert [one.code for one in screened.advice] == ["calibration-outlier"]
     assert "Kept" in screened.advice[0].message
     assert screened.feeds is feeds
@@ -248,7 +247,7 @@ def test_balanced_measures_the_curve_and_fast_does_not(tmp_path: Path):
 
 def test_ranges_of_all_samples_are_the_chosen_ones(tmp_path: Path):
     path, feeds = mixed_net(tmp_path / "net.tflite"), feed(tmp_path / "x.npy", _pictures(8))
-    histograms = observe(path, feeds, work=tmp_path, progress=quiet)
+    histograms = observe(path, feeds, progress=quiet)
     chosen = {name: (0.5 * one.low, 0.8 * one.high) for name, one in histograms.items()}
     again = extremes.ranges_of(histograms, np.arange(8), chosen)
     for name, limits in chosen.items():
@@ -291,9 +290,9 @@ def test_other_preprocessing_of_the_samples_to_compare_on_is_seen(
 
 def test_samples_to_compare_on_that_are_not_finite_are_left_to_the_comparison(tmp_path: Path):
     path, feeds = mixed_net(tmp_path / "net.tflite"), feed(tmp_path / "x.npy", _pictures(8))
-    histograms = observe(path, feeds, work=tmp_path, progress=quiet)
+    histograms = observe(path, feeds, progress=quiet)
     bad = feed(tmp_path / "bad.npy", np.full((2, *_SHAPE), np.nan, np.float32))
-    assert unlike(path, histograms, bad, work=tmp_path) == ()
+    assert unlike(read(path), histograms, bad) == ()
 
 
 def test_nearly_black_calibration_is_unlike_pictures(tmp_path: Path):

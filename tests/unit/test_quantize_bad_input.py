@@ -135,10 +135,10 @@ def test_many_activations_are_observed_in_parts_with_the_same_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, feeds = mixed_net(tmp_path / "net.tflite"), feed(tmp_path / "x.npy", photos(6, 8, 8, 3))
-    whole = observe(path, feeds, work=tmp_path, progress=quiet)
+    whole = observe(path, feeds, progress=quiet)
     monkeypatch.setattr(observing, "_MEMORY", 4 * 8 * 8 * 6)
     shares: list[float] = []
-    parts = observe(path, feeds, work=tmp_path, progress=lambda share, _: shares.append(share))
+    parts = observe(path, feeds, progress=lambda share, _: shares.append(share))
     assert len(shares) > 4 * 6
     assert shares == sorted(shares)
     assert shares[-1] == 1.0

@@ -26,7 +26,7 @@ def _three_layers(tmp_path: Path) -> Path:
 def _emitted(tmp_path: Path, scheme: Scheme, exceptions: Exceptions) -> Path:
     path, output = _three_layers(tmp_path), tmp_path / "quantized.tflite"
     feeds = feed(tmp_path / "photos.npy", photos(4, 8, 8, 3))
-    histograms = observe(path, feeds, work=tmp_path, progress=quiet)
+    histograms = observe(path, feeds, progress=quiet)
     emit(path, output, scheme, ranges.choose(histograms, "minmax"), exceptions)
     interpreter = Interpreter(str(output))
     interpreter.allocate_tensors()

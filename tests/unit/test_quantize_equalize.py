@@ -11,9 +11,9 @@ from quantize_nets import Net, feed, mixed_net, operator_named, photos
 from tflite_builder import invoke
 
 from edgekit.quantize.equalize import find_streams
-from edgekit.quantize.passes import Bench, equalize_channels
+from edgekit.quantize.passes import Bench, EqualizeChannels
 from edgekit.quantize.twins import Watched
-from edgekit.tflite.model import Tensor, read
+from edgekit.tflite.model import Tensor, read, write
 
 _SHAPE = (8, 8, 3)
 
@@ -73,13 +73,15 @@ _NETS: dict[str, tuple[Callable[[Net], Tensor], tuple[str, ...], int]] = {
 
 def _equalized(net: Net, output: Tensor, tmp_path: Path) -> tuple[Path, Path, np.ndarray, str]:
     path, stack = net.save(tmp_path / "net.tflite", output), photos(6, *_SHAPE)
-    bench = Bench(feeds=feed(tmp_path / "x.npy", stack), work=tmp_path)
+    bench = Bench(feeds=feed(tmp_path / "x.npy", stack))
     changed = tmp_path / "changed.tflite"
-    return path, changed, stack, equalize_channels(path, changed, bench)
+    model, done = EqualizeChannels(bench=bench, source=read(path)).prepared()
+    write(model, changed)
+    return path, changed, stack, done.notes[0]
 
 
 def _magnitudes(path: Path, name: str, stack: np.ndarray, work: Path) -> np.ndarray:
-    graph = Watched(path, [name], work=work)
+    graph = Watched(path, [name])
     values = np.stack([graph.run([image[None]])[name] for image in stack])
     return np.abs(values).reshape(-1, values.shape[-1]).max(axis=0)
 
@@ -149,9 +151,9 @@ def test_the_graphs_inputs_and_outputs_are_left_alone(tmp_path: Path):
     other = net.conv(out, "other", 2)
     path = net.save(tmp_path / "net.tflite", out, other)
     assert find_streams(read(path)) == []
-    bench = Bench(feeds=feed(tmp_path / "x.npy", photos(4, *_SHAPE)), work=tmp_path)
-    assert equalize_channels(path, tmp_path / "changed.tflite", bench) == ""
-    assert not (tmp_path / "changed.tflite").exists()
+    bench = Bench(feeds=feed(tmp_path / "x.npy", photos(4, *_SHAPE)))
+    _, done = EqualizeChannels(bench=bench, source=read(path)).prepared()
+    assert not done.changed
 
 
 def test_an_unknown_reader_keeps_a_tensor_as_it_is(tmp_path: Path):
@@ -175,8 +177,10 @@ def test_a_shared_bias_keeps_its_tensors_as_they_are(tmp_path: Path):
 
 def test_dead_channels_give_no_nan(tmp_path: Path):
     path, stack = mixed_net(tmp_path / "net.tflite", dead=True), photos(6, *_SHAPE)
-    bench = Bench(feeds=feed(tmp_path / "x.npy", stack), work=tmp_path)
+    bench = Bench(feeds=feed(tmp_path / "x.npy", stack))
     with np.errstate(all="raise"):
-        assert equalize_channels(path, tmp_path / "changed.tflite", bench)
+        model, done = EqualizeChannels(bench=bench, source=read(path)).prepared()
+    assert done.changed
+    write(model, tmp_path / "changed.tflite")
     before, after = (invoke(p, stack[:1])[0] for p in (path, tmp_path / "changed.tflite"))
     np.testing.assert_allclose(after, before, atol=1e-4 * np.abs(before).max())

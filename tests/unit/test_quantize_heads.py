@@ -74,9 +74,10 @@ def detector(path: Path, *, box: float = 300.0) -> Path:
     return net.save(path, _concat(net, [boxes, sigmoid], "output", 1))
 
 
-def _run(path: Path, stack: np.ndarray) -> list[np.ndarray]:
+def _run(path: Path | bytes, stack: np.ndarray) -> list[np.ndarray]:
     """Real values of all outputs, by the interpreter."""
-    interpreter = Interpreter(str(path))
+    data = path if isinstance(path, bytes) else path.read_bytes()
+    interpreter = Interpreter(model_content=data)
     interpreter.allocate_tensors()
     (given,), wanted = interpreter.get_input_details(), interpreter.get_output_details()
     runs: list[list[np.ndarray]] = [[] for _ in wanted]
@@ -105,7 +106,7 @@ def made(tmp_path: Path) -> SimpleNamespace:
 
 
 def test_boxes_beside_scores_are_found_with_their_ranges(made: SimpleNamespace) -> None:
-    found = {one.tensor: one for one in heads.find(made.path, made.feeds, work=made.work)}
+    found = {one.tensor: one for one in heads.find(read(made.path), made.feeds)}
     assert set(found) == {"output", "levels"}
     output = found["output"]
     (wanted,) = _run(made.path, made.stack)
@@ -126,27 +127,27 @@ def test_boxes_beside_scores_are_found_with_their_ranges(made: SimpleNamespace) 
 
 def test_outputs_of_one_magnitude_are_left_alone(made: SimpleNamespace) -> None:
     alike = detector(made.work / "alike.tflite", box=1 / 4)
-    found = heads.find(alike, made.feeds, work=made.work)
+    found = heads.find(read(alike), made.feeds)
     assert "output" not in {one.tensor for one in found}
 
 
 def test_the_cut_model_computes_the_same_bit_for_bit(made: SimpleNamespace) -> None:
-    cut = heads.cut(made.path, made.feeds, work=made.work, mend=True)
+    cut = heads.cut(read(made.path), made.feeds, mend=True)
     assert {one.tensor: one.did for one in cut.mixed} == {
         "output": "cut into 2 parts",
         "levels": "2 slices moved to the parts",
     }
     (wanted,) = _run(made.path, made.stack)
-    parts = _run(cut.model, made.stack)
+    parts = _run(cut.model.packed(), made.stack)
     assert [part.shape[1] for part in parts] == [4, 3]
     np.testing.assert_array_equal(np.concatenate(parts, axis=1), wanted)
-    kinds = [op.name for op in read(cut.model).main.operators]
+    kinds = [op.name for op in cut.model.main.operators]
     assert "SLICE" not in kinds
-    names = [entry.name for entry in read(cut.model).raw.signatureDefs[0].outputs]
-    assert names == [b"output/0", b"output/1"]
+    names = [entry.name for entry in cut.model.raw.signatureDefs[0].outputs]
+    assert names == ["output/0", "output/1"]
 
     whole = made.work / "whole.tflite"
-    heads.join(cut.model, cut, whole)
+    write(heads.join(cut.model, cut), whole)
     (joined,) = _run(whole, made.stack)
     np.testing.assert_array_equal(joined, wanted)
     assert [e.name for e in read(whole).raw.signatureDefs[0].outputs] == [b"output"]
@@ -155,7 +156,7 @@ def test_the_cut_model_computes_the_same_bit_for_bit(made: SimpleNamespace) -> N
 def test_integer_files_keep_their_scores(made: SimpleNamespace) -> None:
     (wanted,) = _run(made.path, made.stack)
     stock = made.work / "stock.tflite"
-    histograms = observe(made.path, made.feeds, work=made.work, progress=quiet)
+    histograms = observe(made.path, made.feeds, progress=quiet)
     emit(made.path, stock, "int8", ranges.choose(histograms, "minmax"))
     (plain,) = _run(stock, made.stack)
     outputs = {name: made.work / f"{name}.tflite" for name in ("int8", "int8-float-io", "int16x8")}
@@ -214,9 +215,9 @@ def test_arithmetic_after_the_joining_is_done_part_by_part(tmp_path: Path) -> No
     output = net.operator("MUL", [shifted, strides], "out", both.shape, schema.MulOptionsT())
     path = net.save(tmp_path / "float.tflite", output)
     stack = photos(4, 4, 4, 3)
-    cut = heads.cut(path, feed(tmp_path / "photos.npy", stack), work=tmp_path, mend=True)
+    cut = heads.cut(read(path), feed(tmp_path / "photos.npy", stack), mend=True)
     assert [len(names) for names in cut.joins.values()] == [2]
-    (whole,), parts = _run(path, stack), _run(cut.model, stack)
+    (whole,), parts = _run(path, stack), _run(cut.model.packed(), stack)
     np.testing.assert_array_equal(np.concatenate(parts, axis=-1), whole)
 
 
@@ -234,8 +235,8 @@ def test_a_factor_that_makes_ranges_differ_is_cut_too(tmp_path: Path, kind: str)
     )
     stack = photos(16, 4, 4, 3)
     feeds = feed(tmp_path / "photos.npy", stack)
-    cut = heads.cut(path, feeds, work=tmp_path, mend=True)
-    (whole,), parts = _run(path, stack), _run(cut.model, stack)
+    cut = heads.cut(read(path), feeds, mend=True)
+    (whole,), parts = _run(path, stack), _run(cut.model.packed(), stack)
     assert [part.shape[-1] for part in parts] == [4, 3]
     np.testing.assert_array_equal(np.concatenate(parts, axis=-1), whole)
 
@@ -253,7 +254,7 @@ def test_a_gain_for_each_channel_joins_nothing(tmp_path: Path) -> None:
     output = net.operator("MUL", [made, gains], "out", made.shape, schema.MulOptionsT())
     path = net.save(tmp_path / "float.tflite", output)
     feeds = feed(tmp_path / "photos.npy", photos(4, 4, 4, 3))
-    assert heads.cut(path, feeds, work=tmp_path, mend=True).mixed == ()
+    assert heads.cut(read(path), feeds, mend=True).mixed == ()
 
 
 def test_packed_outputs_are_cut(tmp_path: Path) -> None:
@@ -264,8 +265,8 @@ def test_packed_outputs_are_cut(tmp_path: Path) -> None:
     packed = net.operator("PACK", rows, "packed", (1, 2, 4, 4, 2), options)
     path = net.save(tmp_path / "float.tflite", packed)
     stack = photos(4, 4, 4, 3)
-    cut = heads.cut(path, feed(tmp_path / "photos.npy", stack), work=tmp_path, mend=True)
-    (whole,), parts = _run(path, stack), _run(cut.model, stack)
+    cut = heads.cut(read(path), feed(tmp_path / "photos.npy", stack), mend=True)
+    (whole,), parts = _run(path, stack), _run(cut.model.packed(), stack)
     assert [part.shape[1:] for part in parts] == [(1, 4, 4, 2)] * 2
     np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole)
 
@@ -299,10 +300,10 @@ def test_whatever_takes_a_mixed_tensor_apart_reads_its_parts(tmp_path: Path, kin
     outputs = [net.conv(half, f"out{number}", 2) for number, half in enumerate(halves)]
     path = net.save(tmp_path / "float.tflite", *outputs)
     stack = photos(4, 4, 4, 3)
-    cut = heads.cut(path, feed(tmp_path / "photos.npy", stack), work=tmp_path, mend=True)
+    cut = heads.cut(read(path), feed(tmp_path / "photos.npy", stack), mend=True)
     assert [one.did for one in cut.mixed] == ["2 slices moved to the parts"]
-    assert "CONCATENATION" not in {op.name for op in read(cut.model).main.operators}
-    for wanted, got in zip(_run(path, stack), _run(cut.model, stack), strict=True):
+    assert "CONCATENATION" not in {op.name for op in cut.model.main.operators}
+    for wanted, got in zip(_run(path, stack), _run(cut.model.packed(), stack), strict=True):
         np.testing.assert_array_equal(got, wanted)
 
 
@@ -312,11 +313,11 @@ def test_an_output_that_others_read_is_told_and_left_whole(tmp_path: Path) -> No
     both = _concat(net, [big, net.conv(net.image, "small", 2)], "both", 3)
     path = net.save(tmp_path / "float.tflite", both, net.conv(both, "more", 2))
     feeds = feed(tmp_path / "photos.npy", photos(4, 4, 4, 3))
-    cut = heads.cut(path, feeds, work=tmp_path, mend=True)
+    cut = heads.cut(read(path), feeds, mend=True)
     assert [one.did for one in cut.mixed] == ["nothing: cannot be cut"]
     assert cut.joins == {}
     np.testing.assert_array_equal(
-        _run(cut.model, photos(4, 4, 4, 3))[0], _run(path, photos(4, 4, 4, 3))[0]
+        _run(cut.model.packed(), photos(4, 4, 4, 3))[0], _run(path, photos(4, 4, 4, 3))[0]
     )
 
 
@@ -328,13 +329,13 @@ def test_an_open_batch_stays_open(made: SimpleNamespace) -> None:
         if tensor.name in ("f0_shape", "f1_shape", "box_size", "score_size"):
             tensor.set_data(np.array([-1, *tensor.data()[1:]], np.int32))
     write(model, made.path)
-    cut = heads.cut(made.path, made.feeds, work=made.work, mend=True)
-    interpreter = Interpreter(str(cut.model))
+    cut = heads.cut(read(made.path), made.feeds, mend=True)
+    interpreter = Interpreter(model_content=cut.model.packed())
     interpreter.resize_tensor_input(interpreter.get_input_details()[0]["index"], (2, 8, 8, 3))
     interpreter.allocate_tensors()
     shapes = [interpreter.get_tensor(d["index"]).shape for d in interpreter.get_output_details()]
     assert shapes == [(2, 4, 80), (2, 3, 80)]
-    signatures = [tensor.shape_signature for tensor in read(cut.model).main.outputs]
+    signatures = [tensor.shape_signature for tensor in cut.model.main.outputs]
     assert signatures == [(None, 4, 80), (None, 3, 80)]
 
 

@@ -169,7 +169,7 @@ def emitted(
     folder = path.parent
     (image,) = read(path).main.inputs
     stack = 2 * photos(6, *image.shape[1:])
-    histograms = observe(path, feed(folder / "photos.npy", stack), work=folder, progress=quiet)
+    histograms = observe(path, feed(folder / "photos.npy", stack), progress=quiet)
     output = folder / f"{scheme}.tflite"
     chosen = ranges.choose(histograms, method)  # type: ignore[arg-type]
     return output, emit(path, output, scheme, chosen, exceptions)

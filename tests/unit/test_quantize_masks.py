@@ -138,7 +138,7 @@ def written(path: Path, scheme: Scheme) -> Path:
     folder = path.parent
     path = before_passes(path, folder)
     feeds = feed(folder / "sequences.npy", sequences(16))
-    histograms = observe(path, feeds, work=folder, progress=quiet)
+    histograms = observe(path, feeds, progress=quiet)
     output = folder / f"{scheme}.tflite"
     emit(path, output, scheme, ranges.choose(histograms, "minmax"))
     return output
@@ -146,7 +146,7 @@ def written(path: Path, scheme: Scheme) -> Path:
 
 def found_in(path: Path) -> Masks:
     feeds = feed(path.parent / "sequences.npy", sequences(16))
-    histograms = observe(path, feeds, work=path.parent, progress=quiet)
+    histograms = observe(path, feeds, progress=quiet)
     return find_masks(read(path), ranges.choose(histograms, "minmax"))
 
 
@@ -350,7 +350,7 @@ def test_a_strong_bias_of_a_class_is_no_mask(tmp_path: Path, bias: float) -> Non
     rng = np.random.default_rng(5)
     rows = rng.normal(0, 1, (200, 16)).astype(np.float32)
     feeds = feed(tmp_path / "rows.npy", rows[:64])
-    chosen = ranges.choose(observe(path, feeds, work=tmp_path, progress=quiet), "minmax")
+    chosen = ranges.choose(observe(path, feeds, progress=quiet), "minmax")
     assert not find_masks(read(path), chosen).limits
     output = tmp_path / "int8.tflite"
     emit(path, output, "int8", chosen)

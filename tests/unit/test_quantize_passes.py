@@ -13,10 +13,10 @@ from tflite_builder import invoke
 from edgekit.quantize.emit import emit
 from edgekit.quantize.layers import find_layers
 from edgekit.quantize.observe import observe
-from edgekit.quantize.passes import Bench, correct_bias, correct_drift, round_weights
+from edgekit.quantize.passes import Bench, CorrectBias, CorrectDrift, RoundWeights
 from edgekit.quantize.ranges import choose
 from edgekit.quantize.twins import Watched
-from edgekit.tflite.model import Tensor, read
+from edgekit.tflite.model import Tensor, read, write
 from edgekit.types import Ranges
 
 _SHAPE = (8, 8, 3)
@@ -25,8 +25,18 @@ _CHANNEL_AXIS = {"DEPTHWISE_CONV_2D": 3}
 
 def _bench(path: Path, tmp_path: Path, stack: np.ndarray[Any, Any]) -> tuple[Bench, Ranges]:
     feeds = feed(tmp_path / "x.npy", stack)
-    limits = choose(observe(path, feeds, work=tmp_path, progress=quiet), "minmax")
-    return Bench(feeds=feeds, work=tmp_path), limits
+    limits = choose(observe(path, feeds, progress=quiet), "minmax")
+    return Bench(feeds=feeds), limits
+
+
+def _prepared(
+    kind: Any, path: Path, output: Path, bench: Bench, limits: Ranges, **more: Any
+) -> str:
+    """Write what a pass makes of a file; what it says of it."""
+    model, done = kind(bench=bench, source=read(path), ranges=limits, **more).prepared()
+    assert not done.failures
+    write(model, output)
+    return "".join(done.notes)
 
 
 def _emitted_weights(path: Path) -> dict[str, Tensor]:
@@ -35,18 +45,18 @@ def _emitted_weights(path: Path) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("dead", [False, True])
-@pytest.mark.parametrize("function", [round_weights, correct_bias])
+@pytest.mark.parametrize("function", [RoundWeights, CorrectBias])
 def test_prepared_weights_survive_emission_bit_for_bit(function: Any, dead: bool, tmp_path: Path):
     path = mixed_net(tmp_path / "net.tflite", dead=dead)
     bench, limits = _bench(path, tmp_path, photos(8, *_SHAPE))
     prepared, quantized = tmp_path / "prepared.tflite", tmp_path / "int8.tflite"
-    assert function(path, prepared, bench, limits)
+    assert _prepared(function, path, prepared, bench, limits)
     emit(prepared, quantized, "int8", limits)
 
     stored = _emitted_weights(quantized)
     checked = 0
     for layer in find_layers(read(prepared)):
-        if function is correct_bias and layer.kind == "TRANSPOSE_CONV":
+        if function is CorrectBias and layer.kind == "TRANSPOSE_CONV":
             continue  # its mean error varies over the picture; it is left to the quantizer
         axis = _CHANNEL_AXIS.get(layer.kind, 0)
         floats = np.moveaxis(layer.weights.data().astype(np.float64), axis, 0)
@@ -63,14 +73,14 @@ def test_prepared_weights_survive_emission_bit_for_bit(function: Any, dead: bool
         assert not any(emitted.quantization.zero_points)
         np.testing.assert_allclose(integers * scales, floats, rtol=1e-6, atol=1e-12)
         checked += 1
-    assert checked == (6 if function is round_weights else 5)
+    assert checked == (6 if function is RoundWeights else 5)
 
 
 def test_rounded_weights_stay_within_few_steps_of_the_float_ones(tmp_path: Path):
     """Also where a transposed convolution has several rows to a step."""
     path = mixed_net(tmp_path / "net.tflite")
     bench, limits = _bench(path, tmp_path, photos(8, *_SHAPE))
-    round_weights(path, tmp_path / "out.tflite", bench, limits)
+    _prepared(RoundWeights, path, tmp_path / "out.tflite", bench, limits)
     pairs = zip(find_layers(read(path)), find_layers(read(tmp_path / "out.tflite")), strict=True)
     for before, after in pairs:
         moved = np.abs(before.matrix() - after.matrix()) / before.scales()[:, None]
@@ -85,8 +95,8 @@ def test_rounding_leaves_less_error_than_nearest(tmp_path: Path):
     path = net.save(tmp_path / "net.tflite", net.conv(net.image, "out", 16))
     bench, limits = _bench(path, tmp_path, photos(16, *_SHAPE))
     rounded, nearest = tmp_path / "rounded.tflite", tmp_path / "nearest.tflite"
-    round_weights(path, rounded, bench, limits)
-    correct_bias(path, nearest, bench, limits)
+    _prepared(RoundWeights, path, rounded, bench, limits)
+    _prepared(CorrectBias, path, nearest, bench, limits)
     unseen = photos(8, *_SHAPE, seed=77)
 
     def error(other: Path) -> float:
@@ -97,7 +107,7 @@ def test_rounding_leaves_less_error_than_nearest(tmp_path: Path):
 
 
 @pytest.mark.parametrize("kind", ["conv", "depthwise", "dense"])
-@pytest.mark.parametrize("function", [round_weights, correct_bias])
+@pytest.mark.parametrize("function", [RoundWeights, CorrectBias])
 def test_the_mean_error_of_every_channel_is_taken_back(kind: str, function: Any, tmp_path: Path):
     net = Net(1, 4, 4, 3)  # 16 positions at most: every pass looks at all of them
     make = {
@@ -109,7 +119,7 @@ def test_the_mean_error_of_every_channel_is_taken_back(kind: str, function: Any,
     stack = np.random.default_rng(0).uniform(0.2, 1, (10, 4, 4, 3)).astype(np.float32)
     bench, limits = _bench(path, tmp_path, stack)
     output = tmp_path / "out.tflite"
-    function(path, output, bench, limits)
+    _prepared(function, path, output, bench, limits)
 
     # The layers read the image as int8 has it.
     low, high = limits["image"]
@@ -126,8 +136,6 @@ def test_the_mean_error_of_every_channel_is_taken_back(kind: str, function: Any,
         assert after.bias is not None
         assert before.bias is not None
         after.bias.set_data(before.bias.data())
-    from edgekit.tflite.model import write
-
     write(model, tmp_path / "uncorrected.tflite")
     uncorrected = np.abs(means(path) - means(tmp_path / "uncorrected.tflite")).max()
     assert uncorrected > 1e-4
@@ -144,7 +152,8 @@ def test_drift_is_taken_back_where_it_is_certain(tmp_path: Path):
     shifted = net.save(tmp_path / "shifted.tflite", operator_named(net, "out").outputs[0])
     bench, limits = _bench(shifted, tmp_path, photos(12, 4, 4, 3))
     output = tmp_path / "out.tflite"
-    assert correct_drift(shifted, output, bench, limits, original=original) == "1 outputs"
+    more = {"original": read(original)}
+    assert _prepared(CorrectDrift, shifted, output, bench, limits, **more) == "1 outputs"
     after = find_layers(read(output))[0].bias
     assert after is not None
     np.testing.assert_allclose(after.data(), bias.data() - shift, atol=0.02)
@@ -154,7 +163,8 @@ def test_drift_leaves_outputs_behind_an_activation_alone(tmp_path: Path):
     net = Net(1, 4, 4, 3)
     path = net.save(tmp_path / "net.tflite", net.conv(net.image, "out", 3, activation="RELU"))
     bench, limits = _bench(path, tmp_path, photos(4, 4, 4, 3))
-    assert correct_drift(path, tmp_path / "out.tflite", bench, limits, original=path) == ""
+    more = {"original": read(path)}
+    assert _prepared(CorrectDrift, path, tmp_path / "out.tflite", bench, limits, **more) == ""
 
 
 def test_shared_weights_stay_shared_and_unchanged(tmp_path: Path):
@@ -164,16 +174,17 @@ def test_shared_weights_stay_shared_and_unchanged(tmp_path: Path):
     second = net.conv(first, "second", 3, weights=weights)
     path = net.save(tmp_path / "net.tflite", net.conv(second, "out", 2))
     bench, limits = _bench(path, tmp_path, photos(6, 4, 4, 3))
-    assert round_weights(path, tmp_path / "out.tflite", bench, limits) == "1 of 1 layers"
+    said = _prepared(RoundWeights, path, tmp_path / "out.tflite", bench, limits)
+    assert said == "1 of 1 layers"
     after = next(t for t in read(tmp_path / "out.tflite").main.tensors if t.name == "shared")
     np.testing.assert_array_equal(after.data(), weights.data())
 
 
 def test_watched_tensors_are_those_of_the_whole_graph(tmp_path: Path):
     path, stack = mixed_net(tmp_path / "net.tflite"), photos(2, *_SHAPE)
-    part = Watched(path, ["image", "first", "point"], work=tmp_path).run([stack[:1]])
+    part = Watched(path, ["image", "first", "point"]).run([stack[:1]])
     assert set(part) == {"image", "first", "point"}
     np.testing.assert_array_equal(part["image"], stack[:1])
-    whole = Watched(path, ["scores", "point"], work=tmp_path).run([stack[:1]])
+    whole = Watched(path, ["scores", "point"]).run([stack[:1]])
     np.testing.assert_array_equal(part["point"], whole["point"])
     np.testing.assert_array_equal(whole["scores"], invoke(path, stack[:1])[0])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from quantize_nets import Net, feed, mixed_net, photos, quiet
 from tflite_builder import invoke
 
-from edgekit.errors import ConversionError, DataError, UsageError
+from edgekit.errors import DataError, UsageError
 from edgekit.quantize import passes
 from edgekit.quantize.engine import quantize
 from edgekit.quantize.judge import Judge
@@ -21,6 +21,7 @@ from edgekit.quantize.observe import SampleFeed, observe, samples
 from edgekit.quantize.prepare import Prepared, held_out, prepare, split_feeds
 from edgekit.quantize.ranges import choose, parse_method
 from edgekit.tflite.model import read, write
+from edgekit.tflite.passes import PassFailure, PassResult
 from edgekit.types import Effort, Pass, Scheme
 
 _SHAPE = (8, 8, 3)
@@ -32,15 +33,20 @@ def _prepare(
 ) -> tuple[Path, list[SampleFeed], Prepared]:
     path = mixed_net(tmp_path / "net.tflite", dead=dead)
     feeds = feed(tmp_path / "x.npy", photos(_COUNT, *_SHAPE) if stack is None else stack)
-    work = tmp_path / "work"
-    work.mkdir(exist_ok=True)
-    result = prepare(path, feeds=feeds, work=work, effort=effort, method=method, progress=quiet)
+    model = read(path)
+    result = prepare(model, feeds=feeds, effort=effort, method=method, progress=quiet)
+    assert model.packed() == read(path).packed()  # the source stays as it is
     return path, feeds, result
+
+
+def _invoked(result: Prepared, tmp_path: Path, image: np.ndarray) -> np.ndarray:
+    write(result.model, tmp_path / "prepared.tflite")
+    return invoke(tmp_path / "prepared.tflite", image)[0]
 
 
 def test_none_keeps_the_model_and_the_whole_ranges(tmp_path: Path):
     path, _, result = _prepare(tmp_path, "none")
-    assert result.model == path
+    assert result.model.packed() == read(path).packed()
     assert result.passes == []
     runs = [invoke(path, image[None])[0] for image in photos(_COUNT, *_SHAPE)]
     wanted = np.min(runs), np.max(runs)
@@ -50,7 +56,7 @@ def test_none_keeps_the_model_and_the_whole_ranges(tmp_path: Path):
 
 def test_none_with_a_method_chooses_ranges_only(tmp_path: Path):
     path, _, result = _prepare(tmp_path, "none", method="percentile:90")
-    assert result.model == path
+    assert result.model.packed() == read(path).packed()
     narrow, wide = result.ranges["image"], result.widest["image"]
     assert wide[0] < narrow[0] < narrow[1] < wide[1]
 
@@ -68,16 +74,16 @@ def test_kept_passes_never_measure_worse(effort: Effort, dead: bool, tmp_path: P
         if p.kept and p.int8_db is not None and p.name not in float_passes
     ]
     assert kept == sorted(kept)
-    judge = Judge(path, split_feeds(feeds)[1], work=tmp_path)
+    judge = Judge(path, split_feeds(feeds)[1])
     measured = judge.int8_db(result.model, result.ranges)
     assert result.int8_db == pytest.approx(measured, abs=1e-6)
     assert measured >= judge.int8_db(
-        path, result.widest if effort == "fast" else _plain(path, feeds)
+        read(path), result.widest if effort == "fast" else _plain(path, feeds)
     )
 
 
 def _plain(path: Path, feeds: list[SampleFeed]) -> Any:
-    return prepare(path, feeds=feeds, work=path.parent, effort="none", progress=quiet).ranges
+    return prepare(path, feeds=feeds, effort="none", progress=quiet).ranges
 
 
 def test_uneven_channels_gain_decibels_from_balanced(tmp_path: Path):
@@ -93,9 +99,9 @@ def test_uneven_channels_gain_decibels_from_balanced(tmp_path: Path):
 
 def test_the_prepared_float_model_is_nearly_the_original(tmp_path: Path):
     path, _, result = _prepare(tmp_path, "balanced")
-    assert result.model != path
+    assert result.model.packed() != read(path).packed()
     image = photos(1, *_SHAPE, seed=5)
-    before, after = invoke(path, image)[0], invoke(result.model, image)[0]
+    before, after = invoke(path, image)[0], _invoked(result, tmp_path, image)
     assert 0 < np.abs(before - after).max() < 0.1 * np.abs(before).max()
 
 
@@ -106,7 +112,7 @@ def test_the_same_files_give_the_same_bytes(effort: Effort, tmp_path: Path):
         folder = tmp_path / name
         folder.mkdir()
         _, _, result = _prepare(folder, effort)
-        found.append((result.model.read_bytes(), result.ranges, result.int8_db))
+        found.append((result.model.packed(), result.ranges, result.int8_db))
     assert found[0] == found[1]
 
 
@@ -120,11 +126,7 @@ def test_the_same_files_give_the_same_bytes(effort: Effort, tmp_path: Path):
 )
 def test_a_pass_can_be_left_out(left_out: Pass, gone: str, tmp_path: Path):
     path, feeds, whole = _prepare(tmp_path, "balanced")
-    work = tmp_path / "without"
-    work.mkdir()
-    result = prepare(
-        path, feeds=feeds, work=work, effort="balanced", without=[left_out], progress=quiet
-    )
+    result = prepare(path, feeds=feeds, effort="balanced", without=[left_out], progress=quiet)
     names = [one.name for one in result.passes]
     assert gone in {one.name for one in whole.passes}
     assert gone not in names
@@ -134,7 +136,7 @@ def test_a_pass_can_be_left_out(left_out: Pass, gone: str, tmp_path: Path):
 @pytest.mark.parametrize("count", [1, 3])
 def test_few_samples_leave_the_model_as_it_comes(count: int, tmp_path: Path):
     path, _, result = _prepare(tmp_path, "balanced", stack=photos(count, *_SHAPE))
-    assert result.model == path
+    assert result.model.packed() == read(path).packed()
     assert result.passes == []
 
 
@@ -149,8 +151,8 @@ def test_graphs_with_branches_are_left_as_they_come(tmp_path: Path):
     model.raw.subgraphs.append(copy.deepcopy(model.raw.subgraphs[0]))
     write(model, path)
     feeds = feed(tmp_path / "x.npy", photos(8, *_SHAPE))
-    result = prepare(path, feeds=feeds, work=tmp_path, effort="balanced", progress=quiet)
-    assert result.model == path
+    result = prepare(path, feeds=feeds, effort="balanced", progress=quiet)
+    assert result.model.packed() == read(path).packed()
     assert result.passes == []
 
 
@@ -216,7 +218,7 @@ def test_a_stated_method_is_used(method: str, tmp_path: Path):
     path, feeds, result = _prepare(tmp_path, "fast", method=method)
     assert not [p for p in result.passes if p.name == "ranges"]  # nothing was left to choose
     assert result.passes[0].did == f"ranges {method.partition(':')[0]}"
-    stated = choose(observe(path, feeds, work=tmp_path, progress=quiet), *parse_method(method))
+    stated = choose(observe(path, feeds, progress=quiet), *parse_method(method))
     assert result.ranges == stated
 
 
@@ -233,29 +235,30 @@ def test_a_model_without_layers_passes_through(tmp_path: Path):
 def test_a_pass_that_gives_up_leaves_no_worse_model(tmp_path: Path, monkeypatch: Any):
     """Equalized weights that are then not rounded with care may be worse than the original."""
 
-    def give_up(*_: Any, **__: Any) -> str:
-        raise ConversionError("singular")
+    def give_up(*_: Any) -> PassResult:
+        raise PassFailure("singular")
 
-    monkeypatch.setattr(passes, "round_weights", give_up)
-    monkeypatch.setattr(passes, "correct_drift", give_up)
+    monkeypatch.setattr(passes.RoundWeights, "call", give_up)
+    monkeypatch.setattr(passes.CorrectDrift, "call", give_up)
     monkeypatch.setattr("edgekit.quantize.prepare._NOISE_DB", 1000.0)  # nor do ranges help
     path, feeds, result = _prepare(tmp_path, "balanced")
     gave_up = next(p for p in result.passes if p.name == "error-compensated rounding")
     assert not gave_up.kept
     assert gave_up.int8_db is None
-    judge = Judge(path, split_feeds(feeds)[1], work=tmp_path)
+    assert gave_up.did == "round weights gave up: singular"
+    judge = Judge(path, split_feeds(feeds)[1])
     measured = judge.int8_db(result.model, result.ranges)
     assert result.int8_db == pytest.approx(measured, abs=1e-6)
 
 
-@pytest.mark.parametrize("name", ["equalize_channels", "round_weights", "correct_drift"])
+@pytest.mark.parametrize("name", ["EqualizeChannels", "RoundWeights", "CorrectDrift"])
 def test_a_mistake_in_a_pass_is_loud(name: str, tmp_path: Path, monkeypatch: Any):
     """A name that does not exist is no reason to leave a pass out: it would cost accuracy."""
 
-    def planted(*_: Any, **__: Any) -> str:
+    def planted(*_: Any) -> PassResult:
         return {}["weights"]  # type: ignore[no-any-return]
 
-    monkeypatch.setattr(passes, name, planted)
+    monkeypatch.setattr(getattr(passes, name), "call", planted)
     with pytest.raises(KeyError):
         _prepare(tmp_path, "balanced")
 
@@ -302,6 +305,6 @@ def test_an_input_whose_range_wastes_levels_is_narrowed(tmp_path: Path, monkeypa
     settled = next(p for p in result.passes if p.name == "input ranges")
     assert settled.kept
     assert np.ptp(result.ranges["image"]) < np.ptp(result.widest["image"])
-    judge = Judge(path, split_feeds(feeds)[1], work=tmp_path)
+    judge = Judge(path, split_feeds(feeds)[1])
     narrowed = {**result.widest, "image": result.ranges["image"]}
-    assert judge.inputs_db(path, narrowed) > judge.inputs_db(path, result.widest)
+    assert judge.inputs_db(read(path), narrowed) > judge.inputs_db(read(path), result.widest)

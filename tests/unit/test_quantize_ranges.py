@@ -92,7 +92,7 @@ def test_large_tensors_are_counted_in_part_but_their_ends_are_true():
 def test_observed_ends_are_those_of_the_interpreter(tmp_path: Path):
     path, stack = mixed_net(tmp_path / "net.tflite"), photos(5, 8, 8, 3)
     feeds = feed(tmp_path / "x.npy", stack)
-    seen = observe(path, feeds, work=tmp_path, progress=quiet)
+    seen = observe(path, feeds, progress=quiet)
     outputs = np.concatenate([invoke(path, image[None])[0] for image in stack])
     assert seen["scores"].low == pytest.approx(outputs.min(), rel=1e-5)
     assert seen["scores"].high == pytest.approx(outputs.max(), rel=1e-5)
@@ -118,7 +118,7 @@ def test_calibration_values_that_are_not_finite_name_the_tensor(bad: float, tmp_
     path, stack = mixed_net(tmp_path / "net.tflite"), photos(4, 8, 8, 3)
     stack[2, 1, 1, 0] = bad
     with pytest.raises(DataError, match=r"sample 2 .*image"):
-        observe(path, feed(tmp_path / "x.npy", stack), work=tmp_path, progress=quiet)
+        observe(path, feed(tmp_path / "x.npy", stack), progress=quiet)
 
 
 def test_an_overflow_inside_names_the_tensor_that_overflowed(tmp_path: Path):
@@ -128,7 +128,7 @@ def test_an_overflow_inside_names_the_tensor_that_overflowed(tmp_path: Path):
     path = net.save(tmp_path / "net.tflite", net.conv(first, "out", 1))
     stack = np.full((1, 4, 4, 1), 1e20, np.float32)
     with pytest.raises(DataError, match="big"):
-        observe(path, feed(tmp_path / "x.npy", stack), work=tmp_path, progress=quiet)
+        observe(path, feed(tmp_path / "x.npy", stack), progress=quiet)
 
 
 def test_minmax_is_the_whole_range():

@@ -12,10 +12,11 @@ from quantize_nets import Net, feed, operator_named, photos, quiet
 from edgekit.closeness import EQUAL_DB
 from edgekit.errors import ConversionError
 from edgekit.quantize import ranges
-from edgekit.quantize.emit import Exceptions, emit
+from edgekit.quantize.emit import Emissions, Exceptions, emit
 from edgekit.quantize.judge import Judge, Judgement
 from edgekit.quantize.observe import observe
 from edgekit.quantize.sensitivity import LayerSensitivity, find_layers, measure, most_damaging
+from edgekit.tflite.model import read
 from edgekit.types import Ranges
 
 SAMPLES = 6
@@ -29,12 +30,12 @@ class Case:
         self.stack = photos(SAMPLES, 8, 8, 3)
         self.stack[..., 2] = 0
         feeds = feed(folder / "photos.npy", self.stack)
-        histograms = observe(path, feeds, work=folder, progress=quiet)
+        histograms = observe(path, feeds, progress=quiet)
         self.ranges: Ranges = ranges.choose(histograms, "minmax")
-        self.judge = Judge(path, feeds, work=folder)
+        self.judge = Judge(path, feeds)
 
     def measure(self, mode="both") -> list[LayerSensitivity]:
-        return measure(self.path, self.ranges, self.judge, self.work, mode=mode, progress=quiet)
+        return measure(read(self.path), self.ranges, self.judge, mode=mode, progress=quiet)
 
     def run(self, path: Path) -> np.ndarray:
         """The real interpreter on all samples; the borders are float."""
@@ -131,7 +132,9 @@ def test_the_longest_prefix_is_the_int8_file(tmp_path: Path) -> None:
     case = Case(tmp_path, chain(tmp_path))
     last = case.measure("prefix")[-1].prefix
     assert last is not None
-    assert last.worst_db == pytest.approx(case.judge.int8_db(case.path, case.ranges), abs=1e-6)
+    assert last.worst_db == pytest.approx(
+        case.judge.int8_db(read(case.path), case.ranges), abs=1e-6
+    )
 
 
 def test_operators_that_only_move_values_count_with_the_layer_that_reads_them(
@@ -172,13 +175,13 @@ def test_leaving_the_worst_layer_in_float_gains(tmp_path: Path) -> None:
     case = Case(tmp_path, chain(tmp_path, "second"))
     worst = most_damaging(case.measure("each"))[0]
     spared = Exceptions(floating=frozenset(worst.members))
-    before = case.judge.int8_db(case.path, case.ranges)
-    assert case.judge.int8_db(case.path, case.ranges, spared) > before + 3
+    before = case.judge.int8_db(read(case.path), case.ranges)
+    assert case.judge.int8_db(read(case.path), case.ranges, spared) > before + 3
 
 
 def test_multiplications_are_counted_by_hand(tmp_path: Path) -> None:
     case = Case(tmp_path, chain(tmp_path))
-    layers = find_layers(case.path, case.ranges, tmp_path)
+    layers = find_layers(read(case.path), case.ranges, Emissions())
     assert {layer.tensor: layer.macs for layer in layers} == {
         "first": 8 * 8 * 8 * 3 * 3 * 3,
         "second": 8 * 8 * 8 * 3 * 3 * 8,
@@ -193,7 +196,7 @@ def test_layers_go_by_the_name_of_their_node_where_the_weights_tell_it(tmp_path:
     weights = net.normal("/features/stem/Conv_conv_filter", 4, 3, 3, 3)
     first = net.conv(net.image, "next_node_input_nhwc", 4, weights=weights)
     case = Case(tmp_path, net.save(tmp_path / "net.tflite", net.conv(first, "last", 4)))
-    layers = find_layers(case.path, case.ranges, tmp_path)
+    layers = find_layers(read(case.path), case.ranges, Emissions())
     assert [layer.name for layer in layers] == ["/features/stem/Conv", "last"]
 
 

@@ -29,7 +29,7 @@ def written(folder: Path, scheme: Scheme) -> Path:
     last = net.conv(net.conv(net.image, "one", 16), "two", 16, kernel=1)
     path, output = net.save(folder / "net.tflite", last), folder / f"{scheme}.tflite"
     stack = np.random.default_rng(0).normal(0, 1, (8, *SHAPE[1:])).astype(np.float32)
-    seen = observe(path, feed(folder / "x.npy", stack), work=folder, progress=quiet)
+    seen = observe(path, feed(folder / "x.npy", stack), progress=quiet)
     emit(path, output, scheme, ranges.choose(seen, "minmax"))
     return output
 

@@ -20,7 +20,7 @@ from test_quantize_integer_ops import run, sqnr_db
 from tflite_builder import invoke
 
 from edgekit.quantize import ranges
-from edgekit.quantize.emit import NO_EXCEPTIONS, Exceptions, emit
+from edgekit.quantize.emit import NO_EXCEPTIONS, Emissions, Exceptions, emit
 from edgekit.quantize.engine import quantize
 from edgekit.quantize.integer_ops import care
 from edgekit.quantize.integer_ops.emitted import IntegerResult
@@ -66,7 +66,7 @@ def integer(
 ) -> tuple[Path, IntegerResult]:
     """Calibrate on a stack with min-max ranges and write the file."""
     feeds = feed(path.with_suffix(".npy"), stack)
-    histograms = observe(path, feeds, work=path.parent, progress=quiet)
+    histograms = observe(path, feeds, progress=quiet)
     output = path.with_suffix(f".{scheme}.tflite")
     return output, emit(path, output, scheme, ranges.choose(histograms, "minmax"), exceptions)
 
@@ -323,8 +323,8 @@ def test_a_variance_and_its_root_leave_8_bits_together(tmp_path: Path) -> None:
     path = net.save(tmp_path / "net.tflite", net.dense(layer_norm(net, net.image), "last", 8))
     after, stack = before_passes(path, tmp_path), loud_and_quiet(16)
     (chain,) = variance_chains(read(after))
-    histograms = observe(after, feed(tmp_path / "s.npy", stack), work=tmp_path, progress=quiet)
-    rows = find_layers(after, ranges.choose(histograms, "minmax"), tmp_path)
+    histograms = observe(after, feed(tmp_path / "s.npy", stack), progress=quiet)
+    rows = find_layers(read(after), ranges.choose(histograms, "minmax"), Emissions())
     (layer,) = (row for row in rows if row.tensor == chain[0])
     assert set(chain) <= set(layer.members)
     assert not {row.tensor for row in rows} & set(chain[1:])

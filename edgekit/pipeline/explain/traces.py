@@ -57,7 +57,9 @@ def trace_file(
     """
     folder.mkdir(parents=True)
     copy = folder / "exposed.tflite"
-    expose_results(path, copy)
+    model = read(path)
+    expose_results(model)
+    write(model, copy)
     makers = {t.name: op.name for op in read(path).main.operators for t in op.outputs}
     return _run(copy, feeds, workshop, folder, makers, stage=stage, title=title, kernels=kernels)
 

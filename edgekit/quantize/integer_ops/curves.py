@@ -99,20 +99,22 @@ def _values(output: Tensor, source: Tensor, steps: Mapping[int, Operator]) -> Ar
     known = {source.index: _grid()}
     functions = _functions()
 
-    def value(tensor: Tensor) -> Array:
+    def value(tensor: Tensor) -> Array | None:
         if tensor.is_constant:
-            return tensor.data().astype(np.float64).reshape(())
+            return np.asarray(tensor.data().astype(np.float64).reshape(()))
         if tensor.index not in known:
-            operator = steps[tensor.index]
-            arguments = [value(argument) for argument in operator.inputs if argument is not None]
+            operator = steps.get(tensor.index)
+            if operator is None:  # neither the variable nor made by one of the steps
+                return None
+            given = [value(argument) for argument in operator.inputs if argument is not None]
+            arguments = [one for one in given if one is not None]
+            if len(arguments) < len(given):
+                return None
             known[tensor.index] = functions[operator.name](*arguments)
         return known[tensor.index]
 
-    try:
-        with np.errstate(all="ignore"):
-            return value(output)
-    except KeyError:  # a tensor that is neither the variable nor made by one of the steps
-        return None
+    with np.errstate(all="ignore"):
+        return value(output)
 
 
 def _grid() -> Array:
