@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import re
 import sys
 from collections.abc import Sequence
@@ -76,6 +77,7 @@ def convert(request: dict[str, Any], progress: Any) -> dict[str, Any]:
             kind="model",
         )
     written[0].replace(output)
+    _write_origins(work, output)
     return {
         "artifact": str(output),
         "inputs": [
@@ -87,6 +89,17 @@ def convert(request: dict[str, Any], progress: Any) -> dict[str, Any]:
         ],
         "options": {"backend": "flatbuffer_direct", "keep_shape": keep},
     }
+
+
+def _write_origins(work: Path, output: Path) -> None:
+    """Which ONNX values each tensor of the file is, by onnx2tf's report, for ``explain``."""
+    origins: dict[str, list[str]] = {}
+    for report in work.glob("*_tensor_correspondence_report.json"):
+        for record in json.loads(report.read_text(encoding="utf-8")).get("records", ()):
+            if record.get("exists_in_final_model"):
+                name = record["resolved_tflite_tensor_name"]
+                origins.setdefault(name, []).append(record["onnx_output_name"])
+    output.with_suffix(".origins.json").write_text(json.dumps(origins), encoding="utf-8")
 
 
 def _unconverted(path: Path) -> list[str]:

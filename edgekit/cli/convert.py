@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
@@ -35,17 +34,7 @@ from edgekit.cli.parameters import PATH
 @click.option("--trust-pickle", is_flag=True, help="Open a pickle, which can run any code.")
 @click.option("--signature", help="Which function of a SavedModel [serving_default].")
 @click.option("--dry-run", is_flag=True, help="Look at the model, print the plan, make nothing.")
-def command(
-    model: str | None,
-    weights: Path | None,
-    inputs: tuple[str, ...],
-    keep_scales: bool,
-    route: str | None,
-    trust_pickle: bool,
-    signature: str | None,
-    dry_run: bool,
-    **options: Any,
-) -> int:
+def command(inputs: tuple[str, ...], dry_run: bool, **options: Any) -> int:
     """Turn MODEL into .tflite files and prove that each does the model's job.
 
     MODEL is package.module:factory or file.py:factory (PyTorch), or a file: .pt2, TorchScript .pt,
@@ -57,13 +46,6 @@ def command(
     from edgekit.pipeline.request import ConversionRequest
 
     request = ConversionRequest(
-        model=model,
-        weights=weights,
-        inputs=tuple(map(parse_input_flag, inputs)),
-        keep_scales=keep_scales,
-        route=route,
-        trust_pickle=trust_pickle,
-        signature=signature,
-        **request_arguments(options),
+        inputs=tuple(map(parse_input_flag, inputs)), **request_arguments(options)
     )
     return carry_out(request, dry_run=dry_run, options=options)

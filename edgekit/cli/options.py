@@ -335,43 +335,19 @@ def request_arguments(options: dict[str, Any]) -> dict[str, Any]:
     Raises:
         UsageError: colours are stated for files that take no raw pixels.
     """
+    from dataclasses import fields
+
     from edgekit.errors import UsageError
+    from edgekit.pipeline.request import ConversionRequest
 
     if options["feed_color"] and not options["fold_preprocess"]:
         raise UsageError(
             "--feed-color says what raw pixels the app feeds to files that all take them.",
             cure="Add --fold-preprocess, or state the model's own order with --color.",
         )
-    same = ["calibration", "parity", "samples", "parity_samples", "seed", "synthetic", "schemes"]
-    same += [
-        "fold_preprocess",
-        "io_dtype",
-        "effort",
-        "ranges",
-        "without",
-        "no_standard_metadata",
-        "keep_prepared",
-        "keep_float",
-        "keep_int16",
-        "min_sqnr",
-        "max_drop",
-        "min_agreement",
-        "max_latency",
-        "allow_float_ops",
-        "accept_few",
-        "accept_contract",
-        "targets",
-        "compat",
-        "task",
-        "labels",
-        "gates",
-        "output",
-        "config",
-        "force",
-        "threads",
-    ]
+    names = {field.name for field in fields(ConversionRequest)}
     return {
-        **{name: options[name] for name in same},
+        **{name: value for name, value in options.items() if name in names},
         "feed_color": options["feed_color"] or "RGB",
         "pictures": not options["no_pictures"],
         "preprocess": preprocess_flags(options),

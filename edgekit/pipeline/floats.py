@@ -13,7 +13,7 @@ from edgekit.pipeline import candidates
 from edgekit.pipeline.plan import Plan
 from edgekit.pipeline.reference import Reference, load_again, spec_tables
 from edgekit.results import Attempt
-from edgekit.routes import Hop, Route
+from edgekit.routes import Hop, Route, source_converter
 from edgekit.tflite.normalise import normalised
 from edgekit.toolchain.workshop import Workshop
 from edgekit.types import Binding, LatencyReport, ParityReport, Step, TensorSpec
@@ -150,7 +150,7 @@ def _check_onnx(
     plan: Plan, artifact: Path, reference: Reference, workshop: Workshop, folder: Path
 ) -> ParityReport:
     folder.mkdir()
-    runner = plan.converters["onnx"]
+    runner = source_converter("onnx", plan.converters)
     result, _ = workshop.call(
         runner,
         "reference",

@@ -25,6 +25,7 @@ from edgekit.pipeline.reference import Reference, data_report, make_reference, p
 from edgekit.provenance.text import to_text
 from edgekit.report.json import to_json
 from edgekit.results import ConversionResult, FileResult
+from edgekit.routes import source_converter
 from edgekit.runners.litert import LITERT
 from edgekit.tflite.model import read
 from edgekit.tflite.normalise import cleaned
@@ -231,7 +232,11 @@ def _without_the_impossible(plan: Plan, floating: Path, progress: Progress) -> P
 def _needed_first(plan: Plan) -> list[Converter]:
     """Who works in every case, in the order of their turns: the first route's and our own."""
     hops = plan.routes[0].hops if plan.routes else ()
-    checking = [plan.converters["onnx"]] if any(h.conversion.target == "onnx" for h in hops) else []
+    checking = (
+        [source_converter("onnx", plan.converters)]
+        if any(h.conversion.target == "onnx" for h in hops)
+        else []
+    )
     return [plan.runner, *checking, *(hop.converter for hop in hops), LITERT, QUANTIZER]
 
 

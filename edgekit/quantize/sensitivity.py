@@ -70,7 +70,7 @@ _CONSTANT_SUFFIXES = (
     "_depthwise_filter",
     "_fc_weights",
 )
-"""What onnx2tf appends to the name of an ONNX node to name the constant that its weights become."""
+"""What a converter may append to an ONNX node's name, to name the constant of its weights."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,6 +31,7 @@ from edgekit.pipeline.request import ConversionRequest
 from edgekit.quantize.integer_ops.rewrites import before_passes
 from edgekit.raw_pixels.normalization import Normalization
 from edgekit.results import Attempt
+from edgekit.routes import source_converter
 from edgekit.tflite.metadata import embed_contract, read_contract
 from edgekit.tflite.model import read
 from edgekit.tflite.normalise import normalised
@@ -181,14 +182,14 @@ def framework_chain(
     else:
         made, tried = _made_as(request.candidate, planned, reference, workshop, inner)
         onnx = next(iter(made.path.parent.glob("*.onnx")), onnx)
-        told = _correspondence(made.path.parent)
+        told = _origins(made.path.parent)
     floating, bindings = made.path, made.bindings
     # An output is one of the model's outputs, whatever is wrong with it.
     wanted = [spec.name for spec in reference.outputs]
     told = {**{t.name: wanted for t in read(floating).main.outputs}, **told}
     workshop.release(planned.runner)
     if onnx is not None:
-        runner = planned.converters["onnx"]
+        runner = source_converter("onnx", planned.converters)
         also = {**fed, "artifact": str(onnx)}
         traces += _look(runner, also, workshop, work / "onnx", notes)
         workshop.release(runner)
@@ -310,14 +311,11 @@ def _with_remark(stage: StageFinding, before: Trace, after: Trace) -> StageFindi
     return replace(stage, remark=remark)
 
 
-def _correspondence(folder: Path) -> dict[str, list[str]]:
-    """ONNX values of each TFLite tensor, as onnx2tf's report says."""
+def _origins(folder: Path) -> dict[str, list[str]]:
+    """The source's values that each TFLite tensor is, as its converter may have written down."""
     found: dict[str, list[str]] = {}
-    for report in folder.glob("*-onnx2tf/*_tensor_correspondence_report.json"):
-        for record in json.loads(report.read_text(encoding="utf-8")).get("records", ()):
-            if record.get("exists_in_final_model"):
-                name = record["resolved_tflite_tensor_name"]
-                found.setdefault(name, []).append(record["onnx_output_name"])
+    for path in folder.glob("*.origins.json"):
+        found.update(json.loads(path.read_text(encoding="utf-8")))
     return found
 
 
