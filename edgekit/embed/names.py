@@ -9,19 +9,22 @@ import unicodedata
 from edgekit.embed.spec import Names
 from edgekit.errors import UsageError
 
-# Words that mean something in C++, Kotlin, Swift or TypeScript and that a model may be called.
+# Words that mean something in C++, Dart, Kotlin, Swift or TypeScript, and may be a model's name.
 # fmt: off
 _RESERVED = frozenset((
-    "abstract", "android", "any", "as", "auto", "bool", "boolean", "break", "case", "catch",
-    "char", "class", "const", "continue", "data", "default", "delete", "do", "double", "else",
-    "enum", "export", "extension", "extern", "false", "final", "float", "for", "foundation",
-    "func", "function", "if", "import", "in", "init", "inline", "int", "interface", "internal",
-    "is", "java", "kotlin", "let", "linux", "litert", "long", "main", "module", "namespace",
-    "new", "nil", "null", "object", "open", "operator", "override", "package", "private",
-    "protected", "protocol", "public", "register", "return", "self", "short", "signed",
-    "sizeof", "static", "std", "struct", "super", "swift", "switch", "template", "this",
-    "throw", "true", "try", "type", "typedef", "typeof", "union", "unix", "unsigned", "using",
-    "val", "var", "virtual", "void", "volatile", "when", "where", "while", "with", "yield",
+    "abstract", "android", "any", "as", "auto", "base", "bool", "boolean", "break", "case",
+    "catch", "char", "class", "const", "continue", "covariant", "dart", "data", "default",
+    "deferred", "delete", "do", "double", "dynamic", "else", "enum", "export", "extends",
+    "extension", "extern", "external", "factory", "false", "final", "float", "flutter", "for",
+    "foundation", "func", "function", "get", "hide", "if", "implements", "import", "in", "init",
+    "inline", "int", "interface", "internal", "is", "java", "kotlin", "late", "let", "library",
+    "linux", "litert", "long", "main", "mixin", "module", "namespace", "new", "nil", "null",
+    "object", "of", "on", "open", "operator", "override", "package", "part", "private",
+    "protected", "protocol", "public", "register", "required", "rethrow", "return", "sealed",
+    "self", "set", "short", "show", "signed", "sizeof", "static", "std", "struct", "super",
+    "swift", "switch", "sync", "template", "test", "this", "throw", "true", "try", "type",
+    "typedef", "typeof", "union", "unix", "unsigned", "using", "val", "var", "virtual", "void",
+    "volatile", "when", "where", "while", "with", "yield",
 ))
 # fmt: on
 

@@ -44,7 +44,7 @@ pytestmark = [
 NAMES = ("classifier", "detector", "segmenter")
 SCHEMES = ("fp32", "int8-float-io", "int8-uint8-io")
 CASES = ("grid", "planes_first", "ctc_turned", "lanczos_antialias", "letterbox", "labelled")
-"""The same code runs for every case in Node (`test_embed_react_native.py`)."""
+"""The same code runs for every case in Node (`test_embed_crossplatform.py`)."""
 
 
 @pytest.fixture(scope="module")

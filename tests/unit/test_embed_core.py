@@ -377,7 +377,8 @@ def test_tricks_in_labels_are_escaped_as_each_language_has_it():
 @pytest.mark.parametrize("name", target_names())
 def test_each_target_writes_its_own_language(name):
     form = load_target(name).escapes
-    assert form == {"cpp": "octal", "micro": "octal", "ios": "braces"}.get(name, "unicode")
+    other = {"cpp": "octal", "micro": "octal", "ios": "braces", "flutter": "braces"}
+    assert form == other.get(name, "unicode")
     assert "\ud800" not in quoted("\ud800", form)
 
 
