@@ -141,7 +141,7 @@ def _document(made: Compilation) -> dict[str, Any]:
         "compiler": compiled.compiler,
         "versions": dict(compiled.versions),
         "options": dict(compiled.options),
-        "figures": asdict(compiled.figures),
+        "figures": asdict(compiled.figures) if compiled.figures else None,
         "left_to_the_cpu": [
             {"operator": index, "why": why} for index, why in compiled.left.items()
         ],
@@ -151,15 +151,16 @@ def _document(made: Compilation) -> dict[str, Any]:
 
 def _figures(made: Compilation) -> Iterable[str]:
     compiled, figures = made.compiled, made.compiled.figures
-    yield f"  SRAM: {figures.sram_bytes:,} bytes; flash: {figures.flash_bytes:,} bytes" + (
-        f"; DRAM: {figures.dram_bytes:,} bytes" if figures.dram_bytes else ""
-    )
-    if figures.cycles:
-        rate = f"{figures.inferences_per_second:,.0f} inferences a second"
-        yield (
-            f"  {figures.cycles:,} cycles, {rate} at {figures.clock_hz / 1e6:.0f} MHz, without "
-            "what the CPU computes (estimates of the compiler)"
+    if figures is not None:
+        yield f"  SRAM: {figures.sram_bytes:,} bytes; flash: {figures.flash_bytes:,} bytes" + (
+            f"; DRAM: {figures.dram_bytes:,} bytes" if figures.dram_bytes else ""
         )
-    yield f"  for the board {figures.system}, {figures.memory_mode}"
+        if figures.cycles:
+            rate = f"{figures.inferences_per_second:,.0f} inferences a second"
+            yield (
+                f"  {figures.cycles:,} cycles, {rate} at {figures.clock_hz / 1e6:.0f} MHz, without "
+                "what the CPU computes (estimates of the compiler)"
+            )
+        yield f"  for the board {figures.system}, {figures.memory_mode}"
     version = " ".join(f"{name} {number}" for name, number in compiled.versions.items())
     yield f"Compiled by {version}: {compiled.artifact}"

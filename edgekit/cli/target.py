@@ -111,7 +111,15 @@ def print_report(console: Console, report: TargetReport) -> None:
         console.print(_sentence(finding, basis=bool(report.basis)))
     if report.basis == "predicted":
         console.print(Text("  Predicted: the compiler was not asked. It is installed by:"))
-        console.print(Text("      edgekit toolchain install vela"))
+        console.print(Text(f"      {_installed_by(report.target)}"))
+
+
+def _installed_by(target: str) -> str:
+    from edgekit.compilers.manifests import compiler_for
+    from edgekit.targets.reading import load
+
+    worker = compiler_for(load(target).compiles[0]).worker
+    return worker.install or f"edgekit toolchain install {worker.name}"
 
 
 def _figures(report: TargetReport) -> Iterable[str]:

@@ -122,10 +122,7 @@ def _client(table: dict[str, Any], path: Path) -> Client:
         if table:
             raise ValueError(f"unknown key {min(table)!r} beside device")
         return Client(name=name, summary=summary, manifest=path, device=device, timed=timed)
-    program = table.pop("worker", None)
-    worker = from_table(
-        table, path.parent, (path.parent / str(program)).resolve() if program else None
-    )
+    worker = from_table(table, path.parent)
     return Client(
         name=worker.name, summary=worker.summary, manifest=path, worker=worker, timed=timed
     )

@@ -52,7 +52,7 @@ class Compiled:
         versions: of the compiler.
         options: that were handed on.
         left: for each operator of the source's main graph that the CPU computes, by its index, why.
-        figures: what the compiler expects.
+        figures: what the compiler expects; ``None`` where it does not say.
     """
 
     artifact: Path
@@ -61,7 +61,7 @@ class Compiled:
     versions: Mapping[str, str]
     options: Mapping[str, str]
     left: Mapping[int, str] = field(repr=False)
-    figures: CompiledFigures
+    figures: CompiledFigures | None
 
 
 def ask_compiler(
@@ -117,7 +117,7 @@ def ask_compiler(
         versions=versions,
         options=dict(options),
         left=left_to_the_cpu(source, read(artifact), reasons, compiler.custom),
-        figures=_figures(result["figures"]),
+        figures=_figures(result["figures"]) if "figures" in result else None,
     )
 
 

@@ -65,7 +65,7 @@ def compiler_for(target: str) -> Compiler:
     if target not in known:
         raise UsageError(
             f"There is no compiler for {target!r}.",
-            cure=f"{nearest(target, known)} There are: {', '.join(known)}.",
+            cure=nearest(target, known),
         )
     return known[target]
 

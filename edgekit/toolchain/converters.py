@@ -150,13 +150,12 @@ def parse_manifest(path: Path, kind: str, build: Callable[[dict[str, Any]], T]) 
     )
 
 
-def from_table(table: dict[str, Any], folder: Path, program: Path | None = None) -> Converter:
+def from_table(table: dict[str, Any], folder: Path) -> Converter:
     """A `Converter` from the keys of its manifest.
 
     Args:
         table: all of them; emptied.
         folder: where the manifest is.
-        program: the worker, where it is not ``worker.py`` beside it.
 
     Raises:
         KeyError, TypeError, ValueError: a key is missing, unknown or has a wrong value.
@@ -188,7 +187,7 @@ def from_table(table: dict[str, Any], folder: Path, program: Path | None = None)
         raise TypeError(f"processes is {processes!r}, not true or false")
     python = table.pop("python", ">=3.11")
     satisfies((3, 11, 0), python)  # raises where it is no version specifier
-    program = program or folder / "worker.py"
+    program = Path(os.path.normpath(folder / str(table.pop("worker", "worker.py"))))
     if not program.is_file():
         raise ValueError(f"there is no {program}")
     texts = {

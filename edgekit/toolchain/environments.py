@@ -87,8 +87,7 @@ def ensure(converter: Converter, progress: Progress | None = None) -> Environmen
     if converter.environment == "host":
         if missing := missing_modules(converter):
             raise EnvironmentNotReady(
-                f"The converter {converter.name} needs {', '.join(missing)} in this Python "
-                f"({sys.executable}).",
+                f"{converter.name} needs {', '.join(missing)} in this Python ({sys.executable}).",
                 cure=converter.install,
             )
         return Environment(python=sys.executable)

@@ -188,6 +188,42 @@ def test_every_target_of_vela_has_a_profile() -> None:
     assert load("ethos-u55").compiles[0] == "ethos-u55-128"
 
 
+@pytest.mark.parametrize("name", ["litert-google-tensor", "litert-mediatek", "litert-qualcomm"])
+def test_an_npu_that_cannot_be_compiled_for_says_what_to_install(name: str, tmp_path: Path) -> None:
+    compiler = discover()[name]
+    path = tmp_path / "net.tflite"
+    path.write_bytes(tflite_builder.tiny_bytes())
+    for target in compiler.targets:
+        assert load(target).compiles == (target,)
+    with pytest.raises(SetupError, match="ai_edge_litert_sdk") as caught:
+        edgekit.compile(path, target=compiler.targets[0])
+    assert caught.value.cure.startswith("pip install ai-edge-litert-sdk-")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("sdk", "says"),
+    [("None", "without the vendor's SDK"), ("pathlib.Path(__file__).parent", "libQnnHtp.so")],
+)
+def test_litert_itself_is_asked_where_the_sdk_is_there(
+    sdk: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The package without the vendor's files, and one whose files are not there after all."""
+    package = tmp_path / "packages" / "ai_edge_litert_sdk_qualcomm"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(
+        f"import pathlib\ndef get_sdk_path():\n    return {sdk}\npath_to_sdk_libs = get_sdk_path\n",
+        encoding="utf-8",
+    )
+    monkeypatch.syspath_prepend(package.parent)
+    monkeypatch.setenv("PYTHONPATH", str(package.parent))
+    path = tmp_path / "net.tflite"
+    path.write_bytes(tflite_builder.tiny_bytes())
+    with pytest.raises((SetupError, ConversionError), match=says):
+        edgekit.compile(path, target="qualcomm-sm8750")
+    assert not list(tmp_path.glob("*_qualcomm*"))
+
+
 def test_a_profile_may_extend_one_of_them(tmp_path: Path) -> None:
     net = Chain(1, 8, dtype="int8")
     net.add("RELU")
