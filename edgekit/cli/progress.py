@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -37,6 +38,7 @@ class Display:
         self._verbose = verbose
         self._task: TaskID | None = None
         self._title = ""
+        self._told: deque[str] = deque(maxlen=2)
         self._since = 0.0
 
     def step(self, title: str) -> None:
@@ -46,7 +48,8 @@ class Display:
         self._finish()
         self._title, self._since = title, time.monotonic()
         self._task = self._progress.add_task(title, total=1.0, message="")
-        if not self.console.is_terminal and not self._verbose:
+        if not (self.console.is_terminal or self._verbose or title in self._told):
+            self._told.append(title)
             self.console.print(f"{title} …", markup=False)
 
     def update(self, fraction: float, message: str = "") -> None:

@@ -34,6 +34,7 @@ from edgekit.pipeline.ladder import RungFiles, as_tables, climb, mark, pick
 from edgekit.pipeline.plan import PREPARED_NAME, Plan
 from edgekit.pipeline.reference import Reference
 from edgekit.pipeline.request import Setting
+from edgekit.pipeline.steps import begin
 from edgekit.results import Advice, FileResult, FrontPoint, KeptFloat, KeptLayer, Rung
 from edgekit.standard_metadata.embed import embed_standard_metadata, remove_standard_metadata
 from edgekit.targets.check import check, reasons
@@ -201,12 +202,14 @@ class _Making:
         folder = self.work / f"files-{self._batches}"
         folder.mkdir()
         self._batches += 1
+        begin(self.workshop.progress, "quantize")
         result = self._quantize(schemes, setting, folder)
         mixed = told_by(result["mixed_ranges"])
         advice = self._advice(result["advice"], mixed)
         for note in result["gave_up"]:
             self._tell(note)
         made, errors = [], dict(result["failures"])
+        begin(self.workshop.progress, "compare")
         for scheme in schemes:
             if scheme in errors:
                 continue
@@ -215,6 +218,7 @@ class _Making:
             except ConversionError as error:
                 errors[scheme] = error.cause
         latencies: Sequence[LatencyReport] = []
+        begin(self.workshop.progress, "time")
         if made:
             latencies = candidates.benchmark(
                 [one.path for one in made],

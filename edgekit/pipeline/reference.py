@@ -16,6 +16,7 @@ from edgekit.pipeline.known import preset_words, told_preset
 from edgekit.pipeline.labels import SampleLabel, settle_labels
 from edgekit.pipeline.plan import Plan
 from edgekit.pipeline.probe import look, probed_samples, reference_accuracy, refuse_contradictions
+from edgekit.pipeline.steps import begin
 from edgekit.quantize.emit import refuse_bad_source
 from edgekit.resolve import resolve
 from edgekit.results import DataReport
@@ -140,6 +141,7 @@ def make_reference(plan: Plan, workshop: Workshop, work: Path) -> Reference:
     contract = _agreed(plan, workshop)
     data = _load_data(plan, contract, work / "data", workshop)
     contract = _settle_assumptions(contract, data, workshop)
+    begin(workshop.progress, "reference")
     folder = work / "reference"
     folder.mkdir()
     specs = tuple(entry.tensor for entry in contract.inputs)
@@ -218,6 +220,7 @@ def probe_contract(plan: Plan, reference: Reference, workshop: Workshop, work: P
     parity = reference.data.parity
     if parity.synthetic:
         return Probe(why="the inputs are random")
+    begin(workshop.progress, "probe")
     specs = reference.inputs
     folder = work / "probe"
     folder.mkdir()
@@ -410,6 +413,7 @@ def _load_data(
 ) -> calibration.Dataset:
     request = plan.request
     folder.mkdir()
+    begin(workshop.progress, "data")
     workshop.progress.step("Preparing the data")
     if request.synthetic:
         data = calibration.synthetic(

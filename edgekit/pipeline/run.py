@@ -22,6 +22,7 @@ from edgekit.pipeline.publish import publish, scratch_folder, work_folder
 from edgekit.pipeline.quantized import QUANTIZER, Subject, make_files
 from edgekit.pipeline.raw_pixels import fold_for_int8, fold_preprocess
 from edgekit.pipeline.reference import Reference, data_report, make_reference, probe_contract
+from edgekit.pipeline.steps import CountedProgress, steps_of
 from edgekit.provenance.text import to_text
 from edgekit.report.json import to_json
 from edgekit.results import ConversionResult, FileResult
@@ -90,7 +91,7 @@ def _workshop(
 ) -> Workshop:
     return Workshop(
         name=plan.source.name,
-        progress=_Notes(progress or SilentProgress()),
+        progress=CountedProgress(progress or SilentProgress(), steps_of(plan)),
         limits=plan.request.limits,
         work=work,
         source=plan.source,
@@ -102,9 +103,11 @@ def _float_stage(plan: Plan, workshop: Workshop, work: Path) -> FloatStage:
     """From the model to the float file that equals it, and what is known of both."""
     notes = _notes(workshop)
     before = _source_digest(plan)
+    notes.begin("model")
     reference = make_reference(plan, workshop, work)
     _ask_the_object(plan, reference, notes)
     probe = probe_contract(plan, reference, workshop, work)
+    notes.begin("convert")
     floating, attempts = make_float(plan, reference, workshop, work)
     probe = replace(probe, graph=check_graph(floating.path, reference.contract))
     for slip in probe.slips if probe.accepted else ():
@@ -178,6 +181,8 @@ def _finish(
             f"No scheme could be written. {files[0].scheme}: {files[0].error}",
             cure="Choose other schemes with --scheme.",
         )
+    notes.begin("write")
+    notes.step("Writing the files, their report and its page")
     lock = make_lock(plan, reference, result, files, quantized.prepared)
     page = make_page(plan, result, files, reference)
     publish(plan, files, to_json(result), quantized.prepared, lock=to_text(lock), page=page)
@@ -192,8 +197,8 @@ def _require_unchanged(plan: Plan, before: str | None) -> None:
         )
 
 
-def _notes(workshop: Workshop) -> _Notes:
-    assert isinstance(workshop.progress, _Notes)
+def _notes(workshop: Workshop) -> CountedProgress:
+    assert isinstance(workshop.progress, CountedProgress)
     return workshop.progress
 
 
@@ -238,24 +243,6 @@ def _needed_first(plan: Plan) -> list[Converter]:
         else []
     )
     return [plan.runner, *checking, *(hop.converter for hop in hops), LITERT, QUANTIZER]
-
-
-class _Notes:
-    """Passes progress on and keeps the notes for the report."""
-
-    def __init__(self, inner: Progress) -> None:
-        self._inner = inner
-        self.kept: list[str] = []
-
-    def step(self, title: str) -> None:
-        self._inner.step(title)
-
-    def update(self, fraction: float, message: str = "") -> None:
-        self._inner.update(fraction, message)
-
-    def note(self, message: str) -> None:
-        self.kept.append(message)
-        self._inner.note(message)
 
 
 def _source_digest(plan: Plan) -> str | None:

@@ -90,8 +90,9 @@ class Workshop:
             EdgekitError: see `edgekit.toolchain.worker.Worker.call`.
         """
         self._let_read(converter, request)
-        worker = self._worker(converter)
         self.progress.step(title)
+        worker = self._worker(converter)
+        self.progress.step(title)  # again after an environment was built, which is a step itself
         try:
             reply = worker.call(verb, request, self.progress)
         except StepError as error:
