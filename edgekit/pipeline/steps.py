@@ -1,4 +1,4 @@
-"""The steps of a conversion, counted: ``4 of 9  Converting onnx to tflite by onnx2tf``."""
+"""The steps of a conversion, counted: ``4 of 9  Trying other ways to feed the model``."""
 
 from __future__ import annotations
 
