@@ -216,7 +216,7 @@ def _by_litert_quantizer(
 ) -> bytes:
     from litert_quantizer import quantizer
 
-    engine = quantizer.Quantizer(bytearray(model.packed()))
+    engine = quantizer.Quantizer(model.packed())
     _set_recipe(engine, model, scheme)
     if exceptions != NO_EXCEPTIONS:
         _set_exceptions(engine, model, scheme, exceptions)

@@ -69,7 +69,7 @@ def pack(model: Any) -> bytes:
         builder.Finish(packed.Pack(builder), file_identifier=IDENTIFIER)
     except flatbuffers.builder.BuilderSizeError as error:
         raise MalformedError(f"it does not fit into a flatbuffer: {error}") from error
-    return bytes(builder.Output())
+    return bytes(memoryview(builder.Bytes)[builder.Head() :])
 
 
 @dataclass(frozen=True)

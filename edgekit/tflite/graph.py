@@ -94,9 +94,9 @@ class Tensor:
         raw = self.raw.quantization
         if raw is None or raw.scale is None or not len(raw.scale):
             return None
-        scales = tuple(float(scale) for scale in raw.scale)
+        scales = tuple(map(float, raw.scale))
         stored = () if raw.zeroPoint is None else raw.zeroPoint
-        zeros = tuple(int(zero) for zero in stored) or (0,) * len(scales)
+        zeros = tuple(map(int, stored)) or (0,) * len(scales)
         return Quantization(
             scales=scales,
             zero_points=zeros,
@@ -204,7 +204,9 @@ class Operator:
     @property
     def name(self) -> str:
         """``CONV_2D`` …, or a custom operator's own name."""
-        return text(self._code.customCode) if self.is_custom else operator_name(self._code)
+        code = self._code
+        name = operator_name(code)
+        return text(code.customCode) if name == "CUSTOM" else name
 
     @property
     def is_custom(self) -> bool:

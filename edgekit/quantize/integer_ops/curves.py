@@ -12,6 +12,7 @@ its values say whether it is GELU.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from math import erf, pi, sqrt
 from typing import TYPE_CHECKING, Any
 
@@ -117,12 +118,14 @@ def _values(output: Tensor, source: Tensor, steps: Mapping[int, Operator]) -> Ar
         return value(output)
 
 
+@cache
 def _grid() -> Array:
     import numpy as np
 
     return np.concatenate([np.linspace(-9, 9, 289), [-30.0, -15.0, 15.0, 30.0]])
 
 
+@cache
 def _gelu(*, approximate: bool) -> Array:
     """GELU on the grid (Hendrycks and Gimpel, 2016), exact or by tanh."""
     import numpy as np

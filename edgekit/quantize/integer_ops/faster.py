@@ -19,6 +19,7 @@ _CLAMPS = {
     "RELU_0_TO_1": (0.0, 1.0),
     "RELU_N1_TO_1": (-1.0, 1.0),
 }
+_SLOW = frozenset({*_CLAMPS, "ABS", "PRELU"})
 
 
 def use_faster(model: Model) -> int:
@@ -27,6 +28,8 @@ def use_faster(model: Model) -> int:
 
 
 def _replaced(operator: Operator) -> bool:
+    if operator.name not in _SLOW:
+        return False
     tensors = [operator.inputs[0], *operator.outputs] if operator.inputs else []
     if any(t is None or t.dtype != "int8" or grid_of(t) is None for t in tensors):
         return False
