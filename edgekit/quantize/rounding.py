@@ -55,23 +55,24 @@ def round_rows(weights: Array, hessian: Array, scales: Array, limit: int = 127) 
     # Columns with much energy first: their errors weigh most and find the most freedom left.
     order = np.argsort(-np.diagonal(hessian), kind="stable")
     upper = _inverse_factor(hessian[np.ix_(order, order)])
-    free = weights[:, order].astype(np.float64)
+    # Turned, so that the values of a column lie side by side.
+    free = np.ascontiguousarray(weights[:, order].T, np.float64)
     rounded = np.empty_like(free)
-    size = free.shape[1]
-    steps = scales[:, order] if scales.ndim == 2 else np.broadcast_to(scales[:, None], free.shape)
+    size = len(free)
+    steps = scales[:, order].T if scales.ndim == 2 else np.broadcast_to(scales, free.shape)
     for start in range(0, size, _BLOCK):
         end = min(start + _BLOCK, size)
-        block, factor = free[:, start:end].copy(), upper[start:end, start:end]
+        block, factor = free[start:end].copy(), upper[start:end, start:end]
         errors = np.empty_like(block)
         for column in range(end - start):
-            step = steps[:, start + column]
-            index = np.clip(np.rint(block[:, column] / step), -limit, limit)
-            rounded[:, start + column] = index
-            errors[:, column] = (block[:, column] - index * step) / factor[column, column]
-            block[:, column:] -= np.outer(errors[:, column], factor[column, column:])
-        free[:, end:] -= errors @ upper[start:end, end:]
-    result = np.empty_like(rounded)
-    result[:, order] = rounded
+            step = steps[start + column]
+            index = np.clip(np.rint(block[column] / step), -limit, limit)
+            rounded[start + column] = index
+            errors[column] = (block[column] - index * step) / factor[column, column]
+            block[column + 1 :] -= np.outer(factor[column, column + 1 :], errors[column])
+        free[end:] -= (np.ascontiguousarray(errors.T) @ upper[start:end, end:]).T
+    result = np.empty(weights.shape)
+    result[:, order] = rounded.T
     return result
 
 
