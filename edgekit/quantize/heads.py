@@ -18,9 +18,10 @@ from edgekit.quantize.emit import NO_EXCEPTIONS, Emissions, Emitted, Exceptions
 from edgekit.quantize.mixed import MixedTensor, find
 from edgekit.quantize.observe import SampleFeed
 from edgekit.quantize.prepare import Prepared
-from edgekit.quantize.slices import Slicer, drop_unused, slices_of
+from edgekit.quantize.slices import Slicer, slices_of
 from edgekit.tflite.flatbuffer import text
 from edgekit.tflite.model import Model
+from edgekit.tflite.surgery import drop_unused_operators
 from edgekit.types import Ranges
 
 __all__ = [
@@ -98,7 +99,7 @@ def split(model: Model, mixed: Sequence[MixedTensor]) -> Split:
         else:
             did = "nothing: cannot be cut"
         told.append(replace(one, did=did))
-    drop_unused(parted)
+    drop_unused_operators(parted)
     return Split(model=parted, mixed=tuple(told), joins=joins)
 
 

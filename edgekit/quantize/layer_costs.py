@@ -19,7 +19,8 @@ from edgekit.quantize.excerpts import excerpt, fastest
 from edgekit.quantize.judge import Judge, Judgement
 from edgekit.quantize.layers import find_layers as find_weights
 from edgekit.quantize.sensitivity import MOVES, LayerSensitivity, find_layers
-from edgekit.tflite.model import Model, Tensor
+from edgekit.tflite.model import Model
+from edgekit.tflite.surgery import exchange_outputs
 from edgekit.types import Ranges, Scheme
 
 _MUCH_FASTER = 0.9
@@ -249,13 +250,7 @@ def _round(model: Model, name: str, low: float, high: float) -> None:
     back = graph.add_tensor(f"{name}/and back", tensor.shape, "float32")
     for reader in readers:
         reader.renumber({tensor.index: back.index})
-    _make_outputs(model, tensor, back)
+    exchange_outputs(model, tensor, back)
     place = 0 if maker is None else maker.place + 1
     graph.insert_operator(place, "QUANTIZE", [tensor], [stored])
     graph.insert_operator(place + 1, "DEQUANTIZE", [stored], [back], version=2)
-
-
-def _make_outputs(model: Model, old: Tensor, new: Tensor) -> None:
-    raw = model.main.raw
-    raw.outputs = [new.index if index == old.index else index for index in raw.outputs]
-    model.raw.signatureDefs = None

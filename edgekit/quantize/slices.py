@@ -349,19 +349,6 @@ def _split_slices(operator: Operator) -> list[Slice]:
     return found
 
 
-def drop_unused(model: Model) -> None:
-    """Remove operators whose results nobody reads."""
-    graph = model.main
-    needed, unused = set(graph.raw.outputs), []
-    for operator in reversed(graph.operators):
-        results = set(operator.raw.outputs or ())
-        if not results or needed & results:  # without results: it has effects of its own
-            needed |= set(operator.raw.inputs or ())
-        else:
-            unused.append(operator)
-    graph.remove(unused)
-
-
 def _axis_before(operator: Operator, axis: int) -> int | None:
     """Which axis of its input an axis of a RESHAPE's or TRANSPOSE's result is."""
     source, result = operator.inputs[0], operator.outputs[0]

@@ -33,6 +33,29 @@ def forget(constant: Tensor) -> None:
         model.raw.buffers[buffer].data = None
 
 
+def drop_unused_operators(model: Model) -> None:
+    """Remove the main graph's operators whose results nobody reads."""
+    graph = model.main
+    needed, unused = set(graph.raw.outputs), []
+    for operator in reversed(graph.operators):
+        results = set(operator.raw.outputs or ())
+        if not results or needed & results:  # without results: it has effects of its own
+            needed |= set(operator.raw.inputs or ())
+        else:
+            unused.append(operator)
+    graph.remove(unused)
+
+
+def exchange_outputs(model: Model, old: Tensor, new: Tensor) -> None:
+    """Put another tensor in the place of an output, in the main graph and in its signatures."""
+    raw = model.main.raw
+    raw.outputs = [new.index if index == old.index else index for index in raw.outputs]
+    for signature in model.raw.signatureDefs or ():
+        for entry in signature.outputs or ():
+            if entry.tensorIndex == old.index:
+                entry.tensorIndex = new.index
+
+
 def drop_unused_tensors(model: Model) -> None:
     """Remove the main graph's tensors that no operator and no caller reads or writes."""
     graph = model.main

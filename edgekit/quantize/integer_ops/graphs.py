@@ -9,7 +9,7 @@ from edgekit.quantize.integer_ops.kernels import Grid
 from edgekit.tflite.graph import Operator, Subgraph, Tensor
 from edgekit.tflite.model import Model
 from edgekit.tflite.passes import GraphPass
-from edgekit.tflite.surgery import drop_unread, drop_unused_tensors
+from edgekit.tflite.surgery import drop_unread, drop_unused_tensors, exchange_outputs
 
 _STORED = ("int8", "uint8", "int16")
 """Types that QUANTIZE reads and writes besides floats."""
@@ -100,10 +100,10 @@ def make_outputs_stored(model: Model) -> bool:
     whatever the outputs were to be.
     """
     found = False
-    for place, tensor in enumerate(model.main.outputs):
+    for tensor in model.main.outputs:
         stored = stored_as(tensor)
         if stored is not None and stored.dtype in ("int8", "uint8"):
-            _exchange_output(model, place, tensor, stored)
+            exchange_outputs(model, tensor, stored)
             found = True
     return found
 
@@ -111,24 +111,15 @@ def make_outputs_stored(model: Model) -> bool:
 def make_outputs_float(model: Model) -> bool:
     """Let a DEQUANTIZE make floats of outputs that are still integers; whether there were any."""
     graph, found = model.main, False
-    for place, tensor in enumerate(graph.outputs):
+    for tensor in {tensor.index: tensor for tensor in graph.outputs}.values():
         if tensor.quantization is None or tensor.dtype not in _STORED:
             continue
         made = graph.add_tensor(f"{tensor.name}_dequant", tensor.shape, "float32")
         made.raw.shapeSignature = tensor.raw.shapeSignature
         graph.insert_operator(len(graph.raw.operators), "DEQUANTIZE", [tensor], [made], version=2)
-        _exchange_output(model, place, tensor, made)
+        exchange_outputs(model, tensor, made)
         found = True
     return found
-
-
-def _exchange_output(model: Model, place: int, old: Tensor, new: Tensor) -> None:
-    """Put another tensor in the place of an output, in the graph and in its signatures."""
-    model.main.raw.outputs[place] = new.index
-    for signature in model.raw.signatureDefs or ():
-        for entry in signature.outputs or ():
-            if entry.tensorIndex == old.index:
-                entry.tensorIndex = new.index
 
 
 def make_outputs_unsigned(model: Model) -> bool:
@@ -140,7 +131,7 @@ def make_outputs_unsigned(model: Model) -> bool:
     from ai_edge_litert.schema_py_generated import QuantizationParametersT
 
     graph, found = model.main, False
-    for place, tensor in enumerate(graph.outputs):
+    for tensor in {tensor.index: tensor for tensor in graph.outputs}.values():
         grid = grid_of(tensor)
         if grid is None or tensor.dtype != "int8":
             continue
@@ -148,7 +139,7 @@ def make_outputs_unsigned(model: Model) -> bool:
         made.raw.shapeSignature = tensor.raw.shapeSignature
         made.raw.quantization = QuantizationParametersT(scale=[grid[0]], zeroPoint=[grid[1] + 128])
         graph.insert_operator(len(graph.raw.operators), "QUANTIZE", [tensor], [made], version=2)
-        _exchange_output(model, place, tensor, made)
+        exchange_outputs(model, tensor, made)
         found = True
     return found
 
