@@ -48,7 +48,7 @@ from edgekit.tflite.normalise import normalise
 from edgekit.tflite.passes import GraphPass, PassResult, PassSequence
 from edgekit.tflite.summary import summarize
 
-CHANNELS = 4
+CHANNELS, WIDTH = 4, 512
 MUST = "< 0.2 s at 2,000"
 
 
@@ -227,7 +227,7 @@ def _large(count: int) -> None:
 
 
 def _memory(megabytes: int) -> None:
-    width, layers = 2048, 0
+    width, layers = WIDTH, 0
     net = Chain(1, width)
     while layers * width * width * 4 < megabytes * 1e6:
         weights = net.rng.normal(0, width**-0.5, (width, width)).astype(np.float32)
@@ -257,7 +257,7 @@ def _memory(megabytes: int) -> None:
 
 
 def _quantize(model: Path, samples: Path) -> None:
-    feeds = [SampleFeed(stack=samples, shape=(1, 2048), permutation=(0, 1))]
+    feeds = [SampleFeed(stack=samples, shape=(1, WIDTH), permutation=(0, 1))]
     quantize(
         model,
         {"int8": model.with_name("int8.tflite")},
