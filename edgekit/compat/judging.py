@@ -1,8 +1,9 @@
 """How far a client's answer is from LiteRT's, in steps of the output.
 
 The step of a quantized output is its scale, and so a difference is counted in the integers that the
-file stores. An output in float has none: its step is the 255th part of the range that LiteRT's
-values cover, which is what 8 bits would resolve.
+file stores; one in float that the file dequantizes at the end has the scale of those. Any other
+output in float has none: its step is the 255th part of the range that LiteRT's values cover, which
+is what 8 bits would resolve.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ def differences(
     """Each output of a client.
 
     Args:
-        tensors: the outputs as the file describes them.
+        tensors: the outputs as the file describes them; one in float may have the scale of the
+            integers that it comes from.
         wanted: LiteRT's stacks (N, *shape), as the file stores them.
         got: the client's, of the same shapes: stored values, or real ones in float for a client
             that has no others.
@@ -78,6 +80,8 @@ def _difference(tensor: DeviceTensor, wanted: Array, got: Array) -> ClientDiffer
     step, unit = tensor.scale, 1.0
     if quantized and got.dtype.kind == "f":
         wanted, unit = tensor.real(wanted), step
+    elif tensor.scale and wanted.dtype.kind == "f":
+        unit = step
     elif not quantized and wanted.dtype.kind == "f":
         finite = wanted[np.isfinite(wanted)].astype(np.float64)
         unit = step = float(np.ptp(finite)) / STEPS if finite.size else 0.0
@@ -94,7 +98,7 @@ def _difference(tensor: DeviceTensor, wanted: Array, got: Array) -> ClientDiffer
     return ClientDifference(
         output=tensor.name,
         step=step,
-        quantized=quantized,
+        quantized=bool(tensor.scale),
         largest=float(scaled.max(initial=0.0)),
         share=float((scaled > _NOTICED).mean()) if scaled.size else 0.0,
         same_decisions=_same(first, second) if scores else None,

@@ -9,8 +9,7 @@ from typing import Literal, TypeAlias
 from edgekit.compat.asking import ClientAnswer
 from edgekit.compat.clients import BASELINE
 from edgekit.compat.judging import ClientDifference, differences
-from edgekit.compat.samples import tensors_of
-from edgekit.tflite.summary import Summary
+from edgekit.devices.tensors import DeviceTensor
 
 State: TypeAlias = Literal[
     "baseline", "agrees", "differs", "ran", "stopped", "refused", "other kind", "missing"
@@ -69,12 +68,12 @@ class ClientJudge:
     """From answers to rows.
 
     Attributes:
-        summary: what is in the file.
+        outputs: the file's, see `edgekit.compat.judging.differences`.
         wanted: LiteRT's answer.
         most_steps: how far from it a client that agrees may be, in output steps.
     """
 
-    summary: Summary
+    outputs: tuple[DeviceTensor, ...]
     wanted: ClientAnswer
     most_steps: float
 
@@ -97,12 +96,13 @@ class ClientJudge:
             return replace(row, state="baseline")
         if self.wanted.stage != "ran":
             return row
-        tensors = tensors_of(self.summary.outputs)
-        for tensor, mine, theirs in zip(tensors, self.wanted.outputs, answer.outputs, strict=True):
+        for tensor, mine, theirs in zip(
+            self.outputs, self.wanted.outputs, answer.outputs, strict=True
+        ):
             if mine.shape != theirs.shape:
                 shapes = f"{list(theirs.shape[1:])}, LiteRT's {list(mine.shape[1:])}"
                 return replace(row, state="differs", reason=f"{tensor.name} has the shape {shapes}")
-        found = differences(tensors, self.wanted.outputs, answer.outputs)
+        found = differences(self.outputs, self.wanted.outputs, answer.outputs)
         far = [one for one in found if one.largest > self.most_steps]
         reason = "; ".join(
             f"{one.output} is up to {one.largest:.4g} steps away, {one.share:.1%} of its values by "
@@ -126,8 +126,7 @@ class ClientJudge:
         """
         if other.stage != "ran" or not row.outputs:
             return row
-        tensors = tensors_of(self.summary.outputs)
-        apart = max(one.largest for one in differences(tensors, other.outputs, answer.outputs))
+        apart = max(one.largest for one in differences(self.outputs, other.outputs, answer.outputs))
         if apart > self.most_steps:
             return row
         assert row.worst is not None

@@ -14,7 +14,7 @@ from edgekit.compat.clients import BASELINE, Client
 from edgekit.compat.judging import MOST_STEPS, OTHER_KERNELS, ClientDifference, vary
 from edgekit.compat.order import Asking
 from edgekit.compat.rows import ClientJudge, ClientRow
-from edgekit.compat.samples import ClientSamples, stored_samples
+from edgekit.compat.samples import ClientSamples, judged_outputs, stored_samples
 from edgekit.errors import SetupError
 from edgekit.files import temporary_folder
 from edgekit.tflite.summary import Summary, summarize
@@ -155,7 +155,7 @@ def in_clients(
         asked = Asking(file, summary, given, folder, seconds, progress)
         answers = asked.answers([one for one in clients if known.get(one.name) is None])
         wanted = answers[BASELINE]
-        judge = ClientJudge(summary, wanted, most_steps)
+        judge = ClientJudge(judged_outputs(file, summary), wanted, most_steps)
         found = {name: judge.row(name, answer) for name, answer in answers.items()}
         for kernels, words in OTHER_KERNELS.items():
             if far := [name for name, row in found.items() if row.state == "differs"]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from edgekit.devices.matrix import inputs_for
 from edgekit.devices.tensors import DeviceTensor
 from edgekit.errors import ModelError
 from edgekit.runners.protocol import Described
+from edgekit.tflite.model import read
 from edgekit.tflite.summary import Port, Summary
 
 if TYPE_CHECKING:
@@ -95,6 +96,18 @@ def tensors_of(ports: Sequence[Port]) -> tuple[DeviceTensor, ...]:
         )
         for port in ports
     )
+
+
+def judged_outputs(file: Path, summary: Summary) -> tuple[DeviceTensor, ...]:
+    """The outputs, where one in float that is dequantized from integers has their scale."""
+    graph = read(file).main
+    outputs = []
+    for tensor, output in zip(tensors_of(summary.outputs), graph.outputs, strict=True):
+        made_by = graph.producer(output)
+        source = made_by.inputs[0] if made_by and made_by.name == "DEQUANTIZE" else None
+        stored = source.quantization if source else None
+        outputs.append(replace(tensor, scale=stored.scales[0]) if stored else tensor)
+    return tuple(outputs)
 
 
 def _digest(stacks: Sequence[Array]) -> str:

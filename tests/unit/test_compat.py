@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ import pytest
 import tflite_builder
 from click.testing import CliRunner
 from quantize_nets import mixed_net, photos
+from target_nets import Chain
 
 import edgekit
 from edgekit.cli.compat import command
@@ -20,9 +20,10 @@ from edgekit.compat.clients import choose, discover, read_manifest
 from edgekit.compat.judging import OTHER_KERNELS, differences, vary
 from edgekit.compat.rows import ClientJudge, ClientRow
 from edgekit.compat.run import Compatibility, compatibility
-from edgekit.compat.samples import stored_samples
+from edgekit.compat.samples import judged_outputs, stored_samples
 from edgekit.devices.tensors import DeviceTensor
 from edgekit.errors import SetupError, UsageError
+from edgekit.tflite.model import write
 from edgekit.tflite.summary import summarize
 from edgekit.toolchain.workshop import Workshop
 from edgekit.types import SilentProgress
@@ -248,10 +249,8 @@ def answer(*values: int, hint: str = "") -> ClientAnswer:
     return ClientAnswer(stage="ran", outputs=(np.array([values], np.int8),), cure=hint)
 
 
-def test_a_client_may_round_as_other_kernels_of_litert(net) -> None:
-    port = replace(summarize(net).outputs[0], scale=0.5, zero_point=0)
-    port = replace(port, tensor=replace(port.tensor, shape=(1, 3), dtype="int8"))
-    judge = ClientJudge(replace(summarize(net), outputs=(port,)), answer(0, 9, 20), 4)
+def test_a_client_may_round_as_other_kernels_of_litert() -> None:
+    judge = ClientJudge((tensor("int8", 0.5),), answer(0, 9, 20), 4)
     far = answer(0, 9, 25, hint="no VNNI")
     row = judge.row("a", far)
     assert (row.state, row.cure, row.worst.largest) == ("differs", "no VNNI", 5)
@@ -309,6 +308,18 @@ def test_steps_are_those_of_the_output() -> None:
     (found,) = differences([tensor("float32")], [floats], [floats + np.float32(0.25)])
     assert found.largest == pytest.approx(0.25, rel=1e-4)
     assert found.share == 0
+
+
+def test_the_step_of_a_float_output_is_that_of_the_integers_it_comes_from(tmp_path) -> None:
+    net = Chain(1, 4, dtype="int8")
+    net.add("DEQUANTIZE", dtype="float32")
+    write(net.model, tmp_path / "net.tflite")
+    (output,) = judged_outputs(tmp_path / "net.tflite", summarize(tmp_path / "net.tflite"))
+    assert output.scale == pytest.approx(0.1)
+    values = np.array([[0, 0.1, 0.2, 0.3]], np.float32)
+    (found,) = differences([output], [values], [values + np.float32(0.2)])
+    assert found.largest == pytest.approx(2, rel=1e-4)
+    assert found.quantized
 
 
 def test_integers_without_a_scale_and_equal_infinities_are_equal_or_not() -> None:
