@@ -8,8 +8,9 @@ from edgekit_worker import WorkerError, answer_samples
 
 NO_VNNI = (
     "This processor has no VNNI instructions: without them OpenVINO's 8-bit kernels add pairs of "
-    "products in 16 bits, which saturates. The option LP_TRANSFORMS_MODE = NO does without them."
+    "products in 16 bits, which saturates."
 )
+WIDER = "LP_TRANSFORMS_MODE = NO"
 loaded = None
 
 
@@ -19,10 +20,12 @@ def load(request, progress):
     try:
         core = openvino.Core()
         options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
+        if request["kernels"] == WIDER:
+            options["LP_TRANSFORMS_MODE"] = False
         loaded = core.compile_model(core.read_model(request["artifact"]), "CPU", options)
     except RuntimeError as error:
         raise WorkerError(str(error)) from error
-    return {"hint": NO_VNNI} if lacks_vnni() else {}
+    return {"hint": NO_VNNI, "other_kernels": WIDER} if lacks_vnni() else {}
 
 
 def lacks_vnni():

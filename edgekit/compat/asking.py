@@ -52,6 +52,7 @@ class ClientAnswer:
         stage: how far it came.
         reason: why no further; empty where it ran.
         cure: what to do about that, or about outputs that differ.
+        other_kernels: by which its worker can compute the file too, to find out why it differs.
         outputs: stacks (N, *shape), in the file's order.
         ms: times of one inference.
         versions: of what ran.
@@ -62,6 +63,7 @@ class ClientAnswer:
     stage: Stage
     reason: str = ""
     cure: str = ""
+    other_kernels: str = ""
     outputs: tuple[Array, ...] = ()
     ms: tuple[float, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
@@ -87,7 +89,7 @@ def ask(
         samples: what goes in.
         workshop: with an existing, empty folder for the client's files, the time that opening, and
             running, may take, and who is told what happens.
-        kernels: which of LiteRT's, by its worker's name for them; empty for those that it chooses.
+        kernels: which ones, by its worker's name for them; empty for those that it chooses.
     """
     if client.worker is None:
         return _ask_device(
@@ -119,7 +121,8 @@ def _ask_worker(
         try:
             title = f"Opening {name} in {worker.name}"
             loaded, _ = workshop.call(worker, "load", request, title=title)
-            facts, hint = _facts(loaded), str(loaded.get("hint", ""))
+            facts = _facts(loaded)
+            hint, other = str(loaded.get("hint", "")), str(loaded.get("other_kernels", ""))
             opened = True
             title = f"Running {name} in {worker.name}"
             result, _ = workshop.call(worker, "run", request, title=title)
@@ -138,6 +141,7 @@ def _ask_worker(
     return ClientAnswer(
         stage="ran",
         cure=hint,
+        other_kernels=other,
         outputs=outputs,
         ms=tuple(map(float, result["ms"])),
         versions=workshop.versions_of(worker),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Literal, TypeAlias
@@ -135,3 +136,23 @@ class ClientJudge:
             "as which it rounds"
         )
         return replace(row, state="agrees", reason=reason, cure="", rounds_as=kernels)
+
+    def explained(
+        self, row: ClientRow, again: ClientAnswer, others: Sequence[ClientAnswer], kernels: str
+    ) -> ClientRow:
+        """The row of a client that differs, with what it says by kernels of its own choosing.
+
+        Args:
+            row: its row.
+            again: what it said by these.
+            others: what LiteRT says by each of its kernels.
+            kernels: what the client calls these.
+        """
+        if again.stage != "ran" or not row.outputs:
+            return row
+        apart = min(
+            max(one.largest for one in differences(self.outputs, other.outputs, again.outputs))
+            for other in others
+            if other.stage == "ran"
+        )
+        return replace(row, cure=f"{row.cure} With {kernels} it is {apart:.3g} steps away.")

@@ -157,12 +157,18 @@ def in_clients(
         wanted = answers[BASELINE]
         judge = ClientJudge(judged_outputs(file, summary), wanted, most_steps)
         found = {name: judge.row(name, answer) for name, answer in answers.items()}
+        others = [wanted]
         for kernels, words in OTHER_KERNELS.items():
             if far := [name for name, row in found.items() if row.state == "differs"]:
-                other = asked.answer(clients[0], kernels)
+                others.append(asked.answer(clients[0], kernels))
                 found |= {
-                    name: judge.near(found[name], answers[name], other, words) for name in far
+                    name: judge.near(found[name], answers[name], others[-1], words) for name in far
                 }
+        for client in clients:
+            kernels = answers[client.name].other_kernels if client.name in answers else ""
+            if kernels and found[client.name].state == "differs":
+                again = asked.answer(client, kernels)
+                found[client.name] = judge.explained(found[client.name], again, others, kernels)
         for client, place in places.items():
             if client.name in answers and answers[client.name].lasting:
                 _keep(place, found[client.name])

@@ -260,6 +260,12 @@ def test_a_client_may_round_as_other_kernels_of_litert() -> None:
     assert (near.state, near.cure, near.rounds_as) == ("agrees", "", "the reference kernels")
     assert "5 steps from XNNPACK's kernels, 1 from the reference kernels" in near.reason
     assert near.outputs == row.outputs
+    others = [answer(0, 9, 20), ClientAnswer(stage="refused")]
+    explained = judge.explained(row, answer(0, 9, 22), others, "wider sums")
+    assert (explained.state, explained.cure) == (
+        "differs",
+        "no VNNI With wider sums it is 2 steps away.",
+    )
     close = judge.row("a", answer(0, 9, 24, hint="no VNNI"))
     assert (close.state, close.cure, close.reason) == ("agrees", "", "")
 
