@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import errno
 import os
 import re
@@ -49,6 +50,7 @@ def export_onnx(
             print(f"torch.export failed: {error!r}")
             failure = _root_cause(error)
         else:
+            _name_by_module(path)
             return {"exporter": "torch.export", "opset": _OPSET}
     if isinstance(model, torch.export.ExportedProgram):
         model = model.module()
@@ -73,6 +75,41 @@ def export_onnx(
             kind="model",  # and not a broken step: the loaded model is good for the next route
         ) from error
     return {"exporter": "TorchScript tracer", "opset": _OPSET, "after": failure}
+
+
+def _name_by_module(path: Path) -> None:
+    """Call nodes what people call their modules, ``layer3.0.conv2``: files keep these names.
+
+    A node that reads a module's weights has its name; others have that of the module that they are
+    computed in, with the operator behind it where that is not the module's only node.
+    """
+    import onnx
+
+    model = onnx.load(str(path))
+    weights = {one.name for one in model.graph.initializer if one.name.endswith(".weight")}
+    used = {node.name for node in model.graph.node}
+    for node in model.graph.node:
+        own = [name.removesuffix(".weight") for name in node.input if name in weights]
+        scope = _module_of(node)
+        name = own[0] if own else f"{scope}.{node.op_type.lower()}" if scope else ""
+        if not name:
+            continue
+        unique, count = name, 1
+        while unique in used:
+            unique, count = f"{name}_{count}", count + 1
+        used.add(unique)
+        node.name = unique
+    onnx.save(model, str(path))
+
+
+def _module_of(node: Any) -> str:
+    """The path of the module that a node is computed in; empty for the model itself."""
+    told = {one.key: one.value for one in node.metadata_props}
+    try:
+        scopes = ast.literal_eval(told.get("pkg.torch.onnx.name_scopes", "[]"))
+    except (ValueError, SyntaxError):
+        return ""
+    return str(scopes[-2]) if isinstance(scopes, list) and len(scopes) > 1 else ""
 
 
 def _captured(

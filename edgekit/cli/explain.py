@@ -172,7 +172,7 @@ def _table(explanation: Explanation) -> Table:
         table.add_row(
             str(op.place) if op.place >= 0 else "in",
             # Names come from the file: shown as they are, never read as rich markup.
-            Text(f"{op.name} ({op.operator})"),
+            Text(f"{op.called} ({op.operator})"),
             db_text(op.total_db).removesuffix(" dB"),
             db_text(op.inherited_db).removesuffix(" dB"),
             db_text(op.added_db).removesuffix(" dB"),

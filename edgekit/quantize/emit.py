@@ -35,6 +35,7 @@ from edgekit.quantize.layers import find_layers
 from edgekit.quantize.ranges import stated
 from edgekit.quantize.stored import StoreHalves, refuse_misnamed
 from edgekit.quantize.versions import RaiseVersions
+from edgekit.tflite.layer_names import layer_name
 from edgekit.tflite.model import Model, read, read_made, write_bytes
 from edgekit.tflite.passes import GraphPass, PassSequence, unwritten
 from edgekit.types import CALIBRATED_SCHEMES, INT4_SCHEMES, INT8_SCHEMES, Ranges, Scheme
@@ -85,6 +86,20 @@ class Exceptions:
 
 
 NO_EXCEPTIONS = Exceptions()
+
+
+def by_tensor(exceptions: Exceptions, model: Model) -> Exceptions:
+    """Exceptions that were named by layers (``layer3.0.conv2``), by the operators' first outputs."""
+    layers: dict[str, set[str]] = {}
+    for operator in model.main.operators:
+        layers.setdefault(layer_name(operator), set()).add(operator.outputs[0].name)
+    outputs = set().union(*layers.values())
+
+    def told(names: frozenset[str]) -> frozenset[str]:
+        meant = ({name} if name in outputs else layers.get(name, {name}) for name in names)
+        return frozenset().union(*meant)
+
+    return replace(exceptions, floating=told(exceptions.floating), sixteen=told(exceptions.sixteen))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,13 @@ from pathlib import Path
 from edgekit.errors import ConversionError, UsageError
 from edgekit.quantize import heads, mixed_precision, ranges
 from edgekit.quantize.advice import CalibrationAdvice, Screened, screen, unlike
-from edgekit.quantize.emit import NO_EXCEPTIONS, Emissions, Exceptions, refuse_bad_source
+from edgekit.quantize.emit import (
+    NO_EXCEPTIONS,
+    Emissions,
+    Exceptions,
+    by_tensor,
+    refuse_bad_source,
+)
 from edgekit.quantize.integer_ops.emitted import Left
 from edgekit.quantize.integer_ops.rewrites import Simplify
 from edgekit.quantize.judge import Judge
@@ -136,7 +142,8 @@ class Engine:
             outputs: where to write each scheme.
             effort: how carefully the model is prepared, see `edgekit.types.Effort`.
             method: how ranges are chosen, see `edgekit.quantize.ranges`.
-            exceptions: operators of the int8 schemes that compute with more than 8 bits.
+            exceptions: operators of the int8 schemes that compute with more than 8 bits, by their
+                first outputs or by the layers that they come from.
             keep_prepared: where to put the prepared float model.
             progress: told the fraction done.
 
@@ -165,6 +172,7 @@ class Engine:
             # From the whole model: 16 bits have steps enough, and apps keep their one output.
             histograms = observe(self.model, feeds, progress=progress)
             prepared = replace(prepared, widest=ranges.choose(histograms, "minmax"))
+        exceptions = by_tensor(exceptions, prepared.model)
         prepared = replace(prepared, model=self._restored(prepared, exceptions))
         for number, (scheme, output) in enumerate(outputs.items()):
             progress(0.9 + 0.1 * number / len(outputs), scheme)

@@ -29,6 +29,7 @@ from edgekit.quantize.emit import Emissions, Exceptions
 from edgekit.quantize.integer_ops.norms import variance_chains
 from edgekit.quantize.judge import Judge, Judgement
 from edgekit.tflite.dtypes import FLOAT_TYPES
+from edgekit.tflite.layer_names import layer_name
 from edgekit.tflite.model import Model, Operator, Subgraph
 from edgekit.types import Ranges
 
@@ -62,15 +63,6 @@ MOVES = frozenset(
     }
 )
 """Operators whose results are values of their input, on the same scale: they add no noise."""
-
-_CONSTANT_SUFFIXES = (
-    "_transpose_conv_filter",
-    "_conv3d_filter",
-    "_conv_filter",
-    "_depthwise_filter",
-    "_fc_weights",
-)
-"""What a converter may append to an ONNX node's name, to name the constant of its weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,7 +178,7 @@ def find_layers(model: Model, ranges: Ranges, emissions: Emissions) -> list[Laye
             place=place,
             index=layer.index,
             operator=layer.name,
-            name=_name(layer),
+            name=layer_name(layer),
             tensor=layer.outputs[0].name,
             members=tuple(op.outputs[0].name for op in changed if owners[op.index] == layer.index),
             macs=_macs(layer),
@@ -219,14 +211,6 @@ def _owners(
         before = [layer.index for layer in layers if layer.index < move.index]
         owners.setdefault(move.index, before[-1] if before else layers[0].index)
     return owners
-
-
-def _name(operator: Operator) -> str:
-    for tensor in operator.inputs:
-        for suffix in _CONSTANT_SUFFIXES:
-            if tensor is not None and tensor.is_constant and tensor.name.endswith(suffix):
-                return tensor.name.removesuffix(suffix)
-    return operator.outputs[0].name
 
 
 def _macs(operator: Operator) -> int:

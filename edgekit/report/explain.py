@@ -127,7 +127,7 @@ def _chart(ops: Sequence[OpFinding]) -> _Chart | None:
         added=line([op.added_db for op in ops]),
         grid=tuple((y(level), f"{level:.0f}") for level in (0, 20, 40, 60)),
         marks=tuple(
-            (x(i), y(op.total_db), f"{op.name}: {op.cause}") for i, op in enumerate(ops) if op.bad
+            (x(i), y(op.total_db), f"{op.called}: {op.cause}") for i, op in enumerate(ops) if op.bad
         ),
         last=ops[-1].name,
     )

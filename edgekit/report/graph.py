@@ -6,7 +6,6 @@ accelerator computes it. The style sheet switches between them; a search field i
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -16,6 +15,7 @@ from edgekit.runners.protocol import OperatorTime
 from edgekit.targets.placement import place
 from edgekit.targets.profile import Profile
 from edgekit.tflite.graph import Tensor
+from edgekit.tflite.layer_names import layer_name
 from edgekit.tflite.model import Model
 from edgekit.tflite.summary import computes_in_float
 
@@ -35,7 +35,8 @@ class GraphNode:
 
     Attributes:
         place: in the order of execution.
-        name: of its first output.
+        name: of its layer.
+        tensor_name: of its first output.
         operator: its kind.
         tensor: what it gives: ``1×56×56×24 int8``.
         reads: places of the operators whose results it reads, but for the one just before it.
@@ -51,6 +52,7 @@ class GraphNode:
     tensor: str
     reads: tuple[int, ...]
     integer: bool
+    tensor_name: str = ""
     error_db: float | None = None
     time: float | None = None
     taken: Mapping[str, bool] = field(default_factory=dict)
@@ -136,7 +138,8 @@ def draw_graph(
         nodes.append(
             GraphNode(
                 place=op.index,
-                name=name,
+                name=layer_name(op),
+                tensor_name=name,
                 operator=op.name,
                 tensor=_tensor(first),
                 reads=tuple(sorted(sources - {op.index - 1})),
@@ -156,7 +159,7 @@ def draw_graph(
 
 def grouped(nodes: Sequence[GraphNode]) -> tuple[GraphGroup, ...]:
     """Neighbours of one module together, by as many parts of their names as give few groups."""
-    paths = [re.split(r"[./]", node.name.split(";")[0])[:-1] for node in nodes]
+    paths = [node.name.split(".")[:-1] for node in nodes]
     best: list[GraphGroup] = []
     for depth in range(1, 7):
         keys = [".".join(path[:depth]) for path in paths]

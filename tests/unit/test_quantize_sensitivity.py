@@ -197,7 +197,7 @@ def test_layers_go_by_the_name_of_their_node_where_the_weights_tell_it(tmp_path:
     first = net.conv(net.image, "next_node_input_nhwc", 4, weights=weights)
     case = Case(tmp_path, net.save(tmp_path / "net.tflite", net.conv(first, "last", 4)))
     layers = find_layers(read(case.path), case.ranges, Emissions())
-    assert [layer.name for layer in layers] == ["/features/stem/Conv", "last"]
+    assert [layer.name for layer in layers] == ["features.stem", "last"]
 
 
 def test_operators_that_int8_leaves_in_float_are_no_layers(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from edgekit.pipeline.target import open_target
 from edgekit.provenance.lock import LOCK_NAME
 from edgekit.provenance.text import read_lock
 from edgekit.sources import recognise
+from edgekit.tflite.layer_names import layer_names
 from edgekit.toolchain.workshop import Workshop
 from edgekit.types import Effort, Progress
 from edgekit.validation.explain.causes import advice
@@ -81,7 +82,11 @@ def _explain(request: ExplainRequest, progress: Progress) -> Explanation:
         task = CandidateTask(request, chain, given, workshop, work, notes)
         ops, last, outputs = task.compare()
         used = _used(request.candidate)
-        ops = tuple(replace(op, advice=advice(op.cause, used)) for op in ops)
+        known = layer_names(task.candidate.main.operators)
+        ops = tuple(
+            replace(op, advice=advice(op.cause, used), layer=known.get(op.name, "")) for op in ops
+        )
+        last = replace(last, departs=known.get(last.departs or "", last.departs))
         stages = (*chain.stages, last)
         return Explanation(
             candidate=request.candidate.name,
@@ -131,7 +136,7 @@ def verdict(
     first = next((op for op in ops if op.bad), None)
     level = min(outputs.values(), default=0.0)
     if first is not None:
-        return f"The first bad operator is {first.name} ({first.operator}): {first.cause}."
+        return f"The first bad operator is {first.called} ({first.operator}): {first.cause}."
     real = [op for op in ops if op.place >= 0]
     if not real:
         return "Nothing could be compared."
@@ -142,7 +147,7 @@ def verdict(
         return "Nothing departs: every operator computes what the reference does."
     return (
         f"Nothing is wrong with a single operator: the outputs have {level:.1f} dB, and none adds "
-        f"more error than {worst.name} ({worst.operator}), {worst.added_db:.1f} dB."
+        f"more error than {worst.called} ({worst.operator}), {worst.added_db:.1f} dB."
     )
 
 

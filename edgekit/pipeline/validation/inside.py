@@ -127,7 +127,7 @@ def _layers(one: CandidateResult, found: Explanation) -> Iterator[LayerSqnr]:
     for op in found.ops:
         yield LayerSqnr(
             candidate=one.name,
-            name=op.name,
+            name=op.called,
             operator=op.operator,
             sqnr_db=op.total_db,
             added_db=op.added_db,

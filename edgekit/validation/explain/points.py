@@ -133,6 +133,7 @@ class OpFinding:
 
     Attributes:
         name: its first output.
+        layer: what people call it; its name where nothing tells.
         place: in the order of execution, from 0; -1 for an input of the model.
         total_db: of its output, compared with the reference's.
         inherited_db: of the reference's operator on the candidate's inputs: what came in.
@@ -153,6 +154,12 @@ class OpFinding:
     why: str = ""
     advice: str = ""
     figures: Mapping[str, float] = field(default_factory=dict)
+    layer: str = ""
+
+    @property
+    def called(self) -> str:
+        """What people call it."""
+        return self.layer or self.name
 
     @property
     def bad(self) -> bool:
