@@ -89,7 +89,7 @@ NO_EXCEPTIONS = Exceptions()
 
 
 def by_tensor(exceptions: Exceptions, model: Model) -> Exceptions:
-    """Exceptions that were named by layers (``layer3.0.conv2``), by the operators' first outputs."""
+    """Exceptions that were named by layers (``layer3.0.conv2``) by operators' first outputs."""
     layers: dict[str, set[str]] = {}
     for operator in model.main.operators:
         layers.setdefault(layer_name(operator), set()).add(operator.outputs[0].name)
