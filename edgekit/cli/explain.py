@@ -108,10 +108,22 @@ def command(candidate: Path, **options: Any) -> int:
         echo(to_json(explanation), nl=False)
     elif not options["quiet"]:
         _print(explanation, page)
-        print_next(after_explain(explanation, candidate, request.reference, options["data"]))
+        print_next(after_explain(explanation, candidate, _reference(options), options["data"]))
     if options["open_page"]:
         open_page(page)
     return 0
+
+
+def _reference(options: dict[str, Any]) -> list[object]:
+    """The reference with the options that open it, as they were given."""
+    if not options["reference"]:
+        return []
+    given: list[object] = [options["reference"]]
+    for name in options["inputs"]:
+        given += ["--input", name]
+    for option in ("weights", "config"):
+        given += [f"--{option}", options[option]] if options[option] else []
+    return given + ["--trust-pickle"] * options["trust_pickle"]
 
 
 def _print(explanation: Explanation, page: Path) -> None:

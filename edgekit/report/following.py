@@ -71,15 +71,24 @@ def after_validation(result: ValidationResult) -> str:
     return command("edgekit", "embed", good.path, "--target", "cpp", "--output", "app/model")
 
 
-def after_explain(found: Explanation, candidate: Path, reference: str, data: Path) -> str:
-    """After advice a new file by it; else whether the file may ship as it is."""
+def after_explain(
+    found: Explanation, candidate: Path, reference: Sequence[object], data: Path
+) -> str:
+    """After advice a new file by it; else whether the file may ship as it is.
+
+    Args:
+        found: what was found.
+        candidate: the file.
+        reference: as it was named, and the options that it needs; none where there was none.
+        data: what both ran on.
+    """
     option = re.search(r"--[a-z][a-z-]*(?: [a-z]+)?", found.advice)
     if found.advice:
         way = f" with {option[0]}" if option else ""
         return f"what to try, above: convert again{way}, then the same edgekit explain"
     if not reference:
         return command("edgekit", "inspect", candidate)
-    return command("edgekit", "validate", candidate, "--reference", reference, "--data", data)
+    return command("edgekit", "validate", candidate, "--reference", *reference, "--data", data)
 
 
 def after_sensitivity(file: Path, given: Sequence[object]) -> str:

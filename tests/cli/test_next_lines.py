@@ -76,8 +76,8 @@ FILE = SimpleNamespace(path="a.tflite", contract=SimpleNamespace(task="classific
 @pytest.mark.parametrize(
     "line",
     [
-        following.after_explain(FOUND, A, "b.tflite", FOLDER),  # type: ignore[arg-type]
-        following.after_explain(FOUND, A, "", FOLDER),  # type: ignore[arg-type]
+        following.after_explain(FOUND, A, ["n.py:build", "--input", "x:1x3"], FOLDER),  # type: ignore[arg-type]
+        following.after_explain(FOUND, A, [], FOLDER),  # type: ignore[arg-type]
         following.after_sensitivity(A, ["--calibration", FOLDER]),
         following.after_benchmark([A]),
         following.after_benchmark([A, B]),
