@@ -39,12 +39,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     words += ["--artifacts-destination", str(folder / "artifacts")]
     process = subprocess.Popen(
         [sys.executable, "-m", "mlflow", *words],
-        env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
+        env={
+            **os.environ,
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # processes for what nobody asks of it
+        },
         start_new_session=True,
     )
     uri = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(600):
+        while True:  # however long it takes: it makes its tables first
             try:
                 urllib.request.urlopen(f"{uri}/health", timeout=5).read()
                 break
