@@ -155,6 +155,21 @@ def test_all_files_are_written_and_nothing_else(tmp_path: Path) -> None:
     }
 
 
+def test_parquet_has_what_the_csv_has(tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    without = row("timed", 0.0, 2.0, metrics={"latency_p50_ms": 2.0})
+    written = write_reports(replace(result(*SOME, without), folder=tmp_path))
+    table = pandas.read_parquet(next(path for path in written if path.suffix == ".parquet"))
+    told = pandas.read_csv(tmp_path / "sweep.csv", keep_default_na=False)
+    assert list(table.columns) == list(told.columns)
+    assert list(table["name"]) == list(told["name"])
+    assert table["top1_accuracy"].isna().tolist() == [False] * len(SOME) + [True]
+    assert table["latency_p50_ms"].tolist() == told["latency_p50_ms"].tolist()
+    assert table["front"].dtype == bool
+    assert table["why"].tolist() == told["why"].tolist()
+
+
 def test_a_sweep_of_nothing_yet_has_a_page() -> None:
     waiting = SweepRow(point=SOME[0].point, state="waiting")
     page = to_page(result(waiting, complete=False))
