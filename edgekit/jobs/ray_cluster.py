@@ -38,6 +38,7 @@ _CANCEL_SECONDS = 5.0
 _SHIPPED_BYTES = 1 << 30
 """Of the files that jobs need, so much stays in the object store."""
 _CANCELLED = 130
+_CLIENT = "ray://"
 _INSTALL = "pip install 'edgekit-tflite[ray]'"
 
 
@@ -357,7 +358,12 @@ def _connect(ray: Any, address: str, cores: int | None) -> None:
         _require_answer(address)
     handlers = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)}
     try:
-        ray.init(address=address, **options)
+        try:
+            ray.init(address=address, **options)
+        except ConnectionError:
+            if not address.startswith(_CLIENT):
+                raise
+            ray.init(address=address, **options)  # a client's server can die while it starts
     except (ConnectionError, TimeoutError, RuntimeError, ValueError) as error:
         if "mismatch" in str(error).lower():
             raise SetupError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Mapping
@@ -45,6 +46,8 @@ def run_job(
         why = f"{this_machine()['host']} has another edgekit than the machine that asks."
         lost = JobAnswer(ending=Ending.LOST, reason=why, exit_code=5)
         return {**asdict(lost), "machine": this_machine()}, {}
+    # Ray cancels by it, and not at all where the node was started with it ignored, as by `… &`.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     process = _process(settings)
     work = Path(tempfile.mkdtemp(prefix="job-", dir=process.folder))
     folder = work / "files"

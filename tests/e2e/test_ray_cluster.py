@@ -41,6 +41,7 @@ HEAD, SECOND = "127.0.0.2", "127.0.0.3"
 @dataclass
 class Cluster:
     address: str
+    outside: str
     folder: Path
     second: subprocess.Popen[bytes] | None = None
 
@@ -86,12 +87,13 @@ def _free_port() -> int:
 def cluster(tmp_path_factory) -> Iterator[Cluster]:
     folder = tmp_path_factory.mktemp("ray")
     port = _free_port()
+    client = _free_port()
     short = Path("/tmp") / f"edgekit-ray-{os.getpid()}"  # names of sockets are short
     head = _start(
         folder, HEAD, "--head", f"--port={port}", "--num-cpus=1", "--include-dashboard=false",
-        f"--temp-dir={short}", f"--ray-client-server-port={20000 + port % 10000}",
+        f"--temp-dir={short}", f"--ray-client-server-port={client}",
     )  # fmt: skip
-    made = Cluster(f"{HEAD}:{port}", folder)
+    made = Cluster(f"{HEAD}:{port}", f"ray://{HEAD}:{client}", folder)
     try:
         for _ in range(600):
             if "Ray runtime started" in (folder / f"{HEAD}.log").read_text():
@@ -201,6 +203,55 @@ def test_validate_measures_there(executor, cluster, tmp_path, monkeypatch):
     assert spread.complete
     assert spread.candidates[0].metrics == alone.candidates[0].metrics
     assert spread.candidates[0].worst == alone.candidates[0].worst
+
+
+def test_a_sweep_from_outside(executor, cluster, tmp_path):
+    """`edgekit sweep --cluster ray://…`; a run without the cluster then has nothing left to do."""
+    nets.classifier(tmp_path / "one.tflite", said=nets.contract())
+    nets.pictures(tmp_path / "photos", 12)
+    (tmp_path / "sweep.toml").write_text(
+        '[sweep]\nschemes = ["fp16"]\n[settings]\ncalibration = "photos"\naccept_few = true\n'
+        '[[models]]\nmodel = "one.tflite"\n'
+    )
+    command = [sys.executable, "-m", "edgekit", "sweep", "sweep.toml"]
+    there = subprocess.run(
+        [*command, "--cluster", cluster.outside], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert there.returncode == 0, there.stdout + there.stderr
+    assert "3 of 3 jobs are done" in there.stdout
+    found = edgekit.sweep(tmp_path / "sweep.toml", output=tmp_path / "sweep_sweep")
+    assert (found.known, found.complete, found.passed) == (3, True, True)
+    (row,) = found.front
+    assert (found.folder / row.file).is_file()
+    assert row.metrics["latency_p50_ms"] > 0
+    assert executor.free().cores == 2  # nobody else was in its way
+
+
+def test_cancelled_from_outside(cluster, tmp_path):
+    """In a process of its own: this one is in the cluster already."""
+    lines = (
+        "import sys",
+        "from pathlib import Path",
+        "import psutil",
+        "from test_jobs_local import job, outcome, wait_for",
+        "from edgekit.jobs.ray_cluster import RayExecutor",
+        "executor = RayExecutor(sys.argv[1])",
+        "one = job('wait', 'outside', tell=sys.argv[2])",
+        "executor.start(one, {})",
+        "child = psutil.Process(int(wait_for(Path(sys.argv[2]))))",
+        "executor.cancel(one.key)",
+        "print(outcome(executor, one.key).ending)",
+        "psutil.wait_procs([child], timeout=10)",
+        "print(child.is_running())",
+        "executor.close()",
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines), cluster.outside, str(tmp_path / "told")],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "unit")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.split() == ["cancelled", "False"], done.stderr
 
 
 def test_a_node_with_other_code_is_named(executor, cluster, monkeypatch):
