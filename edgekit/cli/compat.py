@@ -20,11 +20,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from edgekit.compat.clients import Client
-    from edgekit.compat.rows import ClientRow
     from edgekit.compat.run import Compatibility
     from edgekit.types import VerdictState
-
-_MARKS = {None: "–", True: "yes", False: "no"}
 
 
 @click.command(
@@ -48,6 +45,8 @@ _MARKS = {None: "–", True: "yes", False: "no"}
 @click.option("--timeout", type=SECONDS, help="Seconds for a client to open a file, or run it.")
 @click.option("--fresh", is_flag=True, help="Ask again what an earlier run has found.")
 @click.option("--list", "listing", is_flag=True, help="Show the clients, and run nothing.")
+@click.option("--html", type=PATH, help="Write a page that needs nothing else.")
+@click.option("--force", is_flag=True, help="Replace an existing page.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 def command(
@@ -66,7 +65,7 @@ def command(
 
     Each client is installed once, in a locked environment of its own, and gets the same samples.
     Its outputs are held against LiteRT's. A step is the output's quantization step; of an output in
-    float it is 1/255 of the range of its values. A client that is further away than --max-steps,
+    float that of the integers it comes from, or else 1/255 of the range of its values. A client that is further away than --max-steps,
     but near to what LiteRT says by kernels that round otherwise, agrees too, and is told so.
 
     A client that gives other results fails the file (exit code 4). So does one that does not run it
@@ -77,6 +76,8 @@ def command(
     from edgekit.cli.verdicts import exit_code_of
     from edgekit.compat.clients import BASELINE, choose, discover
     from edgekit.compat.run import compatibility
+    from edgekit.pipeline.publish import all_held, write_whole
+    from edgekit.report.compat import to_html
 
     clients = discover()
     wanted = choose(_split(names), clients)
@@ -87,7 +88,8 @@ def command(
     asked = {one.name: one for one in (clients[BASELINE], *wanted, *(clients[n] for n in required))}
     required = list(dict.fromkeys([*required, *(asked if names else ())]))
     data = None if options["synthetic"] else options["data"]
-    with Display(quiet=quiet or as_json) as display:
+    page: Path | None = options["html"]
+    with all_held(files=[page]), Display(quiet=quiet or as_json) as display:
         results = [
             compatibility(
                 file,
@@ -102,7 +104,9 @@ def command(
             )
             for file in files
         ]
-    verdicts = [result.verdict(required) for result in results]
+        verdicts = [result.verdict(required) for result in results]
+        if page is not None:
+            write_whole(page, to_html(results, verdicts))
     if as_json:
         _print_json(results, verdicts, required)
     else:
@@ -124,6 +128,11 @@ def _check(files: Sequence[Path], options: dict[str, Any]) -> None:
         raise UsageError(
             "Inputs come from --data PATH, or are random with --synthetic.",
             cure="Give one of them.",
+        )
+    page: Path | None = options["html"]
+    if page is not None and page.exists() and not options["force"]:
+        raise UsageError(
+            f"{page} exists already.", cure="Choose another --html, or replace it with --force."
         )
 
 
@@ -174,16 +183,13 @@ def _finite(value: Any) -> Any:
 def _print(result: Compatibility, verdict: tuple[VerdictState, str], *, quiet: bool) -> None:
     from rich.text import Text
 
+    from edgekit.report.compat import said
+
     console = make_console()
     console.print(_table(result))
     for row in result.rows:
-        if row.reason:
-            said = f"{row.client}: {row.reason.rstrip('.')}. {row.cure}".rstrip()
-            console.print(Text(said), soft_wrap=True)
-    for row in result.rows:
-        for name, value in row.facts.items():
-            told = f"{row.client}: {name.replace('_', ' ')} {value:,}"
-            console.print(Text(told), soft_wrap=True)
+        if told := said(row):
+            console.print(Text(f"{row.client}: {told}"), soft_wrap=True)
     state, why = verdict
     colours = {"pass": "green", "fail": "bold red", "not proven": "yellow"}
     line = Text.assemble((state.upper(), colours[state]), f" {Path(result.file).name}: {why}.")
@@ -212,6 +218,8 @@ def _table(result: Compatibility) -> Table:
     from rich.table import Table
     from rich.text import Text
 
+    from edgekit.report.compat import cells
+
     title = f"{Path(result.file).name}, {result.samples} samples"
     table = Table(
         title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, collapse_padding=True
@@ -221,19 +229,5 @@ def _table(result: Compatibility) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     for row in result.rows:
-        table.add_row(*map(Text, _cells(row)))
+        table.add_row(*map(Text, (row.client, *cells(row), row.state)))
     return table
-
-
-def _cells(row: ClientRow) -> tuple[str, ...]:
-    worst, same = row.worst, row.same_decisions
-    return (
-        row.client,
-        _MARKS[row.opens],
-        _MARKS[row.runs],
-        "–" if worst is None else f"{worst.largest:.3g}",
-        "–" if worst is None else f"{max(one.share for one in row.outputs):.1%}",
-        "–" if same is None else f"{same:.1%}",
-        "–" if row.p50_ms is None else f"{row.p50_ms:.3g}",
-        row.state,
-    )

@@ -158,6 +158,17 @@ def test_the_command_passes_only_where_another_client_ran(clients, net) -> None:
     assert document["required"] == ["litert", "well", "others", "nan"]
 
 
+def test_the_page_has_every_client_and_why(clients, net, tmp_path) -> None:
+    page = tmp_path / "compat.html"
+    common = (str(net), "--synthetic", "--samples", "3", "-q", "--clients", "well,refuses,wrong")
+    assert typed(*common, "--html", str(page)).return_value == 4
+    text = page.read_text(encoding="utf-8")
+    for word in ("well", "agrees", "ADD of int3 is not known", "wrong", "differs", "FAIL"):
+        assert word in text
+    assert "<script" not in text
+    assert isinstance(typed(*common, "--html", str(page)).exception, UsageError)
+
+
 def test_what_a_client_tells_of_the_file_is_kept(clients, net) -> None:
     fake(clients, "tells", "return {'facts': {'arena_bytes': 1234}}", "")
     known = discover()
