@@ -5,8 +5,8 @@
 A chain of so many operators (convolutions, arithmetic with constants, activations with and without
 a kernel, axes turned to and fro, masks before a SOFTMAX) goes through everything that happens to a
 graph: cleaned, simplified, quantized to int8, cleaned for delivery. Seconds are of the processor,
-the least of three runs, so that other work on the machine counts little; *growth* is the exponent between the
-two longest chains: 1 is linear, 2 the square.
+the least of three runs, so that other work on the machine counts little; *growth* is the exponent
+between the two longest chains: 1 is linear, 2 the square.
 
 ``--memory`` quantizes a model of so many MB in a process of its own and prints its peak.
 ``--large`` reads, describes, cleans and simplifies a chain of so many operators.
