@@ -65,8 +65,9 @@ def command(
 
     Each client is installed once, in a locked environment of its own, and gets the same samples.
     Its outputs are held against LiteRT's. A step is the output's quantization step; of an output in
-    float that of the integers it comes from, or else 1/255 of the range of its values. A client that is further away than --max-steps,
-    but near to what LiteRT says by kernels that round otherwise, agrees too, and is told so.
+    float that of the integers it comes from, or else 1/255 of the range of its values. A client
+    that is further away than --max-steps, but near to what LiteRT says by kernels that round
+    otherwise, agrees too, and is told so.
 
     A client that gives other results fails the file (exit code 4). So does one that does not run it
     and that --clients or --gate names. Exit code 8: no client but LiteRT ran it, or one that was
