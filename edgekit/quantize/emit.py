@@ -35,6 +35,7 @@ from edgekit.quantize.layers import find_layers
 from edgekit.quantize.ranges import stated
 from edgekit.quantize.stored import StoreHalves, refuse_misnamed
 from edgekit.quantize.versions import RaiseVersions
+from edgekit.tflite.flatbuffer import MAX_BYTES, stored_bytes
 from edgekit.tflite.layer_names import layer_name
 from edgekit.tflite.model import Model, read, read_made, write_bytes
 from edgekit.tflite.passes import GraphPass, PassSequence, unwritten
@@ -304,11 +305,16 @@ def refuse_bad_source(model: Model) -> None:
     """Look at a model before anything is done with it.
 
     Raises:
-        ConversionError: it is quantized already, a tensor is never written, or weights are NaN or
-            infinite.
+        ConversionError: it is too large, it is quantized already, a tensor is never written, or
+            weights are NaN or infinite.
     """
     import numpy as np
 
+    if (size := stored_bytes(model.raw)) > MAX_BYTES:
+        raise ConversionError(
+            f"The file stores {size / 2**30:.1f} GB; edgekit quantizes files of up to 2 GB.",
+            cure="Start from a smaller model, or from its parts one by one.",
+        )
     if any(t.quantization is not None and t.dtype != "float32" for t in model.main.tensors):
         raise ConversionError(
             "The file is quantized already.", cure="Start from the float file of the model."

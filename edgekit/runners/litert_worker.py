@@ -8,6 +8,7 @@ Needs NumPy and a TFLite runtime only, so that it also runs in another environme
 
 from __future__ import annotations
 
+import re
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -410,9 +411,24 @@ def open_interpreter(
         raise WorkerError(
             f"The TFLite runtime does not load {Path(artifact).name}: "
             f"{str(error).strip().splitlines()[0][:300]}",
-            cure="An operator or its version is unknown to this runtime; the log says which.",
+            cure=_cure(str(error)),
         ) from error
     return interpreter
+
+
+def _cure(said: str) -> str:
+    if "Flex delegate" in said:
+        return (
+            "Some operators are TensorFlow's own (Flex…: edgekit inspect names them), which this "
+            "runtime does not have. Convert the model itself with edgekit, which writes none."
+        )
+    custom = re.search(r"custom op: *([\w.:-]*\w)", said)
+    if custom is None:
+        return "An operator or its version is unknown to this runtime; the log says which."
+    return (
+        f"{custom[1]} is a custom operator: its code comes with the app, and without it edgekit "
+        "can neither run nor prove the file. End the model before it, or build it of others."
+    )
 
 
 def _tensors(details: list[dict[str, Any]], names: dict[str, int]) -> list[dict[str, Any]]:

@@ -58,7 +58,7 @@ def pack(model: Any) -> bytes:
         # Older files have only the first, one-byte field, and some readers look at nothing else.
         code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)
         code.deprecatedBuiltinCode = min(code.builtinCode, 127)
-    size = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
+    size = stored_bytes(model)
     if size > MAX_BYTES:
         raise MalformedError(f"its buffers take {size} bytes, more than the 2 GB of a flatbuffer")
     packed = copy(model)
@@ -70,6 +70,11 @@ def pack(model: Any) -> bytes:
     except flatbuffers.builder.BuilderSizeError as error:
         raise MalformedError(f"it does not fit into a flatbuffer: {error}") from error
     return bytes(memoryview(builder.Bytes)[builder.Head() :])
+
+
+def stored_bytes(model: Any) -> int:
+    """How many bytes the buffers of a ``ModelT`` take."""
+    return sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
 
 
 @dataclass(frozen=True)

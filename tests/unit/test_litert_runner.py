@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import explain_nets
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
+from tflite_builder import random_weights, tiny_net
 
 from edgekit.runners.litert_runner import by_type
+from edgekit.tflite.model import write
 
 TABLE = """\
 ===================== Run Order =====================
@@ -44,3 +49,23 @@ def test_a_scalar_stays_a_scalar(dtype: type) -> None:
     scale = 0.5 if dtype is np.int8 else 0.0
     value = worker.quantize(np.array(3.0, np.float32), {"quantization": (scale, 1), "dtype": dtype})
     assert (value.shape, value.dtype, value.item()) == ((), dtype, 7 if scale else 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("MyOp", "MyOp is a custom operator"), ("FlexErf", "edgekit inspect names them")],
+)
+def test_operators_that_the_runtime_does_not_have_are_named(
+    tmp_path: Path, name: str, says: str
+) -> None:
+    model = tiny_net(random_weights())
+    code = schema.OperatorCodeT(builtinCode=32, deprecatedBuiltinCode=32, customCode=name)
+    model.raw.operatorCodes.append(code)
+    model.main.raw.operators[-1].opcodeIndex = len(model.raw.operatorCodes) - 1
+    model.main.raw.operators[-1].builtinOptions = None
+    model.main.raw.operators[-1].builtinOptionsType = 0
+    write(model, tmp_path / "net.tflite")
+    worker = explain_nets.worker()
+    with pytest.raises(worker.WorkerError) as caught:
+        worker.open_interpreter(str(tmp_path / "net.tflite"), threads=1)
+    assert says in caught.value.cure

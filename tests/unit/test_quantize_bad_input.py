@@ -28,6 +28,16 @@ def _quantize(
     return quantize(path, outputs, feeds=feeds, work=tmp_path, progress=quiet), outputs
 
 
+def test_a_file_that_is_too_large_is_refused_before_anything_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgekit.quantize.emit.MAX_BYTES", 1000)
+    monkeypatch.setattr("edgekit.quantize.engine.observe", None)
+    path = mixed_net(tmp_path / "net.tflite")
+    with pytest.raises(ConversionError, match="quantizes files of up to 2 GB"):
+        _quantize(tmp_path, path, photos(8, 8, 8, 3), "int8")
+
+
 @pytest.mark.parametrize("scheme", ["int8", "weight-only-int4"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_sample_that_is_not_finite_is_named(tmp_path: Path, scheme: Scheme, bad: float) -> None:
