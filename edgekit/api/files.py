@@ -311,6 +311,7 @@ def embed(
     labels: AnyPath | None = None,
     config: AnyPath | None = None,
     fold_preprocess: bool = False,
+    app: bool = False,
     feed_color: Color = "RGB",
     force: bool = False,
     limits: Limits | None = None,
@@ -318,7 +319,7 @@ def embed(
 ) -> EmbedResult:
     """Write a module for an app: the file, pre- and postprocessing, golden vectors and their test.
 
-    >>> edgekit.embed("net_int8.tflite", target="kotlin", output="app/net")  # doctest: +SKIP
+    >>> edgekit.embed("net_int8.tflite", target="android", output="app/net")  # doctest: +SKIP
 
     Args:
         file: a `.tflite` with a contract in it.
@@ -335,6 +336,7 @@ def embed(
         labels: a file with class names, one a line.
         config: an ``edgekit.toml``; arguments win over it.
         fold_preprocess: the module gets a copy of the file that normalises by itself.
+        app: a whole app around the module: ``android``, ``ios``, ``web``.
         feed_color: with it: the colours that the copy takes.
         force: replace an earlier module in the folder, never other files.
         limits: on the runtime's time and memory.
@@ -361,6 +363,7 @@ def embed(
         threads=threads,
         top_k=top_k,
         fold_preprocess=fold_preprocess,
+        app=app,
         feed_color=feed_color,
         force=force,
         limits=limits or Limits(),

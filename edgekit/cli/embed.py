@@ -37,6 +37,7 @@ class EmbedCommand(ConversionCommand):
 @click.argument("file", type=PATH, metavar="FILE.tflite")
 @click.option("--target", required=True, help="What to write it for: cpp, micro …")
 @click.option("--output", "-o", type=PATH, required=True, help="The module's folder.")
+@click.option("--app", is_flag=True, help="A whole app around the module: android, ios, web.")
 @click.option("--name", help="Of the module [the file's name].")
 @click.option("--samples", type=PATH, help="Pictures for the golden vectors [calibration data].")
 @click.option(
@@ -96,7 +97,7 @@ def command(file: Path, **options: Any) -> int:
             name: options[name]
             for name in ("target", "output", "name", "samples", "golden", "delegate")
         },
-        **{name: options[name] for name in ("threads", "top_k", "fold_preprocess", "force")},
+        **{name: options[name] for name in ("threads", "top_k", "fold_preprocess", "app", "force")},
         feed_color=options["feed_color"] or "RGB",
         stated=Stated(
             config=options["config"],

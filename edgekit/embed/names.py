@@ -12,7 +12,7 @@ from edgekit.errors import UsageError
 # Words that mean something in C++, Dart, Kotlin, Swift or TypeScript, and may be a model's name.
 # fmt: off
 _RESERVED = frozenset((
-    "abstract", "android", "any", "as", "auto", "base", "bool", "boolean", "break", "case",
+    "abstract", "android", "any", "app", "as", "auto", "base", "bool", "boolean", "break", "case",
     "catch", "char", "class", "const", "continue", "covariant", "dart", "data", "default",
     "deferred", "delete", "do", "double", "dynamic", "else", "enum", "export", "extends",
     "extension", "extern", "external", "factory", "false", "final", "float", "flutter", "for",

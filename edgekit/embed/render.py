@@ -17,6 +17,9 @@
     [only]                       # templates for some tasks only
     "boxes.cpp.j2" = ["detection"]
 
+    app_module = "x"             # folder of the module in a whole app; no app where it is missing
+    [app]                        # the app's own files, as in [files]
+
 Templates see ``e`` (`edgekit.embed.spec.Embedding`), ``costs`` (`edgekit.embed.resize_cost`),
 ``samples`` (how many golden ones), ``samples_from``, ``version`` and ``target``; the filters ``c``
 (a quoted string for C-like languages), ``f32`` and ``f64`` (a literal that reads back as the same
@@ -29,7 +32,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -63,6 +66,9 @@ class AppTarget:
         types_cure: what can be done about a file with others.
         escapes: how the language writes a character by its number.
         shares: the target whose templates are taken where this one has none of that name.
+        app_module: folder of the module in a whole app, empty where the module is one; ``None``:
+            there is no app.
+        app: from template to path in the app.
     """
 
     name: str
@@ -76,6 +82,8 @@ class AppTarget:
     types_cure: str = ""
     escapes: Escapes = "unicode"
     shares: str | None = None
+    app_module: str | None = None
+    app: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -120,6 +128,31 @@ def require_types(target: AppTarget, spec: Embedding) -> None:
         )
 
 
+def app_of(target: AppTarget) -> AppTarget:
+    """The target as a whole app: its module is in a folder, and the app's files are around it.
+
+    Raises:
+        UsageError: there is no app for it.
+    """
+    if target.app_module is None:
+        having = [name for name in target_names() if load_target(name).app_module is not None]
+        raise UsageError(
+            f"There is no app for the target {target.name}, only a module.",
+            cure=f"Leave out --app, or choose one of: {', '.join(having)}",
+        )
+
+    def inside(place: str) -> str:
+        return f"{target.app_module}/{place}" if target.app_module else place
+
+    files = {template: inside(place) for template, place in target.files.items()}
+    return replace(
+        target,
+        files={**files, **target.app},
+        model=None if target.model is None else inside(target.model),
+        golden=None if target.golden is None else inside(target.golden),
+    )
+
+
 def render(target: AppTarget, spec: Embedding, model: Path, **values: Any) -> dict[str, str]:
     """The module's text files by their paths in it.
 
@@ -137,9 +170,16 @@ def render(target: AppTarget, spec: Embedding, model: Path, **values: Any) -> di
     for template, path in target.files.items():
         if template in target.only and spec.decode.kind not in target.only[template]:
             continue
-        place = environment.from_string(path).render(values)
+        place = filled(path, spec)
         files[place] = environment.get_template(template).render(values)
     return files
+
+
+def filled(path: str, spec: Embedding) -> str:
+    """A path of a manifest with the module's names."""
+    import jinja2
+
+    return str(jinja2.Template(path).render(e=spec))
 
 
 def wrapper_lines(target: AppTarget, spec: Embedding, files: Mapping[str, str]) -> int:
@@ -147,8 +187,7 @@ def wrapper_lines(target: AppTarget, spec: Embedding, files: Mapping[str, str]) 
 
     Blank lines, lines that are a comment, tests, golden vectors and build files do not count.
     """
-    environment = _environment(target)
-    paths = {environment.from_string(target.files[one]).render(e=spec) for one in target.wrapper}
+    paths = {filled(target.files[one], spec) for one in target.wrapper}
     lines = [line.strip() for path in paths for line in files.get(path, "").splitlines()]
     return sum(bool(line) and not line.startswith(_COMMENTS) for line in lines)
 

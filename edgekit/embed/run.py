@@ -15,7 +15,15 @@ from edgekit.embed.golden import golden_files
 from edgekit.embed.module import require_free, write_module
 from edgekit.embed.names import one_line
 from edgekit.embed.raw_pixels import fold_file, require_equal
-from edgekit.embed.render import AppTarget, load_target, render, require_types, wrapper_lines
+from edgekit.embed.render import (
+    AppTarget,
+    app_of,
+    filled,
+    load_target,
+    render,
+    require_types,
+    wrapper_lines,
+)
 from edgekit.embed.resize_cost import ResizeCost, resize_costs
 from edgekit.embed.samples import choose, find_folder, read_pictures
 from edgekit.embed.spec import Delegate, Embedding
@@ -53,6 +61,7 @@ class EmbedRequest:
         top_k: how many classes a classifier returns.
         fold_preprocess: the module gets a copy of the file that normalises by itself.
         feed_color: with it: the colours that the copy takes.
+        app: a whole app around the module, not only the module.
         force: replace an earlier module in the folder.
         limits: of the runtime's process.
     """
@@ -69,6 +78,7 @@ class EmbedRequest:
     top_k: int = 5
     fold_preprocess: bool = False
     feed_color: Color = "RGB"
+    app: bool = False
     force: bool = False
     limits: Limits = field(default_factory=Limits)
 
@@ -124,6 +134,7 @@ def embed(request: EmbedRequest, progress: Progress) -> EmbedResult:
         SetupError: the folder cannot be written.
     """
     target = load_target(request.target)
+    target = app_of(target) if request.app else target
     original = _described(request, request.file, complete(summarize(request.file), request.stated))
     require_free(request.output, force=request.force)
     with held(request.output), temporary_folder("embed") as folder:
@@ -189,10 +200,11 @@ def _write(
     )
     files: dict[str, bytes | Path] = {path: text.encode() for path, text in texts.items()}
     if target.model is not None:
-        files[_below(target.model, spec.model_file)] = subject.path
+        files[_below(filled(target.model, spec), spec.model_file)] = subject.path
     if target.golden is not None:
         golden = golden_files(spec, samples)
-        files |= {_below(target.golden, name): data for name, data in golden.items()}
+        place = filled(target.golden, spec)
+        files |= {_below(place, name): data for name, data in golden.items()}
     progress.step(f"Writing {request.output}")
     facts = {
         "edgekit": __version__,

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import edgekit
+from edgekit.embed.render import app_of, load_target, render
 
 from . import kotlin_tools
 from .embed_cases import BOXED, DECODERS, FORMS, LABELS, PHOTOS, REAL, RESIZES, SEQUENCES, drawn
@@ -20,6 +21,7 @@ from .embed_models import converted
 
 pytestmark = pytest.mark.e2e
 
+TOLD = {"costs": (), "samples": 2, "samples_from": "photos", "version": "0"}
 STAGES = ("resize", "normalise", "inference", "decode")
 FAULTS = {
     "another_resize": ("(wanted + 0.5) * (given.toDouble() / size) - 0.5", "wanted * (given.toDouble() / size)"),  # noqa: E501
@@ -141,13 +143,15 @@ CHOICES = {
 def android(
     embed_files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[kotlin_tools.Tools, Path, dict[str, Path]]:
-    """Modules with what needs Android; one has tensors that CompiledModel cannot take."""
+    """Modules with what needs Android, and their apps; one has tensors without a CompiledModel."""
     folder = tmp_path_factory.mktemp("stubs")
     kit = kotlin_tools.tools(folder)
     classifier = converted("classifier")
     chosen = [
         embed_files["detector_fp32"],
         embed_files["classifier_int8"],
+        embed_files["segmenter_fp32"],
+        *(net for name, net, _ in drawn(folder) if name in ("argmax", "raw_pixels")),
         classifier / "classifier_int16x8.tflite",
         classifier / "classifier_int8_uint8_io.tflite",
     ]
@@ -159,6 +163,9 @@ def android(
         kotlin_tools.add_native_runner(result)
         snake = result.spec.names.snake
         kotlin_tools.add_check(result.output, "AndroidCheck.kt")
+        texts = render(app_of(load_target("android")), result.spec, file, **TOLD)
+        (activity,) = (path for path in texts if path.endswith("MainActivity.kt"))
+        (result.output / "MainActivity.kt").write_text(texts[activity], "utf-8")
         modules[snake] = result.output
     return kit, kotlin_tools.compiled(kit, list(modules.values()), folder, android=True), modules
 

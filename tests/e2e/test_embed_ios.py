@@ -12,6 +12,7 @@ import pytest
 
 import edgekit
 from edgekit.embed.golden import read_golden
+from edgekit.embed.render import app_of, load_target, render
 
 from .embed_cases import PHOTOS, drawn
 from .runtime_envs import environment
@@ -92,6 +93,45 @@ def parsed(modules) -> dict[str, dict[str, list[str]]]:
 
 def test_every_file_is_swift(parsed) -> None:
     assert {name: said["errors"] for name, said in parsed.items() if said["errors"]} == {}
+
+
+def test_every_app_is_swift_and_its_project_is_whole(modules, tmp_path: Path) -> None:
+    """Nothing is looked up of UIKit and SwiftUI."""
+    told = {"costs": (), "samples": 2, "samples_from": "photos", "version": "0"}
+    projects = []
+    for name, result in modules.items():
+        for path, text in render(
+            app_of(load_target("ios")), result.spec, Path("none"), **told
+        ).items():
+            place = tmp_path / name / path
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(text, "utf-8")
+            projects += [str(place)] if place.suffix == ".pbxproj" else []
+    script = Path(__file__).with_name("swift_names.py")
+    apps = [str(path) for path in tmp_path.glob("*/App")]
+    words = [environment(*PARSER) / "python", script, *apps]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert {app: said["errors"] for app, said in json.loads(done.stdout).items()} == {
+        app: [] for app in apps
+    }
+    words = [environment("openstep-plist==0.5.2") / "python", "-c", PROJECT, *projects]
+    subprocess.run(words, check=True)
+
+
+PROJECT = """
+import sys
+import openstep_plist
+
+for path in sys.argv[1:]:
+    project = openstep_plist.load(open(path))
+    objects = project["objects"]
+    used = {project["rootObject"]}
+    for one in objects.values():
+        for value in one.values():
+            values = value if isinstance(value, list) else [value]
+            used |= {one for one in values if str(one).startswith("ED00")}
+    assert used == set(objects), path
+"""
 
 
 def test_the_parser_sees_errors(tmp_path: Path) -> None:

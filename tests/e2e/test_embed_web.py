@@ -325,6 +325,11 @@ def test_a_picture_that_is_chosen_in_the_demo(models, web, tmp_path, suffix):
         until(page, "ms on wasm")
         shown = page.js("[...document.querySelectorAll('li')].map(one => one.textContent)")
         pixels = page.js(PIXELS)
+        for width in (390, 1280):
+            size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 600}
+            page.call("Emulation.setDeviceMetricsOverride", **size)
+            assert page.js("document.documentElement.scrollWidth") <= width
+        assert background(page, "light") != background(page, "dark")
     seen = np.array(pixels, np.uint8).reshape(*decoded.shape[:2], 4)[..., :3]
     assert np.abs(seen.astype(int) - decoded).max() <= (0 if suffix == ".png" else 1)
     if suffix == ".png":
@@ -357,6 +362,12 @@ def test_the_demo_says_why_it_cannot_go_on(models, web, tmp_path):
         until(page, "could not be decoded")
         page.js("document.querySelector('#camera').click(); void 0")
         until(page, "device not found")
+
+
+def background(page: Page, scheme: str) -> str:
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    page.call("Emulation.setEmulatedMedia", features=features)
+    return str(page.js("getComputedStyle(document.body).backgroundColor"))
 
 
 PIXELS = """

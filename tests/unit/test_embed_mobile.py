@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from xml.etree.ElementTree import parse
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import edgekit
 from edgekit.contract import Decoder
 from edgekit.embed import EmbedResult
 from edgekit.embed.golden import read_golden
+from edgekit.errors import UsageError
 
 TARGETS = ("android", "ios", "flutter", "react-native")
 GOLDEN = {
@@ -66,6 +68,28 @@ def test_model_and_golden_vectors_are_where_the_test_finds_them(tmp_path, photos
     assert (result.output / MODEL[target]).read_bytes() == file.read_bytes()
     assert ("result", 0) in read_golden(result.output / GOLDEN[target])
     assert "todo" not in (result.output / "README.md").read_text("utf-8").lower()
+
+
+@pytest.mark.parametrize("target", ["android", "ios"])
+def test_a_whole_app_has_the_module_in_a_folder(tmp_path, photos, target):
+    file = classifier(tmp_path)
+    result = module(target, file, photos, app=True, name="app")  # a name that the app itself has
+    inside = result.output / "model-app"
+    (model,) = inside.rglob("*.tflite")
+    assert model.read_bytes() == file.read_bytes()
+    assert ("result", 0) in read_golden(inside / GOLDEN[target])
+    assert not list(result.output.glob("*.tflite"))
+    assert "edgekit" in (result.output / "README.md").read_text("utf-8")
+    for path in result.output.rglob("*.xml"):
+        parse(path)
+    text = "".join(code(result).values())
+    assert ("class MainActivity" in text) == (target == "android")
+
+
+def test_a_target_without_an_app_names_those_that_have_one(tmp_path, photos):
+    with pytest.raises(UsageError, match="no app for the target micro") as error:
+        module("micro", classifier(tmp_path), photos, app=True)
+    assert error.value.cure.endswith("android, ios, web")
 
 
 @pytest.mark.parametrize("target", TARGETS)
