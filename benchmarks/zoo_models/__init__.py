@@ -1,0 +1,1 @@
+"""The architectures of `benchmarks/zoo.py`: factories with random weights, by family."""
