@@ -29,7 +29,11 @@ _FREE_TEXT = frozenset({"metadata", "as_string", "as_strings"})
 """Keys below which text is only shown, or is written out as a quoted constant."""
 _PLAIN = re.compile(r"[\w.:+@/<> -]*")
 """Text that can stand in generated Python without being code of its own."""
-_OPERATOR = re.compile(r"torch\.ops\.(?!_)\w+(\.(?!__)\w+){1,2}")
+_OPERATOR = re.compile(
+    r"torch\.ops\.(?!_)\w+(\.(?!__)\w+){1,2}"
+    r"|torch\.ops\.aten\.__i?(and|or|xor|lshift|rshift)__\.(?!__)\w+"
+)
+"""Operators of ATen that are named as Python names them, and none of Python's own attributes."""
 _ARITHMETIC = {
     f"_operator.{name}"
     for name in ("abs", "add", "and_", "eq", "floordiv", "ge", "getitem", "gt", "invert", "le",
