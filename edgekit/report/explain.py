@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from edgekit.report.graph import DrawnGraph, GraphNode, grouped
 from edgekit.report.json import plain
 from edgekit.report.pages import render
 from edgekit.validation.explain.points import EXACT_DB, Explanation, OpFinding
@@ -42,8 +43,28 @@ def to_html(explanation: Explanation) -> str:
         filters={"db": db_text, "sources": sources_text, "below": _below, "share": _share},
         report=explanation,
         chart=_chart(explanation.ops),
+        graph=_graph(explanation),
         full_db=FULL_DB,
     )
+
+
+def _graph(explanation: Explanation) -> DrawnGraph | None:
+    """All operators with the error that each adds."""
+    nodes = [
+        GraphNode(
+            place=op.place,
+            name=op.called,
+            tensor_name=op.name,
+            operator=op.operator,
+            tensor="",
+            reads=(),
+            integer=None,
+            error_db=op.added_db,
+        )
+        for op in explanation.ops
+        if op.place >= 0
+    ]
+    return DrawnGraph(file=explanation.candidate, groups=grouped(nodes)) if nodes else None
 
 
 def model_explorer(explanation: Explanation) -> str:

@@ -42,6 +42,15 @@ def after_conversion(result: ConversionResult) -> str:
     return _to_its_cause(failed, made.get("fp32", failed), result.data.path)
 
 
+def to_its_operators(result: ConversionResult) -> str:
+    """Where the error of the file that was made last comes in; empty where nothing tells."""
+    made = {one.scheme: one for one in result.files if not one.error}
+    last = next(reversed(made.values()), None)
+    if last is None or "fp32" not in made or last.scheme == "fp32" or result.data.synthetic:
+        return ""
+    return _to_its_cause(last, made["fp32"], result.data.path)
+
+
 def _to_its_cause(failed: FileResult, reference: FileResult, data: str) -> str:
     if reference is failed:
         return command("edgekit", "inspect", failed.artifact.path)

@@ -40,7 +40,7 @@ class GraphNode:
         operator: its kind.
         tensor: what it gives: ``1×56×56×24 int8``.
         reads: places of the operators whose results it reads, but for the one just before it.
-        integer: whether it computes in integers.
+        integer: whether it computes in integers, where that is known.
         error_db: SQNR in decibels of what it adds, where that was measured.
         time: the share of an inference that operators of its kind take, where that was measured.
         taken: whether an accelerator computes it, by the accelerator's name.
@@ -51,7 +51,7 @@ class GraphNode:
     operator: str
     tensor: str
     reads: tuple[int, ...]
-    integer: bool
+    integer: bool | None
     tensor_name: str = ""
     error_db: float | None = None
     time: float | None = None
@@ -85,6 +85,12 @@ class GraphGroup:
     name: str
     nodes: tuple[GraphNode, ...]
 
+    @property
+    def title(self) -> str:
+        """Its name, or what it begins and ends with."""
+        ends = dict.fromkeys((self.nodes[0].name, self.nodes[-1].name))
+        return self.name or " … ".join(ends)
+
 
 @dataclass(frozen=True, kw_only=True)
 class DrawnGraph:
@@ -106,7 +112,8 @@ class DrawnGraph:
         found = [_BY_ERROR] if any(node.error_db is not None for node in self.nodes) else []
         found += [_BY_TIME] if any(node.time is not None for node in self.nodes) else []
         found += [_by_accelerator(place, name) for place, name in enumerate(self.accelerators)]
-        return (*found, _BY_TYPE)
+        found += [_BY_TYPE] if any(node.integer is not None for node in self.nodes) else []
+        return tuple(found)
 
 
 def draw_graph(
@@ -223,7 +230,7 @@ _BY_TYPE = GraphShade(
     title="integer or float",
     legend="Coloured: computes in integers.",
     colour="--accent",
-    of=lambda node: float(node.integer),
+    of=lambda node: None if node.integer is None else float(node.integer),
     say=lambda node: "integer" if node.integer else "float",
 )
 

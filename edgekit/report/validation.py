@@ -11,7 +11,7 @@ from edgekit.report import validation_tables as tables
 from edgekit.report.pages import render
 from edgekit.report.validation_plots import all_plots
 from edgekit.types import VerdictState
-from edgekit.validation_result import ValidationResult
+from edgekit.validation_result import CandidateResult, ValidationResult
 
 __all__ = ["to_html"]
 
@@ -60,6 +60,7 @@ class ToldVerdict:
     state: VerdictState
     sentence: str
     diagnosis: list[str]
+    facts: list[str]
 
 
 def summary(result: ValidationResult) -> str:
@@ -87,4 +88,19 @@ def verdicts(result: ValidationResult) -> Iterator[ToldVerdict]:
             state=one.state(strict=result.strict),
             sentence=words.sentence(one, strict=result.strict, complete=result.complete),
             diagnosis=words.diagnosis(one),
+            facts=[] if one.error else list(_facts(one)),
         )
+
+
+_FACTS = ("size_mb", "centred_sqnr_db", "top1_agreement", "top1_accuracy", "map_50_95", "miou")
+
+
+def _facts(one: CandidateResult) -> Iterator[str]:
+    """The figures that everybody asks for, with their names where the unit does not tell."""
+    values = {"size_mb": one.size_bytes / 1e6, **one.metrics}
+    for metric in _FACTS:
+        if metric in values:
+            name = "" if metric in ("size_mb", "centred_sqnr_db") else f" {words.name(metric)}"
+            yield f"{words.number(metric, values[metric])}{name}"
+    if "latency_p50_ms" in values:
+        yield f"{words.number('latency_p50_ms', values['latency_p50_ms'])} p50"
