@@ -8,6 +8,8 @@ COPY pyproject.toml constraints-dev.txt README.md CHANGELOG.md LICENSE ./
 COPY edgekit edgekit
 COPY converters converters
 COPY clients clients
+COPY compilers compilers
+COPY sources sources
 RUN uv venv /opt/edgekit \
     && uv pip install --python /opt/edgekit/bin/python --no-cache --torch-backend cpu \
         --constraints constraints-dev.txt '.[torch,validate,ray]'

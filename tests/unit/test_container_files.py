@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
@@ -44,6 +47,23 @@ def test_what_is_copied_exists_and_is_not_ignored() -> None:
     ]
     assert set(copied) == set(let_in)
     assert all((ROOT / one).exists() for one in copied)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert {*wheel["packages"], *wheel["force-include"]} <= set(copied)  # what it is built from
+
+
+def test_what_is_called_exists() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    program, *arguments = json.loads(dict(instructions())["CMD"])
+    assert program in project["scripts"]
+    assert arguments == ["--help"]
+    yaml = pytest.importorskip("yaml")
+    start = pytest.importorskip("ray.scripts.scripts").start
+    known = {name for option in start.params for name in (*option.opts, *option.secondary_opts)}
+    for service in yaml.safe_load(COMPOSE)["services"].values():
+        ray, verb, *options = service["command"].split()
+        assert (ray, verb) == ("ray", "start")
+        assert {one.partition("=")[0] for one in options} <= known
 
 
 def test_compose_has_a_head_and_two_workers_of_this_image() -> None:
