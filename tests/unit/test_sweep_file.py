@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,24 @@ def test_sizes_are_filled_in() -> None:
     assert one.shape == (1, 3, 192, 256)
     with pytest.raises(UsageError, match="has no sizes"):
         parsed_inputs({"inputs": ["image:1x3x{size}x{size}"]}, "")
+
+
+def test_the_sweep_in_the_documentation_is_six_models_four_schemes_two_runtimes(
+    tmp_path: Path,
+) -> None:
+    """Its small sibling is run by `tests/e2e/test_docs.py`."""
+    root = Path(__file__).parents[2]
+    text = (root / "docs" / "sweep.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"<!-- file: sweep\.toml -->\n```toml\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "sweep.toml").write_text(code)
+    (tmp_path / "digits_nets.py").write_text((root / "examples" / "digits_nets.py").read_text())
+    sweep = read_sweep(tmp_path / "sweep.toml")
+    assert len(points(sweep)) == 6 * 4 * 2
+    names = (tmp_path / "digits_nets.py").read_text().partition("NETWORKS = (")[2].partition(")")[0]
+    assert [model.name for model in sweep.models] == names.split(", ")
+    for model in sweep.models:
+        assert model.location == f"{tmp_path / 'digits_nets.py'}:{model.name}"
+        assert model.settings["weights"] == tmp_path / f"{model.name}.pt"
 
 
 def test_devices_have_names_in_a_config_beside_the_file(tmp_path: Path) -> None:
