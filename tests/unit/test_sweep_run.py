@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -275,6 +277,18 @@ def test_a_device_s_name_stands_for_its_address(folder: Path) -> None:
     assert {one.point.on for one in plan.candidates} == {"board"}
     measured = [job for job in plan.jobs.values() if job.function.endswith(":to_figures")]
     assert {job.resources.devices for job in measured} == {frozenset({"exec:python3"})}
+
+
+def test_clocks_that_jump_decide_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those of machines that differ do: what is done is known by what it was made from."""
+    clock = itertools.cycle([4e9, 0.0, 1e9])
+    monkeypatch.setattr("time.time", lambda: next(clock))
+    result, started = run(folder, planned(folder))
+    assert (result.complete, len(started)) == (True, len(planned(folder).jobs))
+    for path in folder.rglob("*"):
+        os.utime(path, (next(clock), next(clock)))
+    result, again = run(folder, planned(folder))
+    assert (again, result.complete) == ([], True)
 
 
 def test_a_full_disk_ends_the_sweep_and_keeps_what_had_finished(
