@@ -19,11 +19,10 @@ from edgekit.quantize.layers import BIAS_AT, INPUT_AT, WEIGHTS_AT, find_layers
 from edgekit.quantize.observe import (
     SampleFeed,
     choose_samples,
-    expose_results,
     in_memory_groups,
-    open_interpreter,
     samples,
 )
+from edgekit.quantize.twins import Watched
 from edgekit.tflite.model import Model, Operator, Tensor, read, write
 from edgekit.tflite.passes import GraphPass, attempt
 
@@ -157,29 +156,13 @@ def _values(model: Model, feeds: Sequence[SampleFeed], count: int) -> Iterator[t
     if not count:
         return
     first = choose_samples(feeds, range(count))
-    given: set[str] = set()
-    for names in in_memory_groups(model.main):
-        exposed = model.copy()
-        expose_results(exposed, names)
-        interpreter = open_interpreter(exposed.packed(), threads=2)
-        inputs = interpreter.get_input_details()
-        watched = [
-            detail
-            for detail in [*inputs, *interpreter.get_output_details()]
-            if detail["dtype"] is np.float32 and detail["name"] not in given
-        ]
-        kept: dict[str, list[Array]] = {detail["name"]: [] for detail in watched}
-        for values in samples(first):
-            for detail, value in zip(inputs, values, strict=True):
-                interpreter.set_tensor(detail["index"], value.astype(detail["dtype"]))
-            interpreter.reset_all_variables()
-            interpreter.invoke()
-            for detail in watched:
-                kept[detail["name"]].append(interpreter.get_tensor(detail["index"]).ravel())
-        for name, rows in kept.items():
-            if rows and rows[0].size:
-                yield name, np.stack(rows)
-        given |= {detail["name"] for detail in inputs}
+    inputs = [tensor.name for tensor in model.main.inputs]
+    for number, names in enumerate(in_memory_groups(model.main)):
+        graph = Watched(model, names if number else [*inputs, *names], threads=2)
+        runs = [graph.run(values) for values in samples(first)]
+        for name, value in runs[0].items():
+            if value.dtype == np.float32 and value.size:
+                yield name, np.stack([run[name].ravel() for run in runs])
 
 
 def _leave_out_clips(model: Model) -> None:
