@@ -35,7 +35,7 @@ _MAKE_SPECIAL = 1 << 6 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12
 """Devices, sockets, pipes and symbolic links: edgekit would follow or wait for them."""
 _TRUNCATE, _IOCTL = 1 << 14, 1 << 15
 _OF_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL
-"""The rights that make sense for something that is no folder."""
+"""The rights that make sense for something that is not a folder."""
 _RIGHTS = {1: (1 << 13) - 1, 2: 1 << 13, 3: _TRUNCATE, 5: _IOCTL}
 """What each version of the interface added: moving between folders, truncating, device controls."""
 _NETWORK_RIGHTS, _NETWORK_SINCE = 3, 4
@@ -252,7 +252,7 @@ def python_places(program: Path) -> Iterator[str]:
     places += filter(None, [sys.pycache_prefix])
     for place in filter(None, places):
         real = os.path.realpath(place)
-        if not _is_below(home, real):  # a home folder is no library
+        if not _is_below(home, real):  # a home folder is not a library
             yield real
 
 

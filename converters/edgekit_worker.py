@@ -218,7 +218,7 @@ def _call(module: ModuleType, request: dict[str, Any], events: TextIO) -> dict[s
 
     result = function(request, progress)
     if not isinstance(result, dict):
-        raise WorkerError(f"{verb} of {module.__file__} gave {result!r}, which is no dictionary")
+        raise WorkerError(f"{verb} of {module.__file__} gave {result!r}, which is not a dictionary")
     return result
 
 

@@ -13,7 +13,7 @@ ARCHIVE_ERRORS = (
     OSError,
     EOFError,
     KeyError,
-    ValueError,  # with names that are no text
+    ValueError,  # with names that are not text
     OverflowError,
     RuntimeError,  # an encrypted member, or a compression or version that zipfile does not know
     struct.error,

@@ -96,7 +96,7 @@ def listed(value: Iterable[_Word]) -> tuple[_Word, ...]:
 
 
 def is_path(value: object) -> bool:
-    """Whether a value names a file or folder, and is no object to be written to one."""
+    """Whether a value names a file or folder, and is not an object to be written to one."""
     return isinstance(value, str | os.PathLike)
 
 

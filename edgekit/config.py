@@ -60,7 +60,7 @@ def load_config(path: Path) -> Config:
     """Read ``edgekit.toml``.
 
     Raises:
-        UsageError: the file is missing, is no TOML, has a table or key that nobody knows, or a
+        UsageError: the file is missing, is not TOML, has a table or key that nobody knows, or a
             value that makes no sense.
     """
     if kind_of(path) == "none":

@@ -253,7 +253,7 @@ class Contract:
         """Read what `to_json` wrote.
 
         Raises:
-            UsageError: the text is no contract of a version that this edgekit knows.
+            UsageError: the text is not a contract of a version that this edgekit knows.
         """
         try:
             data = json.loads(text)

@@ -84,13 +84,13 @@ def read_bytes(
         with os.fdopen(handle, "rb") as stream:
             found = os.fstat(handle)
             if not stat.S_ISREG(found.st_mode):
-                raise error(f"{shown(path)} is no regular file.", cure="Give a file on a disk.")
+                raise error(f"{shown(path)} is not a regular file.", cure="Give a file on a disk.")
             data = stream.read() if found.st_size <= most else None
     except OSError as problem:
         why = problem.strerror or problem
         raise error(f"{shown(path)} cannot be read: {why}.", cure=cure) from problem
     except ValueError as problem:  # NUL or half a surrogate, from a JSON or TOML file
-        raise error(f"{shown(path)!r} is no name of a file.", cure=cure) from problem
+        raise error(f"{shown(path)!r} is not a name of a file.", cure=cure) from problem
     if data is None or len(data) > most:
         raise error(
             f"{shown(path)} has more than {most / 1e6:.0f} MB.", cure="Give a smaller file."
@@ -104,14 +104,14 @@ def read_text(
     """The text of a UTF-8 file, without a byte order mark.
 
     Raises:
-        error: as `read_bytes`, or it is no UTF-8.
+        error: as `read_bytes`, or it is not UTF-8.
     """
     data = read_bytes(path, error, cure=cure, most=most)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
         raise error(
-            f"{shown(path)} is no UTF-8 text: {problem.reason} at byte {problem.start}.",
+            f"{shown(path)} is not UTF-8 text: {problem.reason} at byte {problem.start}.",
             cure="Save it as UTF-8.",
         ) from problem
 
@@ -120,7 +120,7 @@ def read_toml(path: Path, error: type[EdgekitError], *, cure: str = "") -> dict[
     """The table of a TOML file.
 
     Raises:
-        error: as `read_text`, or it is no TOML, nests too deeply, or has a number of absurd length.
+        error: as `read_text`, or it is not TOML, nests too deeply, or has an absurd number.
     """
     text = read_text(path, error, cure=cure)
     try:

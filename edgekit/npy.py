@@ -41,7 +41,7 @@ def map_npy(path: Path, error: type[EdgekitError], *, name: str = "") -> Array:
 
     called = name or shown(path)
     if kind_of(path) != "file":
-        raise error(f"{called} is no regular file.", cure=CURE)
+        raise error(f"{called} is not a regular file.", cure=CURE)
     try:
         with path.open("rb") as stream:
             shape, fortran, dtype = read_header(stream)
@@ -67,7 +67,7 @@ def read_header(stream: BinaryIO) -> tuple[tuple[int, ...], bool, Any]:
 
     magic = stream.read(8)
     if magic[:6] != _MAGIC or magic[6:7] not in (b"\1", b"\2", b"\3"):
-        raise ValueError("it is no .npy file")
+        raise ValueError("it is not a .npy file")
     form = "<H" if magic[6] == 1 else "<I"
     length = stream.read(struct.calcsize(form))
     if len(length) < struct.calcsize(form):

@@ -86,4 +86,4 @@ def _read_many(origin: Any, parts: tuple[Any, ...], value: Any) -> Any:
 def _require(value: Any, wanted: Any, kind: Any) -> None:
     text = isinstance(value, str)
     if not isinstance(value, wanted) or (text and wanted is Sequence) or isinstance(value, bool):
-        raise TypeError(f"{value!r:.80} is no {kind}")
+        raise TypeError(f"{value!r:.80} is not a {kind}")

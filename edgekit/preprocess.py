@@ -46,7 +46,7 @@ def read_image(path: Path) -> Array:
     The EXIF orientation is applied, transparency is dropped, 16 bits become 8.
 
     Raises:
-        DataError: the file cannot be read, or is no picture that OpenCV knows.
+        DataError: the file cannot be read, or is not a picture that OpenCV knows.
     """
     import cv2
 
@@ -85,7 +85,7 @@ def decode_image(data: bytes, name: str) -> Array:
             pixels = None
     if pixels is None:
         raise DataError(
-            f"{name} is no picture, or a damaged one.",
+            f"{name} is not a picture, or a damaged one.",
             cure="Remove it, or save it again as JPEG or PNG.",
         )
     return _array(pixels if pixels.ndim == 3 else pixels[:, :, np.newaxis])

@@ -102,7 +102,7 @@ def resolve(
         table = _layered(*layers.values())
         if stated and _picture_axes(tensor) is None:
             raise UsageError(
-                f"Input {spec.name} of shape {_show(tensor.shape)} is no picture (1 × height × "
+                f"Input {spec.name} of shape {_show(tensor.shape)} is not a picture (1 × height × "
                 "width × 1, 3 or 4 channels), so it cannot be preprocessed as one.",
                 cure=f"Remove preprocess from [inputs.{user.name if user else spec.name}].",
             )

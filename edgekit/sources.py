@@ -26,7 +26,7 @@ _BY_SUFFIX: dict[str, SourceKind] = {
 }
 _TORCH_SUFFIXES = {".pt", ".pth", ".ckpt", ".bin", ".ptl"}
 OTHER_SUFFIXES = {*_BY_SUFFIX, *_TORCH_SUFFIXES} - {".tflite"}
-"""How the files of models are called that are no `.tflite`."""
+"""How the files of models are called that are not `.tflite`."""
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
@@ -99,7 +99,7 @@ def _last_part(name: str, path: Path | None) -> str:
 def _no_signatures(location: str, kind: str) -> UsageError:
     return UsageError(
         f"--signature is for a SavedModel; {location} is of the kind {kind}.",
-        cure="Leave it away.",
+        cure="Leave it out.",
     )
 
 
@@ -148,10 +148,10 @@ def _kind_and_name(location: str) -> tuple[SourceKind, str]:
                 f"file.py:factory, a model by name {by_name}.",
             )
         case "other":
-            raise UsageError(f"{location} is no regular file.", cure="Give a file on a disk.")
+            raise UsageError(f"{location} is not a regular file.", cure="Give a file on a disk.")
         case "folder" if not (path / "saved_model.pb").is_file():
             raise UsageError(
-                f"The folder {location} is no SavedModel: it has no saved_model.pb.",
+                f"The folder {location} is not a SavedModel: it has no saved_model.pb.",
                 cure="Name a SavedModel folder or a model file.",
             )
         case "folder":
@@ -252,7 +252,9 @@ def _check_content(path: Path, kind: SourceKind) -> None:
         case _:
             right = True
     if not right:
-        raise _damaged(f"{path} is no {path.suffix.lower()} file: its content is of another kind.")
+        raise _damaged(
+            f"{path} is not a {path.suffix.lower()} file: its content is of another kind."
+        )
 
 
 def _damaged(cause: str) -> ModelError:
@@ -266,7 +268,7 @@ def _torch_kind(path: Path) -> SourceKind:
             start = stream.read(2)
         if start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
             return "torch_pickle"
-        raise _damaged(f"{path} is no PyTorch file: it is neither a zip archive nor a pickle.")
+        raise _damaged(f"{path} is not a PyTorch file: it is neither a zip archive nor a pickle.")
     try:
         with zipfile.ZipFile(path) as archive:
             members = {name.partition("/")[2] for name in archive.namelist()}

@@ -53,7 +53,7 @@ def load_named(source: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
             f"delete them{kept} first): {named['fetch'].replace('{name}', name)}   Or give a file "
             f"of weights with --weights, or let edgekit get them: {online}",
             kind="model",
-            final=True,  # that a download was refused is no matter of permissions
+            final=True,  # that a download was refused is not a matter of permissions
         ) from error
     return model, program.notes(name, model) if hasattr(program, "notes") else {}
 

@@ -17,7 +17,7 @@ def layers_of(model: Any) -> Layers:
     """A function from one sample's inputs to the name, class and result of each layer, in order.
 
     Raises:
-        WorkerError: it is no Keras model of named layers (a SavedModel, for example).
+        WorkerError: it is not a Keras model of named layers (a SavedModel, for example).
     """
     if not isinstance(model, keras.Model) or not model.inputs:
         raise WorkerError(

@@ -78,7 +78,7 @@ def _read_nodes(path: Path) -> Iterator[Any]:
     """Every operation of a SavedModel, read without running any."""
     file = path / "saved_model.pb"
     if not file.is_file():
-        cause = f"{path} is no SavedModel: it has no saved_model.pb."
+        cause = f"{path} is not a SavedModel: it has no saved_model.pb."
         raise WorkerError(cause, cure="Name the folder that has it inside.", kind="model")
     content = saved_model_pb2.SavedModel()
     try:

@@ -68,7 +68,7 @@ def describe(request: dict[str, Any], progress: Any) -> dict[str, Any]:
         raise
     except Exception as error:
         raise WorkerError(
-            f"{path} is no valid ONNX model: {_first_line(error)}",
+            f"{path} is not a valid ONNX model: {_first_line(error)}",
             cure="It may be damaged, or made by a newer ONNX than this edgekit knows; export it "
             "again, with opset 18.",
             kind="model",

@@ -135,7 +135,7 @@ def _code(path: Path) -> Iterator[str]:
 
 
 def _objects(config: dict[str, Any]) -> Iterator[str]:
-    """Payloads that are no tensors."""
+    """Payloads that are not tensors."""
     for name, payload in config["config"].items():
         if payload["path_name"].startswith(("opaque_obj_", "custom_obj_")):
             yield f"the pickled object {name[:80]}"

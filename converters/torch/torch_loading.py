@@ -45,7 +45,7 @@ def load_model(source: dict[str, Any]) -> tuple[Loaded, dict[str, Any]]:
         if program is not None or source["kind"] == "torchscript":
             raise WorkerError(
                 f"--weights does not go with {source['location']}, which has its weights inside.",
-                cure="Leave --weights away.",
+                cure="Leave out --weights.",
                 kind="usage",
             )
         load_weights(model, Path(source["weights"]), trusted=bool(source.get("trust_pickle")))
@@ -80,7 +80,7 @@ def _from_factory(source: dict[str, Any]) -> Loaded:
 
 
 def _cure_for(other: object) -> str:
-    """How to convert what is no PyTorch module."""
+    """How to convert what is not a PyTorch module."""
     families = {kind.__module__.partition(".")[0] for kind in type(other).__mro__}
     if families & {"keras", "tf_keras"}:
         return "Save the Keras model, model.save('model.keras'), and name that file."

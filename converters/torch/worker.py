@@ -257,7 +257,7 @@ def flatten_outputs(value: Any, prefix: str = "") -> dict[str, torch.Tensor]:
         return {}
     else:
         raise WorkerError(
-            f"The model returns a value of type {type(value).__name__}, which is no tensor.",
+            f"The model returns a value of type {type(value).__name__}, which is not a tensor.",
             cure="Wrap the model so that forward returns tensors, or tuples or dicts of them.",
             kind="model",
         )

@@ -233,5 +233,5 @@ def quantize(file: AnyPath, *, schemes: Sequence[Scheme] = ("int8",), **options:
         edgekit.errors.EdgekitError: see `edgekit.errors` for the classes.
     """
     if path(file, "file") is None or not str(file).lower().endswith(".tflite"):
-        raise UsageError(f"{file} is no .tflite file.", cure="Use edgekit.convert")
+        raise UsageError(f"{file} is not a .tflite file.", cure="Use edgekit.convert")
     return convert(file, schemes=schemes, **options)

@@ -103,7 +103,9 @@ def sensitivity(
     """
     source = Path(location(file, "file"))
     if source.suffix.lower() != ".tflite":
-        raise UsageError(f"{source} is no .tflite file.", cure="Convert it first: edgekit.convert")
+        raise UsageError(
+            f"{source} is not a .tflite file.", cure="Convert it first: edgekit.convert"
+        )
     settings = config_of(config)
     count = (samples or settings.samples or DEFAULT_SAMPLES) + parity_samples
     with given(

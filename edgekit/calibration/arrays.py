@@ -61,7 +61,7 @@ def open_npz_folder(folder: Path, files: Sequence[tuple[Path, Label]]) -> tuple[
 
 def _unpack(path: Path, folder: Path) -> dict[str, Array]:
     if kind_of(path) != "file":
-        raise DataError(f"{path.name} is no regular file.", cure=CURE)
+        raise DataError(f"{path.name} is not a regular file.", cure=CURE)
     try:
         with zipfile.ZipFile(path) as archive:
             members = [info for info in archive.infolist() if info.filename.endswith(".npy")]

@@ -44,7 +44,7 @@ def open_source(path: Path) -> Source:
         case "folder":
             return _open_folder(path)
         case "other":
-            raise DataError(f"{path} is no regular file.", cure=_CURE)
+            raise DataError(f"{path} is not a regular file.", cure=_CURE)
     match path.suffix.lower():
         case ".npy":
             return open_npy(path)

@@ -29,7 +29,7 @@ def open_video(path: Path) -> Source:
     total = reader.count()
     if not total:
         raise DataError(
-            f"{path} is no video that OpenCV can decode.",
+            f"{path} is not a video that OpenCV can decode.",
             cure="Convert it to H.264 in .mp4, or give its frames as a folder of pictures.",
         )
     count = min(total, MAX_FRAMES)
@@ -62,7 +62,7 @@ class _Reader:
         self._next = 0
 
     def count(self) -> int:
-        """The number of frames; 0 if the file is no video."""
+        """The number of frames; 0 if the file is not a video."""
         import cv2
 
         self._open()

@@ -34,16 +34,21 @@ class BenchmarkCommand(ConversionCommand):
     epilog="Example: edgekit benchmark model_fp32.tflite model_int8.tflite --threads 2",
 )
 @click.argument("files", type=PATH, nargs=-1, required=True)
-@click.option("--threads", type=THREADS, default=1, show_default=True, help="To run on.")
+@click.option("--threads", type=THREADS, default=1, show_default=True, help="The device to run on.")
 @click.option("--device", help=DEVICE_HELP)
-@click.option("--runtime", help="Another one here: tflite-runtime==2.14.0, ai-edge-litert==1.4.0.")
+@click.option(
+    "--runtime",
+    help="Another runtime on this computer: tflite-runtime==2.14.0, ai-edge-litert==1.4.0.",
+)
 @click.option(
     "--runner-binary",
     type=PATH,
     help="LiteRT's benchmark_model, built for the device; with --device adb.",
 )
 @click.option(
-    "--runner-arg", multiple=True, help="Handed on to it, such as --use_gpu=true. Repeatable."
+    "--runner-arg",
+    multiple=True,
+    help="Passed on to the binary, such as --use_gpu=true. Repeatable.",
 )
 @click.option("--no-operators", is_flag=True, help="Leave out which operators take how long.")
 def command(files: tuple[Path, ...], **options: Any) -> int:

@@ -29,12 +29,16 @@ if TYPE_CHECKING:
     epilog="Example: edgekit compat model_int8.tflite --data photos/ --gate openvino",
 )
 @click.argument("files", type=PATH, nargs=-1, metavar="FILE.tflite…")
-@click.option("--clients", "names", multiple=True, metavar="NAME,…", help="Only these [all].")
-@click.option("--gate", "gates", multiple=True, metavar="NAME,…", help="These must run it.")
+@click.option(
+    "--clients", "names", multiple=True, metavar="NAME,…", help="Clients to run it in [all]."
+)
+@click.option(
+    "--gate", "gates", multiple=True, metavar="NAME,…", help="Clients that must run the file."
+)
 @click.option("--data", type=PATH, help="Inputs that the model will really see.")
 @click.option("--synthetic", is_flag=True, help="Use random inputs.")
 @click.option("--samples", type=COUNT, default=16, show_default=True, help="At most.")
-@click.option("--seed", type=SEED, default=0, show_default=True, help="Of the random inputs.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the random inputs.")
 @click.option(
     "--max-steps",
     type=Number(0, 255),
@@ -43,7 +47,7 @@ if TYPE_CHECKING:
     help="How many output steps a client that agrees may be away from LiteRT.",
 )
 @click.option("--timeout", type=SECONDS, help="Seconds for a client to open a file, or run it.")
-@click.option("--fresh", is_flag=True, help="Ask again what an earlier run has found.")
+@click.option("--fresh", is_flag=True, help="Run again what an earlier run has found out already.")
 @click.option("--list", "listing", is_flag=True, help="Show the clients, and run nothing.")
 @click.option("--html", type=PATH, help="Write a page that needs nothing else.")
 @click.option("--force", is_flag=True, help="Replace an existing page.")

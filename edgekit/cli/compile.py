@@ -99,7 +99,7 @@ def _pair(text: str) -> tuple[str, str]:
 
     key, equals, value = text.partition("=")
     if not (key and equals and value):
-        raise UsageError(f"--option {text!r} is no KEY=VALUE.", cure="--option optimise=Size")
+        raise UsageError(f"--option {text!r} is not a KEY=VALUE.", cure="--option optimise=Size")
     return key, value
 
 

@@ -23,7 +23,7 @@ from edgekit.cli.parameters import PATH
     "inputs",
     multiple=True,
     metavar="NAME:SHAPE[:DTYPE][:LAYOUT]",
-    help="Repeatable, where the model does not tell: image:1x3x224x224",
+    help="Repeatable; needed where the model does not say: image:1x3x224x224",
 )
 @click.option(
     "--keep-scales/--no-keep-scales",

@@ -42,9 +42,17 @@ class DiffCommand(ConversionCommand):
     type=PATH,
     help="Real inputs: also compare outputs and latency.",
 )
-@click.option("--limit", type=COUNT, help="At most so many samples.")
-@click.option("--seed", type=SEED, default=0, show_default=True, help="Decides which samples.")
-@click.option("--threads", type=THREADS, default=1, show_default=True, help="For latencies.")
+@click.option("--limit", type=COUNT, help="Use at most this many samples.")
+@click.option(
+    "--seed",
+    type=SEED,
+    default=0,
+    show_default=True,
+    help="Seed that picks the samples.",
+)
+@click.option(
+    "--threads", type=THREADS, default=1, show_default=True, help="Threads for latencies."
+)
 @click.option("--html", type=PATH, help="Write a page that needs nothing else.")
 @open_option
 @click.option("--exit-code", is_flag=True, help="Exit with 4 where the files differ.")

@@ -38,7 +38,7 @@ class EmbedCommand(ConversionCommand):
 @click.option("--target", required=True, help="What to write it for: cpp, micro …")
 @click.option("--output", "-o", type=PATH, required=True, help="The module's folder.")
 @click.option("--app", is_flag=True, help="A whole app around the module: android, ios, web.")
-@click.option("--name", help="Of the module [the file's name].")
+@click.option("--name", help="Name of the module [the file's name].")
 @click.option("--samples", type=PATH, help="Pictures for the golden vectors [calibration data].")
 @click.option(
     "--golden",
@@ -54,7 +54,7 @@ class EmbedCommand(ConversionCommand):
     show_default=True,
     help="What the wrapper asks for first; the CPU takes over where it is not there.",
 )
-@click.option("--threads", type=THREADS, default=1, show_default=True, help="Of the CPU.")
+@click.option("--threads", type=THREADS, default=1, show_default=True, help="Threads of the CPU.")
 @click.option(
     "--top-k",
     type=COUNT,

@@ -44,8 +44,16 @@ class ExplainCommand(ConversionCommand):
     type=PATH,
     help="The float .tflite between a framework's model and the candidate [converted anew].",
 )
-@click.option("--samples", type=COUNT, default=8, show_default=True, help="At most so many.")
-@click.option("--seed", type=SEED, default=0, show_default=True, help="Decides which samples.")
+@click.option(
+    "--samples", type=COUNT, default=8, show_default=True, help="Use at most this many samples."
+)
+@click.option(
+    "--seed",
+    type=SEED,
+    default=0,
+    show_default=True,
+    help="Seed that picks the samples.",
+)
 @click.option("--weights", type=PATH, help="Of the reference, as for convert.")
 @click.option(
     "--input",
@@ -57,7 +65,10 @@ class ExplainCommand(ConversionCommand):
 @click.option("--trust-pickle", is_flag=True, help="Open a pickle, which can run any code.")
 @click.option("--config", type=PATH, help="An edgekit.toml about the reference; flags win over it.")
 @click.option("--device", "address", default="local", help=DEVICE_HELP)
-@click.option("--runtime", help="Another one here: tflite-runtime==2.14.0, ai-edge-litert==1.4.0.")
+@click.option(
+    "--runtime",
+    help="Another runtime on this computer: tflite-runtime==2.14.0, ai-edge-litert==1.4.0.",
+)
 @click.option("--output", "-o", type=PATH, help="The HTML page [NAME_explain.html].")
 @open_option
 @click.option("--model-explorer", type=PATH, help="Also write node data for Model Explorer.")
@@ -80,7 +91,7 @@ def command(candidate: Path, **options: Any) -> int:
     from edgekit.report.following import after_explain
 
     if candidate.suffix.lower() != ".tflite":
-        raise UsageError(f"{candidate} is no .tflite file.", cure=f"edgekit convert {candidate}")
+        raise UsageError(f"{candidate} is not a .tflite file.", cure=f"edgekit convert {candidate}")
     elsewhere = options["runtime"] or options["address"] != "local"
     if not options["reference"] and not elsewhere:
         raise UsageError(

@@ -23,7 +23,7 @@ from edgekit.cli.terminal import echo, print_next
     "--input",
     "inputs",
     multiple=True,
-    help="Repeatable, where the model does not tell its shapes: image:1x3x224x224",
+    help="Repeatable; needed where the model does not say: image:1x3x224x224",
 )
 @click.option("--weights", type=PATH, help="The state dict of a PyTorch factory.")
 @click.option("--trust-pickle", is_flag=True, help="Open a pickle, which can run any code.")
@@ -50,7 +50,7 @@ def command(
     from edgekit.pipeline.publish import write_whole
 
     if output.suffix != ".toml":
-        raise UsageError(f"{output} is no .toml file.", cure="For example -o edgekit.toml")
+        raise UsageError(f"{output} is not a .toml file.", cure="For example -o edgekit.toml")
     if kind_of(output) != "none" and not force:
         raise UsageError(f"{output} exists.", cure="Add --force to replace it, or give another -o.")
     if model.lower().endswith(".tflite"):

@@ -38,8 +38,8 @@ _MAX_FLOAT_OPS = 10
     help="Repeatable: does it fit this target? See: edgekit target list",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
-@click.option("--input", "inputs", multiple=True, help="Of a PyTorch model: NAME:SHAPE.")
-@click.option("--weights", type=PATH, help="Of a PyTorch factory.")
+@click.option("--input", "inputs", multiple=True, help="The inputs of a PyTorch model: NAME:SHAPE.")
+@click.option("--weights", type=PATH, help="A state dict for a PyTorch factory.")
 @click.option("--trust-pickle", is_flag=True, help="Open a pickle, which can run any code.")
 @click.option("--signature", help="Which function of a SavedModel [serving_default].")
 def command(model: str, *, targets: tuple[str, ...], as_json: bool, **source: Any) -> int:
@@ -90,7 +90,7 @@ def _show_source(
     inputs: tuple[str, ...],
     **options: Any,
 ) -> int:
-    """A model that is no `.tflite` yet."""
+    """A model that is not a `.tflite` yet."""
     from edgekit.config import parse_input_flag
     from edgekit.pipeline.inspection import inspect_source
     from edgekit.report.following import after_inspect_source

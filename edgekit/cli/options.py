@@ -44,15 +44,21 @@ _DATA = [
         help="Inputs that the model will really see: a folder of images, .npy, .npz or a video.",
     ),
     _option("--parity", type=PATH, help="Other inputs to compare on (default: a part of those)."),
-    _option("--samples", type=COUNT, help="At most so many for calibration [128]."),
+    _option("--samples", type=COUNT, help="Calibrate with at most this many samples [128]."),
     _option(
         "--parity-samples",
         type=COUNT,
         default=64,
         show_default=True,
-        help="At most so many to compare on.",
+        help="Compare on at most this many samples.",
     ),
-    _option("--seed", type=SEED, default=0, show_default=True, help="Decides which samples."),
+    _option(
+        "--seed",
+        type=SEED,
+        default=0,
+        show_default=True,
+        help="Seed that picks the samples.",
+    ),
     _option("--synthetic", is_flag=True, help="Use random inputs; the report says so."),
 ]
 _PREPROCESS = [
@@ -83,7 +89,11 @@ _PREPROCESS = [
         default=None,
         help="Keep the aspect ratio within --resize, and pad to the input's size [no].",
     ),
-    _option("--pad-value", type=Levels(), help="Of a letterbox, 0…255, per channel [114]."),
+    _option(
+        "--pad-value",
+        type=Levels(),
+        help="Grey level of a letterbox's border, 0…255; or per channel [114].",
+    ),
     _option(
         "--pad-place",
         type=click.Choice(get_args(PadPlace)),
@@ -117,7 +127,7 @@ _RESULT = [
     _option(
         "--io-dtype",
         type=click.Choice(get_args(IoDtype)),
-        help="Of int8's inputs and outputs [int8].",
+        help="The type of int8's inputs and outputs [int8].",
     ),
     _option(
         "--effort",
@@ -130,7 +140,7 @@ _RESULT = [
         "--ranges",
         default="auto",
         show_default=True,
-        help="Of activations: auto, minmax, mse, entropy, percentile:99.99.",
+        help="How activation ranges are chosen: auto, minmax, mse, entropy, percentile:99.99.",
     ),
     _option(
         "--no-standard-metadata",
@@ -196,7 +206,13 @@ _RESULT = [
     _option("--no-pictures", is_flag=True, help="Keep the samples' pictures out of the page."),
     _option("--open", "open_page", is_flag=True, help=OPEN),
     _option("--force", is_flag=True, help="Replace existing outputs."),
-    _option("--threads", type=THREADS, default=1, show_default=True, help="For latencies."),
+    _option(
+        "--threads",
+        type=THREADS,
+        default=1,
+        show_default=True,
+        help="Threads for latencies.",
+    ),
 ]
 cluster_option = click.option(
     "--cluster",
@@ -207,16 +223,26 @@ open_option = click.option("--open", "open_page", is_flag=True, help=OPEN)
 accept_few_option = click.option("--accept-few", is_flag=True, help=ACCEPT_FEW)
 accept_contract_option = click.option("--accept-contract", is_flag=True, help=ACCEPT_CONTRACT)
 _REFERENCE = [
-    _option("--layout", type=click.Choice(_LAYOUTS), help="Of the data, if it cannot be seen."),
-    _option("--limit", type=COUNT, help="At most so many samples."),
-    _option("--seed", type=SEED, default=0, show_default=True, help="Decides which samples."),
+    _option(
+        "--layout",
+        type=click.Choice(_LAYOUTS),
+        help="Layout of the data, where it is not recognised.",
+    ),
+    _option("--limit", type=COUNT, help="Use at most this many samples."),
+    _option(
+        "--seed",
+        type=SEED,
+        default=0,
+        show_default=True,
+        help="Seed that picks the samples.",
+    ),
     _option("--weights", type=PATH, help="A state dict: .pt, .safetensors or a Lightning .ckpt."),
     _option(
         "--input",
         "inputs",
         multiple=True,
         metavar="NAME:SHAPE[:DTYPE][:LAYOUT]",
-        help="Repeatable, where the reference does not tell: image:1x3x224x224",
+        help="Repeatable; needed where the reference does not say: image:1x3x224x224",
     ),
     _option("--trust-pickle", is_flag=True, help="Open a pickle, which can run any code."),
     _option(

@@ -54,7 +54,7 @@ class Number(click.ParamType[float]):
         number = _fraction(text.removesuffix("%") if hundred > 1 else text) / hundred
         if math.isnan(number):
             example = "1% or 0.01" if self._share else "0.5, 1e-3 or 1/255"
-            self.fail(f"{shown(text)!r} is no finite number, such as {example}.", param, ctx)
+            self.fail(f"{shown(text)!r} is not a finite number, such as {example}.", param, ctx)
         low_enough = number > self._low if self._above else number >= self._low
         if not low_enough or number > self._high:
             self.fail(f"{shown(text)} is not {self._range()}.", param, ctx)
@@ -99,7 +99,7 @@ class Levels(click.ParamType[tuple[int, ...]]):
         """The levels.
 
         Raises:
-            click.BadParameter: one is no whole number from 0 to 255, or there are too many.
+            click.BadParameter: one is not a whole number from 0 to 255, or there are too many.
         """
         parts = str(value).split(",")
         fits = all(re.fullmatch(r"\d{1,3}", one, re.ASCII) and int(one) <= 255 for one in parts)
@@ -127,7 +127,7 @@ class Size(click.ParamType["int | tuple[int, int]"]):
         """
         text = str(value).strip()
         if not re.fullmatch(r"\d{1,10}([x,]\d{1,10})?", text, re.ASCII):
-            self.fail(f"{shown(text)!r} is no size, such as 224 or 224x320.", param, ctx)
+            self.fail(f"{shown(text)!r} is not a size, such as 224 or 224x320.", param, ctx)
         sides = [int(part) for part in re.split("[x,]", text)]
         if not all(1 <= side <= self.most for side in sides):
             self.fail(f"{text}: a side has 1 to {self.most} pixels.", param, ctx)
@@ -153,7 +153,7 @@ class PathName(click.Path):
             click.BadParameter: a name in it is longer than file systems take.
         """
         if not is_name(str(value)):
-            self.fail(f"{shown(str(value))!r} is no name that a file can have.", param, ctx)
+            self.fail(f"{shown(str(value))!r} is not a name that a file can have.", param, ctx)
         return super().convert(value, param, ctx)
 
 

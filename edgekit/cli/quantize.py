@@ -25,7 +25,7 @@ def command(file: Path, dry_run: bool, **options: Any) -> int:
     from edgekit.pipeline.request import ConversionRequest
 
     if file.suffix.lower() != ".tflite":
-        raise UsageError(f"{file} is no .tflite file.", cure=f"edgekit convert {file}")
+        raise UsageError(f"{file} is not a .tflite file.", cure=f"edgekit convert {file}")
     options["schemes"] = options["schemes"] or ("int8",)
     request = ConversionRequest(model=str(file), **request_arguments(options))
     return carry_out(request, dry_run=dry_run, options=options)

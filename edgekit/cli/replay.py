@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Check the inputs, print the command, make nothing.")
 @click.option("--force", is_flag=True, help="Replace existing outputs.")
 @click.option("--trust-pickle", is_flag=True, help="Open a pickle, as the lock asks.")
-@click.option("--allow-network", is_flag=True, help="Let the model's code use it, as it asks.")
+@click.option(
+    "--allow-network", is_flag=True, help="Let the model's code use the network, as the lock asks."
+)
 @click.option(
     "--allow-write",
     type=FOLDER,
@@ -107,7 +109,7 @@ def _print(result: Replay) -> None:
             table.add_row(Text(one.role), Text(one.path), Text(one.why))
         console.print(table)
         console.print(
-            "Nothing was made. An input that lies elsewhere is given with --moved ROLE=PATH."
+            "Nothing was made. If an input has moved, say where it is now: --moved ROLE=PATH."
         )
         return
     if result.checked_only:

@@ -41,13 +41,18 @@ _MOST_ROWS = 20
     show_default=True,
     help="Prepare the model first, as quantize does.",
 )
-@click.option("--ranges", default="auto", show_default=True, help="Of activations, see quantize.")
+@click.option(
+    "--ranges",
+    default="auto",
+    show_default=True,
+    help="How activation ranges are chosen; see quantize.",
+)
 @click.option(
     "--parity-samples",
     type=COUNT,
     default=16,
     show_default=True,
-    help="At most so many to compare on.",
+    help="Compare on at most this many samples.",
 )
 @open_option
 @click.option("--output", "-o", type=PATH, help="The HTML page [NAME_sensitivity.html].")
@@ -63,7 +68,7 @@ def command(file: Path, **options: Any) -> int:
     from edgekit.report.sensitivity import to_json
 
     if file.suffix.lower() != ".tflite":
-        raise UsageError(f"{file} is no .tflite file.", cure=f"edgekit convert {file}")
+        raise UsageError(f"{file} is not a .tflite file.", cure=f"edgekit convert {file}")
     same = ("calibration", "parity", "samples", "parity_samples", "seed", "synthetic")
     request = ConversionRequest(
         model=str(file),

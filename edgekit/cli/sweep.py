@@ -131,7 +131,7 @@ def status_command(folder: Path, as_json: bool) -> int:
 
 @command.command(name="results", epilog="Example: edgekit sweep results sweep_sweep --front")
 @folder_argument
-@click.option("--front", is_flag=True, help="Only what nothing else is better than.")
+@click.option("--front", is_flag=True, help="Only the front: what no other combination beats.")
 @click.option("--markdown", type=PATH, help="Write a summary for a pull request.")
 @click.option("--tensorboard", type=PATH, help="Folder for TensorBoard's HParams.")
 @click.option("--mlflow", metavar="URI", help="Log a run for each combination to MLflow there.")

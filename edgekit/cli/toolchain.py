@@ -49,7 +49,7 @@ def list_converters(as_json: bool) -> None:
 
 @command.command(name="install", epilog="Example: edgekit toolchain install --all")
 @click.argument("names", nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="Every converter's.")
+@click.option("--all", "everything", is_flag=True, help="Build the environment of every converter.")
 def install(names: tuple[str, ...], everything: bool) -> None:
     """Build environments now, for later use without a network (default: onnx2tf)."""
     from edgekit.cli.progress import Display

@@ -60,7 +60,10 @@ _SIDE_BY_SIDE = 3
 @accept_few_option
 @accept_contract_option
 @click.option("--device", "address", default="local", help=DEVICE_HELP)
-@click.option("--runtime", help="Another one here: tflite-runtime==2.14.0, ai-edge-litert==1.4.0.")
+@click.option(
+    "--runtime",
+    help="Another runtime on this computer: tflite-runtime==2.14.0, ai-edge-litert==1.4.0.",
+)
 @click.option("--jobs", type=THREADS, help="Processes that measure [all cores].")
 @cluster_option
 @click.option("--resume", is_flag=True, help="Go on after a run that was killed or interrupted.")
@@ -71,7 +74,9 @@ _SIDE_BY_SIDE = 3
     show_default=True,
     help="How many of the worst samples are kept.",
 )
-@click.option("--threads", type=THREADS, default=1, show_default=True, help="For latencies.")
+@click.option(
+    "--threads", type=THREADS, default=1, show_default=True, help="Threads for latencies."
+)
 @click.option(
     "--explain",
     type=click.Choice(("auto", "always", "never")),

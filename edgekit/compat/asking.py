@@ -242,7 +242,7 @@ def _shaped(stacks: Sequence[Array], tensors: Sequence[DeviceTensor]) -> tuple[A
     """Stacks in the shapes that the file states.
 
     Raises:
-        ConversionError: a number of outputs or values is another one, or they are no numbers.
+        ConversionError: a number of outputs or values is another one, or they are not numbers.
     """
     if len(stacks) != len(tensors):
         raise ConversionError(f"It gave {len(stacks)} outputs; the file has {len(tensors)}.")

@@ -108,7 +108,7 @@ def read_manifest(path: Path) -> Client:
     """A `Client` from its ``client.toml``.
 
     Raises:
-        SetupError: the manifest is no TOML, or lacks or misspells something.
+        SetupError: the manifest is not TOML, or lacks or misspells something.
     """
     return parse_manifest(path, "client", lambda table: _client(table, path))
 

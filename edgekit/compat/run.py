@@ -213,7 +213,7 @@ def _read(place: Path) -> ClientRow | None:
 
 
 def _keep(place: Path, row: ClientRow) -> None:
-    """Best effort: it saves time, and is no record."""
+    """Best effort: it saves time, and is not a record."""
     with contextlib.suppress(OSError):
         place.parent.mkdir(parents=True, exist_ok=True)
         half = place.with_suffix(f".{os.getpid()}")

@@ -88,7 +88,7 @@ def ask_compiler(
     Raises:
         ModelError: the file is damaged.
         UsageError: the compiler does not take an option's value.
-        ConversionError: it refuses the file, or what it made is no compiled form of it.
+        ConversionError: it refuses the file, or what it made is not a compiled form of it.
         SetupError: it cannot be had here.
     """
     source = read(file)
@@ -164,5 +164,5 @@ def _figures(table: Mapping[str, Any]) -> CompiledFigures:
         raise ConversionError(f"The compiler's figures lack {', '.join(missing)}.")
     numbers = [table[name] for name in wanted if not isinstance(table[name], str)]
     if not all(math.isfinite(one) and one >= 0 for one in numbers):
-        raise ConversionError("The compiler's figures are no numbers.")
+        raise ConversionError("The compiler's figures are not numbers.")
     return CompiledFigures(**{name: table[name] for name in wanted})

@@ -88,7 +88,7 @@ def read_manifest(path: Path) -> Compiler:
     """A `Compiler` from its ``compiler.toml``.
 
     Raises:
-        SetupError: the manifest is no TOML, or lacks or misspells something.
+        SetupError: the manifest is not TOML, or lacks or misspells something.
     """
     return parse_manifest(path, "compiler", lambda table: _compiler(table, path))
 

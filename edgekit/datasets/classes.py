@@ -82,7 +82,7 @@ class SampleClasses:
 
     Attributes:
         numbers: the class of each sample, ``None`` where it has none.
-        unknown: names that are no class of the model, in the order of the alphabet.
+        unknown: names that are not class of the model, in the order of the alphabet.
     """
 
     numbers: tuple[int | None, ...]
@@ -137,14 +137,14 @@ def to_classes(
     ]
     names = sorted({one for one in read if isinstance(one, str)})
     numbered = _by_name(names, model) if model else _by_place(names, outputs)
-    far = "{} has the label {}, which is no class of the model: it has {}."
+    far = "{} has the label {}, which is not a class of the model: it has {}."
     for name, one in zip(ids, read, strict=True):
         number = numbered.get(one) if isinstance(one, str) else one
         if number is not None and count is not None and number >= count:
             raise DataError(
                 far.format(name, one, count),
                 cure="Labels are class numbers from 0, in the order of the model's scores. Rename "
-                "folders that are no classes.",
+                "folders that are not classes.",
             )
     return SampleClasses(
         numbers=tuple(numbered.get(one) if isinstance(one, str) else one for one in read),
@@ -202,7 +202,7 @@ def _class_of(label: Label, name: str, outputs: int | None) -> int | str:
     """What a label can only mean.
 
     Raises:
-        DataError: it is no class, or could mean several things.
+        DataError: it is not a class, or could mean several things.
     """
     if isinstance(label, str):
         return label.strip()
@@ -220,7 +220,7 @@ def _class_of(label: Label, name: str, outputs: int | None) -> int | str:
             return int(np.argmax(row))
     shown = np.array2string(row[:_SHOWN], separator=", ", precision=4, threshold=_SHOWN)
     raise DataError(
-        f"{name} has the label {row[0] if row.size == 1 else shown}, which is no class of the "
+        f"{name} has the label {row[0] if row.size == 1 else shown}, which is not a class of the "
         "model.",
         cure="A class is a whole number from 0, a name, or a one-hot row as long as the scores. "
         "For values to be met, state --task regression.",

@@ -54,7 +54,7 @@ def open_coco(
         ValueError,
     ) as error:
         raise DataError(
-            f"{annotations} is no COCO json with boxes: {shown(repr(error))}",
+            f"{annotations} is not a COCO json with boxes: {shown(repr(error))}",
             cure="It needs images, categories, and annotations with bbox.",
         ) from error
     names = class_numbers((name for _, name in categories), classes, outputs=outputs)

@@ -36,7 +36,7 @@ def open_csv(
 ) -> LabelledData:
     """A picture's path, relative to the CSV, and its label on each line.
 
-    A first line whose path is no file is the heading.
+    A first line whose path is not a file is the heading.
 
     Args:
         path: the CSV.
@@ -53,7 +53,7 @@ def open_csv(
     try:
         rows = [row for row in csv.reader(lines_of(read_text(path))) if any(row)]
     except csv.Error as error:
-        raise DataError(f"{path} is no CSV: {error}.", cure="Each line is PATH,LABEL.") from error
+        raise DataError(f"{path} is not CSV: {error}.", cure="Each line is PATH,LABEL.") from error
     if rows and kind_of(path.parent / rows[0][0].strip()) != "file":
         rows = rows[1:]
     if short := [row for row in rows if len(row) < 2 or not row[1].strip()]:
@@ -142,7 +142,7 @@ def _is_file(path: Path) -> None:
 def _text(label: Any, name: str) -> str:
     if not isinstance(label, str):
         raise DataError(
-            f"{name} has a label that is no text: {str(label)[:40]}.",
+            f"{name} has a label that is not text: {str(label)[:40]}.",
             cure='np.savez(file, x=x, labels=np.array(["one", "two"]))',
         )
     return label
@@ -156,7 +156,7 @@ def _value(label: Any, name: str) -> Label:
     finite = value.dtype.kind in "biuf" and (value.ndim > 1 or bool(np.isfinite(value).all()))
     if not finite:
         raise DataError(
-            f"{name} has a label that is no finite number: {str(label)[:40]}.",
+            f"{name} has a label that is not a finite number: {str(label)[:40]}.",
             cure="Labels are numbers to be met, unless the task is classification or embedding.",
         )
     if value.ndim:
@@ -171,6 +171,6 @@ def _values(rows: Sequence[Sequence[str]], path: Path) -> list[Label]:
         values = [np.array([float(value) for value in row[1:]]) for row in rows]
     except ValueError as error:
         raise DataError(
-            f"{path} has a label that is no number: {error}", cure="A line is PATH,NUMBER,…"
+            f"{path} has a label that is not a number: {error}", cure="A line is PATH,NUMBER,…"
         ) from error
     return [_value(value, row[0]) for value, row in zip(values, rows, strict=True)]

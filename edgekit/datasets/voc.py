@@ -123,7 +123,7 @@ def read_voc(path: Path) -> list[tuple[str, tuple[float, float, float, float], b
         return [_object(values) for values in reader.objects]
     except (expat.ExpatError, KeyError, ValueError) as error:
         raise DataError(
-            f"{path} is no Pascal VOC annotation: {shown(repr(error))}",
+            f"{path} is not a Pascal VOC annotation: {shown(repr(error))}",
             cure="Restore or remove it.",
         ) from error
 

@@ -114,7 +114,7 @@ def _read(path: Path, picture: Path, numbers: list[int] | None, count: int | Non
 
 def _bad(path: Path, row: list[str]) -> DataError:
     return DataError(
-        f"{path}: the line {shown(' '.join(row))!r} is no class of the model with a box within "
+        f"{path}: the line {shown(' '.join(row))!r} is not a class of the model with a box within "
         "0…1.",
         cure="A line is CLASS CENTRE_X CENTRE_Y WIDTH HEIGHT, in fractions of the picture.",
     )

@@ -74,7 +74,7 @@ def adb_failure(address: AdbAddress, code: int | None, text: str) -> DeviceError
         ),
         (r"offline", "is offline.", "Reconnect the cable, or: adb reconnect"),
         (
-            # Not "daemon not running": that is said before it is started, which is no failure.
+            # Not "daemon not running": that is said before it is started, which is not a failure.
             r"cannot connect to daemon|failed to start daemon",
             "cannot be asked: adb's own server does not start.",
             "adb kill-server, then: adb devices -l",

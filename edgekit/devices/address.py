@@ -90,7 +90,7 @@ def parse_address(text: str) -> Address:
     """What ``--device`` names.
 
     Raises:
-        UsageError: it is no address.
+        UsageError: it is not an address.
     """
     if text == "local":
         return LocalAddress()
@@ -102,7 +102,7 @@ def parse_address(text: str) -> Address:
         return _parse_adb(text)
     if web := _WEB.fullmatch(text):
         return WebAddress(link=bool(web["link"]), accelerator="webgpu" if web["gpu"] else "wasm")
-    raise UsageError(f"{text!r} is no address of a device.", cure=f"What works: {_WORKING}.")
+    raise UsageError(f"{text!r} is not an address of a device.", cure=f"What works: {_WORKING}.")
 
 
 def _parse_ssh(text: str) -> SshAddress:

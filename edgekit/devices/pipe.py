@@ -202,6 +202,6 @@ class Pipe:
         if stream == self._errors:
             self._last_words += data
             del self._last_words[:-_LAST_WORDS]
-            return False  # chatter is no sign of life of the agent
+            return False  # chatter is not a sign of life of the agent
         self._incoming += data
         return True

@@ -59,7 +59,7 @@ def parse_runtime(text: str) -> Runtime:
     match = _WORDS.fullmatch(text.strip())
     if match is None:
         raise UsageError(
-            f"{text!r} is no runtime that edgekit knows.",
+            f"{text!r} is not a runtime that edgekit knows.",
             cure="tflite-runtime==VERSION or ai-edge-litert==VERSION, "
             "for example tflite-runtime==2.14.0",
         )
@@ -69,7 +69,7 @@ def parse_runtime(text: str) -> Runtime:
 def runtime_device(
     runtime: Runtime, *, limits: DeviceLimits | None = None, progress: Progress | None = None
 ) -> Device:
-    """This computer with that runtime, as a device. Shared: it is no device that one holds.
+    """This computer with that runtime, as a device. Shared: it is not a device that one holds.
 
     Raises:
         EnvironmentNotReady: the environment cannot be built.

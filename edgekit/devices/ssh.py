@@ -79,7 +79,7 @@ def ssh_failure(address: SshAddress, code: int | None, text: str) -> DeviceError
                 f"{f'{address.user}@' if address.user else ''}{address.host}"
             ),
         ),
-        (r"Could not resolve", "is no host that this network knows.", "Check the host's name."),
+        (r"Could not resolve", "is not a host that this network knows.", "Check the host's name."),
         (
             r"Connection refused",
             "refuses the connection: no ssh server listens there.",

@@ -36,7 +36,7 @@ class DeviceTensor:
             BadFrame: it is none.
         """
         if not isinstance(table, Mapping):
-            raise BadFrame("a tensor that is no table")
+            raise BadFrame("a tensor that is not a table")
         shape, scale, zero_point = (table.get(key) for key in ("shape", "scale", "zero_point"))
         if not isinstance(shape, list) or not all(
             type(size) is int and size >= 0 for size in shape

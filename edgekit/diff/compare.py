@@ -34,7 +34,7 @@ def diff(before: Path, after: Path) -> Diff:
 
     Raises:
         UsageError: there is no such file.
-        ModelError: one is no `.tflite`, or is damaged.
+        ModelError: one is not a `.tflite`, or is damaged.
     """
     mine, theirs = read(before), read(after)
     found = _Found()
@@ -245,7 +245,7 @@ def _changes(before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[Ch
 
 
 def _contract(model: Model) -> dict[str, str]:
-    """The embedded contract as dotted keys; what is no JSON as one digest."""
+    """The embedded contract as dotted keys; what is not JSON as one digest."""
     stored = model.metadata.get(CONTRACT_ENTRY)
     if stored is None:
         return {}

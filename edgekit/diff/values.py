@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def is_plain(tensor: Tensor) -> bool:
-    """Whether a constant is no weight but a shape, axes, paddings: integers without a scale."""
+    """Whether a constant is not a weight but a shape, axes, paddings: integers without a scale."""
     return tensor.dtype not in FLOAT_TYPES and not _is_quantized(tensor)
 
 

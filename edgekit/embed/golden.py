@@ -123,7 +123,7 @@ def read_golden(folder: Path) -> dict[tuple[str, int], GoldenFile]:
 
     first, *lines = (folder / INDEX).read_text(encoding="ascii").splitlines()
     if first != f"edgekit-golden {VERSION}":
-        raise ValueError(f"{folder} is no folder of golden vectors: {first!r}")
+        raise ValueError(f"{folder} is not a folder of golden vectors: {first!r}")
     found = {}
     for line in lines:
         if line.startswith("#"):

@@ -126,7 +126,7 @@ def _activation(last: str) -> tuple[Activation, str]:
         case "LOGISTIC":
             return "none", "the model ends in LOGISTIC"
         case _:
-            return "softmax", f"the model ends in {last}: its scores are no probabilities yet"
+            return "softmax", f"the model ends in {last}: its scores are not probabilities yet"
 
 
 def last_operator(model: Model, output: int) -> str:

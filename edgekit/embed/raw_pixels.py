@@ -41,15 +41,16 @@ def fold_file(
         The copy, its contract, and what was done, in words.
 
     Raises:
-        UsageError: the input is no picture in float.
+        UsageError: the input is not a picture in float.
     """
     model = read(path)
     entry, tensor = contract.inputs[0], model.main.inputs[0]
     axes = image_axes(entry.tensor)
     if entry.preprocess is None or axes is None:
         raise UsageError(
-            f"Input {entry.tensor.name} of {path.name} is no picture whose preprocessing is known.",
-            cure="Leave --fold-preprocess away.",
+            f"Input {entry.tensor.name} of {path.name} is not a picture whose preprocessing is "
+            "known.",
+            cure="Leave out --fold-preprocess.",
         )
     if tensor.dtype != "float32":
         raise UsageError(
@@ -90,6 +91,6 @@ def require_equal(
             f"{path.name} with its normalisation folded in does not equal {path.name}: "
             f"{worst:.1f} dB in the worst output, over {len(wanted)} samples; required: "
             f"{_EQUAL_DB:g} dB.",
-            cure="Leave --fold-preprocess away, or check scale, mean and std.",
+            cure="Leave out --fold-preprocess, or check scale, mean and std.",
         )
     return f"On {len(wanted)} samples it equals {path.name}: {worst:.0f} dB in the worst output."

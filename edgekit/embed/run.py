@@ -128,8 +128,8 @@ def embed(request: EmbedRequest, progress: Progress) -> EmbedResult:
     Raises:
         UsageError: the contract lacks something, labels do not match, the target's runtime does not
             take the file's types, a normalisation cannot be folded in, or the folder is not free.
-        ModelError: the file is no `.tflite`.
-        DataError: the samples are no pictures that the model takes.
+        ModelError: the file is not a `.tflite`.
+        DataError: the samples are not pictures that the model takes.
         ConversionError: the runtime refuses the file, or the copy does not compute the same.
         SetupError: the folder cannot be written.
     """

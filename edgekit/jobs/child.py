@@ -67,7 +67,7 @@ def _run(request: dict[str, Any]) -> dict[str, Any]:
         module, _, name = request["function"].partition(":")
         function = getattr(importlib.import_module(module), name)
         value = function(request["arguments"], inputs, Path(request["folder"]))
-        json.dumps(value)  # raises TypeError for what is no plain data
+        json.dumps(value)  # raises TypeError for what is not a plain data
         answer = {"ending": "done", "value": value}
     except BaseException as error:  # noqa: BLE001  told to whoever started the job
         trace = "".join(traceback.format_exception(error))

@@ -64,7 +64,7 @@ class Ending(StrEnum):
     CRASHED = "crashed"  # the process died or ran out of memory or time: again, a few times
     LOST = "lost"  # the machine, device or worker went away: again, elsewhere
     CANCELLED = "cancelled"
-    BUG = "bug"  # an error that is no EdgekitError: never again, and loud
+    BUG = "bug"  # an error that is not an EdgekitError: never again, and loud
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -384,7 +384,7 @@ def _require_answer(address: str) -> None:
     """Ray itself waits for minutes where nobody is.
 
     Raises:
-        UsageError: it is no address.
+        UsageError: it is not an address.
         SetupError: nobody listens there.
     """
     parts = urlsplit(address if "://" in address else f"//{address}")
@@ -394,7 +394,7 @@ def _require_answer(address: str) -> None:
         port = None
     if parts.scheme not in ("", "ray") or not parts.hostname or port is None:
         raise UsageError(
-            f"{address!r} is no address of a Ray cluster.",
+            f"{address!r} is not an address of a Ray cluster.",
             cure="Give HOST:PORT, ray://HOST:PORT, or local.",
         )
     try:

@@ -341,4 +341,4 @@ def _parsed(text: Any) -> Any:
     try:
         return json.loads(text)
     except (ValueError, TypeError, RecursionError) as error:
-        raise sqlite3.DatabaseError(f"what is noted in it is no JSON: {error}") from error
+        raise sqlite3.DatabaseError(f"what is noted in it is not JSON: {error}") from error

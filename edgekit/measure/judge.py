@@ -323,7 +323,7 @@ def _missing(metric: str, task: Task | None, no_labels: str, untimed: str) -> st
         return ""
     if no_labels and not metric.endswith(_NEEDS_NO_LABELS):
         return no_labels
-    return f"it is no figure of {task}" if task else "no task is stated"
+    return f"it is not a figure of {task}" if task else "no task is stated"
 
 
 _NEEDS_NO_LABELS = (

@@ -269,7 +269,7 @@ def _is_batch(arrays: Mapping[str, Array], inputs: Sequence[TensorSpec]) -> bool
 
 
 def _label(value: Any, where: str) -> Array | str | None:
-    """A label as an array or a name; what is neither is no label that edgekit can use."""
+    """A label as an array or a name; what is neither is not a label that edgekit can use."""
     import numpy as np
 
     if value is None or isinstance(value, Mapping):
@@ -399,7 +399,7 @@ class _Gallery:
     def finish(self) -> Path:
         if self._unused:
             self.notes.append(
-                f"{self._unused} labels are no classes, and were left out: of pictures only "
+                f"{self._unused} labels are not classes, and were left out: of pictures only "
                 "classes can be taken from an object. Boxes and masks are read from COCO, VOC or "
                 "YOLO."
             )
@@ -407,7 +407,7 @@ class _Gallery:
 
 
 def _class_name(label: Array | str) -> str | None:
-    """A label as the name of a folder; `None` where it is no class."""
+    """A label as the name of a folder; `None` where it is not a class."""
     import numpy as np
 
     if isinstance(label, str):

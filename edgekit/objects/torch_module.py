@@ -240,7 +240,7 @@ def _tensor(value: object, name: str) -> Any:
         found = value if isinstance(value, torch.Tensor) else torch.from_numpy(np.array(value))
     except (TypeError, ValueError) as error:
         raise UsageError(
-            f"The example for {name} is a {type(value).__name__}, which is no tensor or array.",
+            f"The example for {name} is a {type(value).__name__}, which is not a tensor or array.",
             cure="example_inputs is what forward is given: torch.zeros(1, 3, 224, 224)",
         ) from error
     return found.detach().cpu()
@@ -407,7 +407,7 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
         return {}
     else:
         raise ModelError(
-            f"forward returns a {type(value).__name__}, which is no tensor.",
+            f"forward returns a {type(value).__name__}, which is not a tensor.",
             cure="Return tensors, or tuples or dicts of them.",
         )
     found: dict[str, Any] = {}

@@ -94,15 +94,15 @@ def _check_limits(request: ConversionRequest) -> None:
     """NaN would hold on no rung, and a share beyond 1 on all of them."""
     if request.min_sqnr is not None and not math.isfinite(request.min_sqnr):
         raise UsageError(
-            f"--min-sqnr {request.min_sqnr} is no number of decibels.", cure="For example 22"
+            f"--min-sqnr {request.min_sqnr} is not a number of decibels.", cure="For example 22"
         )
     latency = request.max_latency
     if latency is not None and not (math.isfinite(latency) and latency >= 1):
         raise UsageError(
-            f"--max-latency {latency} is no multiple of the time that plain int8 takes.",
+            f"--max-latency {latency} is not a multiple of the time that plain int8 takes.",
             cure="For example 1.25: a quarter more",
         )
     shares = {"--max-drop": request.max_drop, "--min-agreement": request.min_agreement}
     for flag, limit in shares.items():
         if limit is not None and not 0 <= limit <= 1:
-            raise UsageError(f"{flag} {limit} is no share.", cure="For example 1% or 0.01")
+            raise UsageError(f"{flag} {limit} is not a share.", cure="For example 1% or 0.01")

@@ -92,7 +92,7 @@ def compile_to_file(request: CompilationRequest, progress: Progress | None = Non
     check_options(compiler, request.options)
     place, lock = request.place, own_lock(request.place)
     if place.suffix != ".tflite":
-        raise UsageError(f"{place} is no name of a .tflite file.", cure=f"-o {place}.tflite")
+        raise UsageError(f"{place} is not a name of a .tflite file.", cure=f"-o {place}.tflite")
     source = read(request.file)
     before = digest(request.file)
     for path in (place, lock):

@@ -44,7 +44,7 @@ def compare_files(request: DiffRequest, progress: Progress | None = None) -> Dif
 
     Raises:
         UsageError: there is no such file.
-        ModelError: one is no `.tflite`, or is damaged.
+        ModelError: one is not a `.tflite`, or is damaged.
         EdgekitError: as `edgekit.pipeline.validation.run.validate`, where data is given.
     """
     progress = progress or SilentProgress()

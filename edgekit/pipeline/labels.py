@@ -37,7 +37,7 @@ def settle_labels(
 
     Raises:
         UsageError: not as many names as scores.
-        DataError: a classifier's labels are no classes of its.
+        DataError: a classifier's labels are not classes of its.
     """
     if contract.task == "sequence":
         return contract, _texts(contract, data)
@@ -79,7 +79,7 @@ _TASKS = ("classification", "embedding")
 
 
 def _classes(contract: Contract, data: Dataset, width: int | None) -> SampleClasses | None:
-    """``None`` where labels are no classes, and nobody said that they are."""
+    """``None`` where labels are not classes, and nobody said that they are."""
     if any(entry.tensor.name in LABELS for entry in contract.inputs):
         return None  # then the array of this name is an input
     if contract.task is None and width is None:
@@ -94,7 +94,7 @@ def _classes(contract: Contract, data: Dataset, width: int | None) -> SampleClas
 
 
 def _width(tensor: TensorSpec) -> int | None:
-    """How many scores a sample has, ``None`` where the output is no vector of them."""
+    """How many scores a sample has, ``None`` where the output is not a vector of them."""
     sizes = [size or 1 for size in tensor.shape]
     return max(sizes) if sizes and prod(sizes) == max(sizes) > 1 else None
 

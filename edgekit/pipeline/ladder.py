@@ -73,7 +73,7 @@ def climb(
         if all(file.error for file in batch.files):
             break  # the scheme itself is impossible: no setting will change that
     best = max(range(len(tried)), key=lambda index: (_merit(tried[index].files), -index))
-    note(f"The budget does not hold on any rung: rung {best + 1} is the best.")
+    note(f"Nothing that was tried keeps the budget: rung {best + 1} comes closest.")
     return tried[best], tuple(rungs)
 
 

@@ -134,7 +134,7 @@ def machine() -> dict[str, str]:
 
 
 def _request(plan: Plan) -> dict[str, Any]:
-    """All options that are no paths; what is ``None`` is left out, as TOML has no such value."""
+    """All options that are not paths; what is ``None`` is left out, as TOML has no such value."""
     source = plan.source
     table: dict[str, Any] = {}
     if source.path is None:
@@ -198,7 +198,7 @@ def _settled(plan: Plan, result: ConversionResult) -> dict[str, Any]:
 
 
 def _code(plan: Plan) -> ModelCode:
-    """The Python files of the model's own code, none where the model is no code."""
+    """The Python files of the model's own code, none where the model is not code."""
     source = plan.source
     if source.named is not None:
         return installed_code(source.named["package"])

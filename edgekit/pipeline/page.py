@@ -45,7 +45,7 @@ def make_page(
 
 
 def sample_pictures(files: Sequence[FileResult], reference: Reference) -> dict[str, Thumbnail]:
-    """The worst samples as the model sees them, by id; none where its inputs are no pictures."""
+    """The worst samples as the model sees them, by id; none where its inputs are not pictures."""
     import numpy as np
 
     parity = reference.data.parity

@@ -114,7 +114,7 @@ class Plan:
     def gates_of(self, scheme: Scheme, task: Task | None) -> tuple[Gate, ...]:
         """The gates of the file of a scheme."""
         request = self.request
-        # A budget or a flag may ask for layers in float; what was asked for is no fault.
+        # A budget or a flag may ask for layers in float; what was asked for is not a fault.
         allow_float = request.allow_float_ops or self.seeks_layers or bool(request.keep_float)
         stated = list(self.gates)
         if scheme in EIGHT_BIT_SCHEMES:
@@ -188,7 +188,7 @@ def plan(request: ConversionRequest) -> Plan:
         )
     if calibration is not None and request.synthetic:
         raise UsageError(
-            "--synthetic and --calibration contradict each other.", cure="Leave one away."
+            "--synthetic and --calibration contradict each other.", cure="Leave one of them out."
         )
     for path in filter(None, (calibration, request.parity or config.parity)):
         if kind_of(path) not in ("file", "folder"):

@@ -122,7 +122,7 @@ def look(
     """
     scores = _scores(outputs)
     if scores is None or contract.task not in (None, "classification"):
-        return Probe(why="its outputs are no scores of classes")
+        return Probe(why="its outputs are not scores of classes")
     known = _known(labels or [None] * len(scores))
     right = reference_accuracy(contract, outputs, labels)
     probed = _probed(contract, inputs, pictures)

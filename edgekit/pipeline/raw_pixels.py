@@ -80,7 +80,7 @@ def fold_for_int8(
 ) -> tuple[FloatFile, tuple[Attempt, ...], Reference] | None:
     """What int8 files are made from where nothing was said: raw pixels, in the model's own colours.
 
-    Only where the preprocessing is no guess, and the samples are pixels before it. Arguments and
+    Only where the preprocessing is not a guess, and the samples are pixels before it. Arguments and
     result are as for `fold_preprocess`; ``None`` where the files keep the model's own input.
     """
     schemes = [scheme for scheme in plan.schemes if scheme in EIGHT_BIT_SCHEMES]
@@ -257,7 +257,7 @@ def _raw_data(data: Dataset, wanted: Wanted, folder: Path, progress: Progress) -
         for name in wanted:
             if not all(_are_pixels(one.files[name]) for one in (calibration, parity)):
                 progress.note(
-                    f"The samples of input {name} are no whole grey levels 0…255 before their "
+                    f"The samples of input {name} are not whole grey levels 0…255 before their "
                     "normalisation; files with 8-bit inputs round them."
                 )
     return replace(data, calibration=calibration, parity=parity)

@@ -69,7 +69,7 @@ def open_reference(
             raise UsageError(
                 f"{beside or '--reference-device cuda'} does not go with {location}, which does "
                 "not run here.",
-                cure="Leave it away.",
+                cure="Leave it out.",
             )
         if is_url(location):
             return HttpReference(location, timeout=timeout, inputs=inputs)
@@ -81,7 +81,7 @@ def open_reference(
     if device == "cuda" and source.kind not in ON_CUDA:
         raise UsageError(
             f"--reference-device cuda is for PyTorch; {location} is of the kind {source.kind}.",
-            cure="Leave it away: the model runs on the CPU.",
+            cure="Leave it out: the model runs on the CPU.",
         )
     workshop.source = source
     return _in_a_worker(source, workshop=workshop, work=work, device=device, inputs=inputs)

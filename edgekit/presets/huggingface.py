@@ -53,7 +53,7 @@ def from_folder(folder: Path) -> Preset | None:
     """The preset of a model's folder; `None` where it has neither of the two files.
 
     Raises:
-        ModelError: one of them cannot be read, or is no JSON object.
+        ModelError: one of them cannot be read, or is not a JSON object.
     """
     tables = {
         name: _read(folder / name) for name in (PREPROCESSOR, CONFIG) if (folder / name).is_file()
@@ -68,9 +68,9 @@ def _read(path: Path) -> dict[str, Any]:
         table = json.loads(read_text(path, ModelError))
     except (ValueError, RecursionError) as error:
         cure = "Download or copy it again."
-        raise ModelError(f"{path} is no JSON: {error}", cure=cure) from error
+        raise ModelError(f"{path} is not JSON: {error}", cure=cure) from error
     if not isinstance(table, dict):
-        raise ModelError(f"{path} is no JSON object.", cure="Download or copy it again.")
+        raise ModelError(f"{path} is not a JSON object.", cure="Download or copy it again.")
     return table
 
 

@@ -60,7 +60,7 @@ def _layer(layer: Any) -> tuple[str, dict[str, Any]]:
 
 
 def preset_of_notes(notes: Any) -> Preset | None:
-    """What is passed as preprocessing and is no dict of ours.
+    """What is passed as preprocessing and is not a dict of ours.
 
     torchvision's weights or their ``transforms()``, an image processor of transformers, timm's
     ``pretrained_cfg``. `None` for anything else.

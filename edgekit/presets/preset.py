@@ -110,7 +110,7 @@ def _sound(preset: Preset | None) -> Preset | None:
     """A preset whose numbers a contract can have.
 
     Raises:
-        ValueError: a size is none, or a value is no finite number.
+        ValueError: a size is none, or a value is not a finite number.
     """
     if preset is None or preset.unknown:
         return preset

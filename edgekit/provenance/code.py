@@ -85,7 +85,7 @@ def _imports(file: Path, folders: Sequence[Path]) -> Iterator[str]:
                 whole = ".".join(filter(None, (base, module)))
                 if whole and (level == 0 or base is not None):
                     yield from _with_parents(whole)
-                    # `from package import module`; a name that is no module is found nowhere.
+                    # `from package import module`; a name that is not a module is found nowhere.
                     yield from (
                         f"{whole}.{alias.name}"
                         for alias in names

@@ -71,7 +71,7 @@ def read_lock(path: Path) -> Lock:
     """Read an ``edgekit.lock``.
 
     Raises:
-        UsageError: it is not there, is no lock, was cut off or edited, is of a newer version, or
+        UsageError: it is not there, is not a lock, was cut off or edited, is of a newer version, or
             names a file outside of its place.
     """
     cure = "Give the path of the edgekit.lock that convert wrote beside its files."
@@ -79,7 +79,7 @@ def read_lock(path: Path) -> Lock:
     try:
         return from_text(data.decode("utf-8"))
     except (_Damaged, UnicodeDecodeError) as error:
-        why = "is no text" if isinstance(error, UnicodeDecodeError) else str(error)
+        why = "is not text" if isinstance(error, UnicodeDecodeError) else str(error)
         raise UsageError(
             f"The lock {path} {why}.",
             cure="Take an unchanged copy of it, or convert again.",
@@ -96,7 +96,7 @@ def from_text(text: str) -> Lock:
     try:
         table = _Table(tomllib.loads(body), "the top")
     except (ValueError, RecursionError) as error:
-        raise _Damaged(f"is no TOML: {error}") from None
+        raise _Damaged(f"is not TOML: {error}") from None
     if table.text("schema") != SCHEMA:
         raise _Damaged("is none of edgekit's")
     if (version := table.number("schema_version")) != SCHEMA_VERSION:
@@ -125,7 +125,7 @@ def from_text(text: str) -> Lock:
 def _checked(text: str) -> str:
     body, mark, digest = text.rpartition(_END)
     if not mark:
-        raise _Damaged("is no lock of edgekit's, or its end is missing")
+        raise _Damaged("is not a lock of edgekit's, or its end is missing")
     if digest.rstrip("\n") != _digest(body):
         raise _Damaged("was changed after it was written: the digest in its last line differs")
     return body
@@ -145,7 +145,7 @@ def _file(row: _Table) -> LockedFile:
     name = row.text("name")
     # Backslashes too: a lock made here may be read on Windows.
     if PureWindowsPath(name).name != name or name in ("", ".", "..") or "\0" in name:
-        raise _Damaged(f"names the file {name!r}, which is no plain file name")
+        raise _Damaged(f"names the file {name!r}, which is not a plain file name")
     return row.finished(
         LockedFile(
             name=name,
@@ -186,7 +186,7 @@ def _sample(entry: Any) -> LockedSample:
             if _escapes(name) or name.startswith("/") or "\0" in name:
                 raise _Damaged(f"names the sample {name!r}, which is outside of its folder")
             return LockedSample(id=name, sha256=sha256)
-    raise _Damaged(f"has the sample {entry!r}, which is no pair of a name and a digest")
+    raise _Damaged(f"has the sample {entry!r}, which is not a pair of a name and a digest")
 
 
 def _escapes(path: str) -> bool:
@@ -231,7 +231,7 @@ class _Table:
     def digest(self, key: str, *, empty: bool = False) -> str:
         digest = self.text(key)
         if not (_DIGEST.fullmatch(digest) or (empty and not digest)):
-            raise _Damaged(f"has {key} = {digest!r} in {self._where}, which is no SHA-256")
+            raise _Damaged(f"has {key} = {digest!r} in {self._where}, which is not a SHA-256")
         return digest
 
     def path(self, key: str) -> str:
@@ -243,7 +243,7 @@ class _Table:
     def rows(self, key: str) -> list[_Table]:
         rows = self.pop(key, list) if key in self._left else []
         if not all(isinstance(row, dict) for row in rows):
-            raise _Damaged(f"has {key} that are no tables")
+            raise _Damaged(f"has {key} that are not tables")
         return [_Table(row, f"[[{key}]]") for row in rows]
 
     def nothing_else(self) -> None:

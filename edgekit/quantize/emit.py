@@ -270,7 +270,7 @@ class GiveOutputs(GraphPass):
 
 
 class AllowAnyScale(GraphPass):
-    """Tell 16-bit ADD and SUB that scales are no powers of two.
+    """Tell 16-bit ADD and SUB that scales are not powers of two.
 
     The schema's default says that they are, litert-quantizer leaves it so, and the runtime then
     refuses the file ("input1_shift <= 0 was not true").
@@ -321,7 +321,7 @@ def refuse_bad_source(model: Model) -> None:
         )
     if name := unwritten(model.main):
         raise ConversionError(
-            f"The tensor {name} is used, but no operator writes it and it is no input.",
+            f"The tensor {name} is used, but no operator writes it and it is not an input.",
             cure="The file is damaged or half edited; convert the model again.",
         )
     for layer in find_layers(model):

@@ -87,7 +87,7 @@ def widths(extremes: Array) -> Array:
 
 
 def different(extremes: Array) -> tuple[Array, Array]:
-    """The rows that are no copies, in their order, and for each sample the place of its row."""
+    """The rows that are not copies, in their order, and for each sample the place of its row."""
     import numpy as np
 
     flat = extremes.reshape(len(extremes), -1)

@@ -30,7 +30,7 @@ class Judgement:
     Attributes:
         output_db: the centred SQNR of each output in decibels, by name (`edgekit.closeness`).
         top1_agreement: the share of samples (0 to 1) on which the largest value of the first output
-            stays at its place; ``None`` where that output is no vector of scores.
+            stays at its place; ``None`` where that output is not a vector of scores.
     """
 
     output_db: Mapping[str, float]

@@ -34,7 +34,7 @@ _MOST_TO_COMPARE = 16
 _EQUAL_DB = 70.0
 """An equalized float model must equal the original at least this well."""
 _NOISE_DB = 0.02
-"""Less than this is no gain."""
+"""Less than this is not a gain."""
 _UNSURE_DB = 0.1
 """What a file whose weights are rounded to the nearest may lose by chance."""
 _SHRINKS = (0.97, 0.94, 0.9)

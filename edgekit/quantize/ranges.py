@@ -51,7 +51,7 @@ def parse_method(text: str) -> tuple[Method, float]:
     known = ("auto", "minmax", "percentile", "mse", "entropy")
     if name not in known or (colon and name != "percentile") or not 50 < percentile <= 100:
         raise UsageError(
-            f"--ranges {text!r} is no method.",
+            f"--ranges {text!r} is not a method.",
             cure="One of auto, minmax, mse, entropy, percentile:99.99",
         )
     return cast(Method, name), percentile

@@ -99,13 +99,14 @@ def _settled_by_growth(grown: Mapping[int, float], data: dict[str, Any]) -> Cali
     if wider > _GROWTH:
         return CalibrationAdvice(
             code="calibration-not-settled",
-            message=f"Ranges had not settled: {said}. Give more than {whole} samples.",
+            message=f"The activation ranges were still growing: {said}. "
+            f"Give more than {whole} samples.",
             warning=True,
             data=data,
         )
     return CalibrationAdvice(
         code="calibration-settled",
-        message=f"Ranges had settled with {whole} samples: {said}.",
+        message=f"The activation ranges were stable with {whole} samples: {said}.",
         warning=False,
         data=data,
     )
@@ -137,7 +138,8 @@ def _settled_by_curve(
         )
         return CalibrationAdvice(
             code="calibration-not-settled",
-            message=f"Ranges had not settled: {measured}; {said}. Give more than {given}.",
+            message=f"The activation ranges were still growing: {measured}; {said}. "
+            f"Give more than {given}.",
             warning=True,
             data=data,
         )
@@ -145,8 +147,8 @@ def _settled_by_curve(
         code="calibration-settled",
         message=f"{whole} samples were enough ({measured} on the held-out ones)."
         if more
-        else f"Ranges had settled with {whole} samples ({measured} on the held-out ones); the "
-        "passes that learn would take more.",
+        else f"The activation ranges were stable with {whole} samples ({measured} on the held-out "
+        "ones); the passes that learn would take more.",
         warning=False,
         data=data,
     )

@@ -25,7 +25,7 @@ from edgekit.tflite.model import Model
 from edgekit.types import Effort, Ranges, Scheme
 
 _NOISE_DB = 0.02
-"""Less than this is no gain."""
+"""Less than this is not a gain."""
 _GRIDS: dict[Scheme, Scheme] = {
     "dynamic-int8": "weight-only-int8",
     "int16x8": "weight-only-int8",

@@ -16,7 +16,7 @@ MOST_CARDS = 24
 PICTURE_BYTES = 1_200_000
 """All pictures of a page together; what is beyond is named without its picture."""
 EQUAL_DB = 60.0
-"""A sample that is this close is no bad one, though it be a candidate's worst."""
+"""A sample that is this close is not a bad one, though it be a candidate's worst."""
 _WORST_EACH = 8
 _ROWS = 12
 _FEW_ROWS = 8

@@ -246,7 +246,7 @@ def _other_version(path: Path, version: Any) -> DataError:
 
 def _open(path: Path) -> BinaryIO:
     if kind_of(path) == "other":
-        raise DataError(f"{path} is no regular file.", cure="Check the path.")
+        raise DataError(f"{path} is not a regular file.", cure="Check the path.")
     try:
         return path.open("rb")
     except OSError as error:
@@ -259,7 +259,7 @@ def _check_whole(path: Path, stream: BinaryIO) -> None:
     size = stream.seek(0, 2)
     stream.seek(0)
     if size <= DIGEST_LENGTH or stream.read(4) != b"PK\x03\x04":
-        raise _damaged(path, "it is no bundle, or its start is missing")
+        raise _damaged(path, "it is not a bundle, or its start is missing")
     stream.seek(-DIGEST_LENGTH, 2)
     stated = stream.read()
     if stated != whole_digest(stream).encode():

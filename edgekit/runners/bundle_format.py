@@ -266,7 +266,7 @@ def _origin(table: Mapping[str, Any]) -> Origin:
     for name, value in table.items():
         texts = value.items() if isinstance(value, dict) else [(name, value)]
         if not all(isinstance(text, str) for pair in texts for text in pair):
-            raise ValueError(f"origin: {name!r} is no text")
+            raise ValueError(f"origin: {name!r} is not text")
     return Origin(**table)
 
 
@@ -282,7 +282,7 @@ def _latency(table: Mapping[str, Any]) -> LatencyReport:
 
 def _output(table: Mapping[str, Any]) -> TensorSpec:
     if table["dtype"] not in DTYPES:
-        raise ValueError(f"{table['dtype']!r} is no type of an output")
+        raise ValueError(f"{table['dtype']!r} is not a type of an output")
     shape = tuple(_count(size) for size in table["shape"])
     return TensorSpec(
         name=str(table["name"]), shape=shape, dtype=table["dtype"], layout=table["layout"]
@@ -291,5 +291,5 @@ def _output(table: Mapping[str, Any]) -> TensorSpec:
 
 def _count(value: Any, *, least: int = 0) -> int:
     if type(value) is not int or not least <= value < 1 << 48:
-        raise ValueError(f"{value!r} is no number of something")
+        raise ValueError(f"{value!r} is not a number of something")
     return value

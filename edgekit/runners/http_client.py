@@ -49,7 +49,7 @@ class HttpClient:
         """The JSON that GET gives, or POST where there is a ``body``.
 
         Raises:
-            SetupError, ModelError: as `exchange`, and where the answer is no JSON.
+            SetupError, ModelError: as `exchange`, and where the answer is not JSON.
         """
         content = None if body is None else to_json(body)
         headers = {"Content-Type": "application/json"} if body is not None else {}
@@ -89,7 +89,7 @@ class HttpClient:
             return json.loads(content)
         except (ValueError, RecursionError) as error:
             raise self.refuse(
-                f"answers with something that is no JSON: {_show(content)}"
+                f"answers with something that is not JSON: {_show(content)}"
             ) from error
 
     def refuse(self, why: str, *, cure: str = "") -> ModelError:
@@ -225,7 +225,7 @@ def _parse(url: str) -> SplitResult:
         parts, sound = urlsplit(""), False
     if not sound:
         raise UsageError(
-            f"{url[:_MOST_SHOWN]} is no URL of a server.",
+            f"{url[:_MOST_SHOWN]} is not a URL of a server.",
             cure="For example http://localhost:8000/v2/models/NAME",
         )
     if parts.username or parts.password:
@@ -234,7 +234,7 @@ def _parse(url: str) -> SplitResult:
             cure="Let a proxy on this machine add the credentials, and give its URL.",
         )
     if parts.query or parts.fragment or re.search(r"[\x00-\x20\x7f]", url):
-        raise UsageError(f"{url[:_MOST_SHOWN]} has more than a path.", cure="Leave that away.")
+        raise UsageError(f"{url[:_MOST_SHOWN]} has more than a path.", cure="Leave that out.")
     return parts
 
 

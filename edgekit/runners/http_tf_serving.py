@@ -47,7 +47,9 @@ class TfServingModel:
     def __init__(self, client: HttpClient) -> None:
         match = PATH.fullmatch(client.parts.path)
         if match is None:
-            raise UsageError(f"{client.parts.path} is no path of a model: /v1/models/NAME:predict")
+            raise UsageError(
+                f"{client.parts.path} is not a path of a model: /v1/models/NAME:predict"
+            )
         self.name = match["name"]
         self._client = client
         self._path = client.parts.path.rstrip("/").removesuffix(":predict")
@@ -94,7 +96,7 @@ class TfServingModel:
             }
         except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
             raise self._client.refuse(
-                f"answers with outputs that are no tensors: {error!r}."
+                f"answers with outputs that are not tensors: {error!r}."
             ) from error
 
     def _choose(self, signatures: Mapping[str, Any]) -> Mapping[str, Any]:

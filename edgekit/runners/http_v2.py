@@ -46,7 +46,7 @@ class V2Model:
     def __init__(self, client: HttpClient) -> None:
         match = PATH.fullmatch(client.parts.path)
         if match is None:
-            raise UsageError(f"{client.parts.path} is no path of a model: /v2/models/NAME")
+            raise UsageError(f"{client.parts.path} is not a path of a model: /v2/models/NAME")
         self.name = match["name"]
         self._client = client
         self._root = match["root"]
@@ -134,7 +134,7 @@ class V2Model:
             value = np.frombuffer(part, dtype.newbyteorder("<")).reshape(shape)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise self._client.refuse(
-                f"answers with an output that is no tensor: {error}."
+                f"answers with an output that is not a tensor: {error}."
             ) from error
         return name, value, start + size
 

@@ -146,7 +146,7 @@ def _read(kind: type[_Facts], value: Any) -> _Facts:
         TypeError: it is something else.
     """
     if not isinstance(value, dict):
-        raise TypeError(f"{value!r:.80} is no table")
+        raise TypeError(f"{value!r:.80} is not a table")
     known = {one.name for one in fields(kind)}
     facts = from_plain(kind, {name: part for name, part in value.items() if name in known})
     if any("/" in name or name in ("", "..") for name in facts.names):

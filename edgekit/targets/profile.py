@@ -163,7 +163,7 @@ class Accelerator:
 
 @dataclass(frozen=True, kw_only=True)
 class ProfileLimits:
-    """What a file must keep; ``None`` is no limit.
+    """What a file must keep; ``None`` is not a limit.
 
     Attributes:
         integer_only: nothing computes in float, but for QUANTIZE and DEQUANTIZE at the border.

@@ -340,7 +340,7 @@ def _versions(value: Any, where: str) -> tuple[int, int]:
 def _operator(name: str, where: str) -> str:
     if name not in _operators():
         raise UsageError(
-            f"{where}: {name!r} is no operator of the .tflite schema.",
+            f"{where}: {name!r} is not an operator of the .tflite schema.",
             cure="Names are in capitals, such as CONV_2D; see: edgekit inspect FILE.tflite",
         )
     return name

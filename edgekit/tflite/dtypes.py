@@ -58,7 +58,7 @@ def code_of(name: str) -> int:
     try:
         return _codes()[name]
     except KeyError:
-        raise ValueError(f"{name!r} is no tensor type of the .tflite schema") from None
+        raise ValueError(f"{name!r} is not a tensor type of the .tflite schema") from None
 
 
 def byte_size(dtype: str, shape: Sequence[int]) -> int | None:

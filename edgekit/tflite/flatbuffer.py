@@ -26,7 +26,7 @@ def unpack(data: bytes) -> tuple[Any, int]:
     that no offset into the file is left.
 
     Raises:
-        MalformedError: the bytes are no `.tflite` that holds together.
+        MalformedError: the bytes are not `.tflite` that holds together.
     """
     from ai_edge_litert.schema_py_generated import Model, ModelT
 
@@ -102,7 +102,7 @@ class _AlignedBuffer:
 
 
 def text(raw: bytes | str | None) -> str:
-    """A string of the schema; names that are no UTF-8 are shown, not refused."""
+    """A string of the schema; names that are not UTF-8 are shown, not refused."""
     return raw if isinstance(raw, str) else (raw or b"").decode("utf-8", "replace")
 
 
@@ -129,7 +129,7 @@ def set_options(operator: Any, options: Any) -> None:
                 setattr(operator, field, options)
                 setattr(operator, f"{field}Type", code)
                 return
-    raise ValueError(f"{name!r} are no options of the .tflite schema")
+    raise ValueError(f"{name!r} are not options of the .tflite schema")
 
 
 def _operators(model: Any) -> Iterator[Any]:

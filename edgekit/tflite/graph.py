@@ -168,10 +168,12 @@ class Tensor:
         4-bit and 2-bit types come as int8 or uint8, bfloat16 as float32.
 
         Raises:
-            ModelError: it is no constant, or its values have no NumPy form (strings, sparse).
+            ModelError: it is not a constant, or its values have no NumPy form (strings, sparse).
         """
         if not self.is_constant:
-            raise ModelError(f"The tensor {self.name!r} is no constant; it has no stored values.")
+            raise ModelError(
+                f"The tensor {self.name!r} is not a constant; it has no stored values."
+            )
         if self.raw.sparsity is not None:
             raise ModelError(f"The values of {self.name!r} are sparse, which edgekit cannot read.")
         stored = self.subgraph.model.raw.buffers[self.buffer].data

@@ -53,7 +53,7 @@ def contract_of(model: Model) -> Contract | None:
     """The contract inside a model that was already read, ``None`` where there is none.
 
     Raises:
-        ModelError: the entry is no contract of a version that this edgekit knows.
+        ModelError: the entry is not a contract of a version that this edgekit knows.
     """
     stored = model.metadata.get(CONTRACT_ENTRY)
     if stored is None:

@@ -42,7 +42,7 @@ def read(path: Path) -> Model:
 
     Raises:
         UsageError: there is no such file.
-        ModelError: it is no `.tflite`, or it is damaged.
+        ModelError: it is not a `.tflite`, or it is damaged.
     """
     if kind_of(path) == "none":
         raise UsageError(f"There is no file {shown(path)}.", cure="Check the path.")
@@ -51,7 +51,7 @@ def read(path: Path) -> Model:
         raise ModelError(f"{path} is empty.", cure="Convert or copy the model again.")
     if len(data) >= 8 and data[4:8] != IDENTIFIER:
         raise ModelError(
-            f"{path} is no .tflite file: it starts with {data[:8]!r}.",
+            f"{path} is not a .tflite file: it starts with {data[:8]!r}.",
             cure="Give a .tflite file, or make one with: edgekit convert",
         )
     try:
@@ -287,7 +287,7 @@ class Model:
 
         code = vars(BuiltinOperator).get(name)
         if code is None:
-            raise ValueError(f"{name!r} is no operator of the .tflite schema")
+            raise ValueError(f"{name!r} is not an operator of the .tflite schema")
         codes = self.raw.operatorCodes = self.raw.operatorCodes or []
         for index, known in enumerate(codes):
             if operator_name(known) == name != "CUSTOM" and known.version == version:

@@ -29,7 +29,7 @@ def normalised(path: Path, copy: Path, maker: str = "") -> Path:
 
     Raises:
         UsageError: there is no such file.
-        ModelError: it is no `.tflite`, or it is damaged.
+        ModelError: it is not a `.tflite`, or it is damaged.
         ConversionError: it is, and a ``maker`` is to blame.
         SetupError: the copy cannot be written.
     """

@@ -77,7 +77,7 @@ _FIELDS: dict[str, dict[int, str]] = {
 
 
 class MalformedError(ValueError):
-    """The bytes are no flatbuffer of the `.tflite` schema; the message says where they break."""
+    """The bytes are not flatbuffer of the `.tflite` schema; the message says where they break."""
 
 
 def verify(data: bytes) -> int:

@@ -112,7 +112,7 @@ def found_manifests(builtin: Path, variable: str, kind: str) -> Iterator[Path]:
         root = Path(entry).expanduser()
         if not root.is_dir():
             raise SetupError(
-                f"{variable} names {root}, which is no folder.",
+                f"{variable} names {root}, which is not a folder.",
                 cure="Correct the variable, or unset it.",
             )
         if (root / f"{kind}.toml").is_file():
@@ -127,7 +127,7 @@ def read_manifest(path: Path) -> Converter:
     """A `Converter` from its ``converter.toml``.
 
     Raises:
-        SetupError: the manifest is no TOML, or lacks or misspells something.
+        SetupError: the manifest is not TOML, or lacks or misspells something.
     """
     return parse_manifest(path, "converter", lambda table: from_table(table, path.parent))
 
@@ -136,7 +136,7 @@ def parse_manifest(path: Path, kind: str, build: Callable[[dict[str, Any]], T]) 
     """What ``build`` makes of a manifest.
 
     Raises:
-        SetupError: the manifest is no TOML, or lacks or misspells something.
+        SetupError: the manifest is not TOML, or lacks or misspells something.
     """
     try:
         return build(tomllib.loads(path.read_text(encoding="utf-8")))
@@ -162,7 +162,7 @@ def from_table(table: dict[str, Any], folder: Path) -> Converter:
     """
     name, summary = str(table.pop("name")), str(table.pop("summary"))
     if not re.fullmatch(r"[A-Za-z][\w-]*(\.[\w-]+)*", name, re.ASCII):
-        raise ValueError(f"{name!r} is no name: letters, digits, -, _ and . between them only")
+        raise ValueError(f"{name!r} is not a name: letters, digits, -, _ and . between them only")
     limits = table.pop("limits", {})
     if unknown := set(limits) - {"seconds", "memory_gb"}:
         raise ValueError(f"[limits] has the unknown key {min(unknown)!r}")
@@ -186,7 +186,7 @@ def from_table(table: dict[str, Any], folder: Path) -> Converter:
     if not isinstance(processes, bool):
         raise TypeError(f"processes is {processes!r}, not true or false")
     python = table.pop("python", ">=3.11")
-    satisfies((3, 11, 0), python)  # raises where it is no version specifier
+    satisfies((3, 11, 0), python)  # raises where it is not a version specifier
     program = Path(os.path.normpath(folder / str(table.pop("worker", "worker.py"))))
     if not program.is_file():
         raise ValueError(f"there is no {program}")

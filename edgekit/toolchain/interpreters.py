@@ -125,7 +125,7 @@ def _clauses(specifier: str) -> list[tuple[str, tuple[int, ...], bool]]:
         match = _CLAUSE.fullmatch(text)
         if match is None or (match[3] and match[1] not in ("==", "!=")):
             raise ValueError(
-                f"{specifier!r} is no version specifier such as '>=3.12,<3.15' or '==3.11.*'"
+                f"{specifier!r} is not a version specifier such as '>=3.12,<3.15' or '==3.11.*'"
             )
         clauses.append((match[1], tuple(map(int, match[2].split("."))), bool(match[3])))
     return clauses

@@ -97,9 +97,9 @@ def _from_table(path: Path, table: dict[str, Any]) -> NamedModels:
     if not all(
         isinstance(one, str) for one in (*texts.values(), *offline.values(), *untrusted.values())
     ):
-        raise ValueError("a value is no text")
+        raise ValueError("a value is not text")
     if not re.fullmatch(r"[a-z][\w-]*", texts["name"], re.ASCII):
-        raise ValueError(f"the name {texts['name']!r} is no word")
+        raise ValueError(f"the name {texts['name']!r} is not a word")
     if kind not in _KINDS:
         raise ValueError(f"kind is {kind!r}; it is one of {', '.join(_KINDS)}")
     if local not in ("", "name", "parent"):

@@ -191,7 +191,7 @@ class Workshop:
         new = tuple(
             Path(one)
             for one in named
-            if Path(one).exists()  # a factory's name is no file
+            if Path(one).exists()  # a factory's name is not a file
             and not any(Path(one).resolve().is_relative_to(root) for root in known)
         )
         if new:

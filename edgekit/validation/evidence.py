@@ -66,7 +66,7 @@ def _is_plain(value: Array) -> bool:
 
 
 def distinct(columns: Mapping[str, Array]) -> int:
-    """How many samples are no copies, or nearly copies, of others, nor of one colour.
+    """How many samples are not copies, or nearly copies, of others, nor of one colour.
 
     Nearly a copy is what differs by less than a twentieth of its own contrast.
 

@@ -91,7 +91,7 @@ class Accuracy:
 
     @property
     def is_chance(self) -> bool:
-        """Whether enough samples say that the reference is no better than chance."""
+        """Whether enough samples say that the reference is not a better than chance."""
         few = self.samples < FEWEST or self.chance > 0.5
         return not few and self.interval is not None and self.interval.low <= self.chance
 
@@ -284,7 +284,7 @@ def steadiness(scores: Array) -> Array:
 
 
 def unsuspicious(alternative: Alternative, stated: Array, other: Array) -> Tried:
-    """An alternative that is not looked at closer: its decisions are no sharper, (n,) each."""
+    """An alternative that is not looked at closer: its decisions are not sharper, (n,) each."""
     import numpy as np
 
     return Tried(

@@ -24,7 +24,7 @@ def load(name: str, *, pretrained: bool) -> Any:
     """The network of a checkpoint; with weights of one's own also that of a ``.yaml``."""
     if pretrained and Path(name).suffix != ".pt":
         raise WorkerError(
-            f"ultralytics:{name} is no checkpoint (.pt), and so has no weights.",
+            f"ultralytics:{name} is not a checkpoint (.pt), and so has no weights.",
             cure="Name a checkpoint, such as ultralytics:best.pt, or give --weights FILE.",
             kind="usage",
         )

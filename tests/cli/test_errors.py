@@ -51,7 +51,7 @@ REFUSALS: dict[str, tuple[int, list[str], str]] = {
     "empty weights": (3, ["empty.pt", "--synthetic"], "empty.pt is empty"),
     "unknown kind": (2, ["notes.txt", "--synthetic"], "notes.txt"),
     "code without a function": (2, ["code.py", "--synthetic"], "code.py"),
-    "folder that is no SavedModel": (2, ["folder", "--synthetic"], "saved_model.pb"),
+    "folder that is not a SavedModel": (2, ["folder", "--synthetic"], "saved_model.pb"),
     "missing weights": (2, ["code.py:build", "--weights", "w.pt", "--synthetic"], "w.pt"),
     "no data": (2, ["model.onnx"], "No calibration data"),
     "data and no data": (2, [*SYNTHETIC, "--calibration", "folder"], "contradict"),
@@ -61,13 +61,13 @@ REFUSALS: dict[str, tuple[int, list[str], str]] = {
     "input with a wrong shape": (2, [*SYNTHETIC, "--input", "image:1xthree"], "1xthree"),
     "input with a zero": (2, [*SYNTHETIC, "--input", "image:1x0x8"], "1x0x8"),
     "input of an unknown type": (2, [*SYNTHETIC, "--input", "image:1x3:float7"], "float7"),
-    "gate that is no condition": (2, [*SYNTHETIC, "--gate", "good"], "good"),
+    "gate that is not a condition": (2, [*SYNTHETIC, "--gate", "good"], "good"),
     "gate on an unknown metric": (2, [*SYNTHETIC, "--gate", "beauty >= 1"], "beauty"),
     "gate on an unknown scheme": (2, [*SYNTHETIC, "--gate", "int3:size_mb <= 1"], "int3"),
     "unknown scheme": (2, [*SYNTHETIC, "--scheme", "int9"], "int9"),
-    "mean that is no number": (2, [*SYNTHETIC, "--mean", "0.5,half"], "half"),
+    "mean that is not a number": (2, [*SYNTHETIC, "--mean", "0.5,half"], "half"),
     "scale by nothing": (2, [*SYNTHETIC, "--scale", "1/0"], "1/0"),
-    "crop that is no size": (2, [*SYNTHETIC, "--crop", "8x8x8"], "8x8x8"),
+    "crop that is not a size": (2, [*SYNTHETIC, "--crop", "8x8x8"], "8x8x8"),
     "samples below one": (2, [*SYNTHETIC, "--samples", "0"], "samples"),
     "unknown option": (2, [*SYNTHETIC, "--shceme", "int8"], "--shceme"),
     "missing configuration": (2, [*SYNTHETIC, "--config", "none.toml"], "none.toml"),
@@ -152,7 +152,7 @@ def test_a_name_that_no_file_can_have_is_a_matter_of_the_command(folder: Path) -
     for option in ("--output", "--calibration", "--labels", "--config"):
         finished = edgekit(folder, "convert", "model.onnx", option, f"{'long' * 100}/out")
         assert finished.returncode == 2, finished.stderr
-        assert "no name that a file can have" in finished.stderr
+        assert "not a name that a file can have" in finished.stderr
 
 
 def test_what_edgekit_did_not_foresee_goes_to_a_log(

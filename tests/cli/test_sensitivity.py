@@ -159,7 +159,7 @@ def test_what_is_refused_before_any_work(
     path.write_bytes(tiny.tiny_bytes())
     data.mkdir()
     given = [path, "--calibration", data]
-    assert error(capsys, "net.onnx") == (2, "net.onnx is no .tflite file.")
+    assert error(capsys, "net.onnx") == (2, "net.onnx is not a .tflite file.")
     assert error(capsys, path)[0] == 2  # no data
     Path("net_sensitivity.html").write_text("mine")
     assert error(capsys, *given) == (2, "net_sensitivity.html exists already.")

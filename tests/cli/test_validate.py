@@ -206,7 +206,7 @@ def test_benchmark_prints_what_was_measured_and_why_not(net, monkeypatch, capsys
 def test_benchmark_of_what_is_no_model(tmp_path, capsys):
     (tmp_path / "x.tflite").write_bytes(b"no model")
     assert run(group, ["benchmark", str(tmp_path / "x.tflite")]) == 3
-    assert "no .tflite" in capsys.readouterr().err
+    assert "not a .tflite" in capsys.readouterr().err
     assert run(group, ["benchmark", str(tmp_path / "none.tflite")]) == 2
 
 

@@ -180,7 +180,7 @@ def test_a_name_from_the_configuration(tmp_path, data, reference, candidate):
         *("validate", candidate, "--reference", reference, "--data", data, "--device", "nobody"),
     )
     assert unknown.returncode == 2
-    assert "is no address of a device" in unknown.stderr
+    assert "is not an address of a device" in unknown.stderr
 
 
 def test_a_device_or_a_runtime(candidate, reference, data):

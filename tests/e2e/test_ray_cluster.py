@@ -295,7 +295,7 @@ def _title(process: psutil.Process) -> str:
 @pytest.mark.parametrize("address", ["nonsense", "http://127.0.0.1:1", "ray://127.0.0.1"])
 def test_what_is_no_address(address, monkeypatch):
     monkeypatch.setattr("ray.is_initialized", lambda: False)
-    with pytest.raises(UsageError, match="no address"):
+    with pytest.raises(UsageError, match="not an address"):
         RayExecutor(address)
 
 

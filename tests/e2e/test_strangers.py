@@ -77,6 +77,6 @@ def test_trust_is_not_leave_to_write(place, tmp_path: Path) -> None:
     granted = ("--allow-write", canary.parent, "--output", tmp_path / "out")
     finished = edgekit(folder, *arguments, *granted)
     assert finished.code == 3
-    assert "holds a" in finished.text, "what it made is no model; but it was let make it"
+    assert "holds a" in finished.text, "what it made is not a model; but it was let make it"
     assert canary.exists()
     canary.unlink()

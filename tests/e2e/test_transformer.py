@@ -141,7 +141,7 @@ def test_dense_layers_and_gelu_are_single_operators(converted: ConversionResult)
 
 
 def test_explain_finds_no_fault_in_it(converted: ConversionResult, digits_nchw: Path) -> None:
-    """Grouped operators, scaled channels and a mask are no faults."""
+    """Grouped operators, scaled channels and a mask are not faults."""
     files = {file.scheme: file.artifact.path for file in converted.files}
     command = [sys.executable, "-m", "edgekit", "explain", str(files["int8"]), "--json"]
     command += ["--reference", str(files["fp32"]), "--data", str(digits_nchw), "--samples", "4"]

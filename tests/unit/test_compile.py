@@ -129,7 +129,7 @@ def test_bad_words_are_refused(file: Path, tmp_path: Path) -> None:
         edgekit.compile(file, target="ethos-u55-127")
     with pytest.raises(UsageError, match="has no option 'colour'"):
         edgekit.compile(file, target="ethos-u55-128", options={"colour": "red"})
-    with pytest.raises(UsageError, match="is no name of"):
+    with pytest.raises(UsageError, match="is not a name of"):
         edgekit.compile(file, target="ethos-u55-128", output=tmp_path / "net.bin")
     with pytest.raises(UsageError, match="There is no file"):
         edgekit.compile(tmp_path / "none.tflite", target="ethos-u55-128")

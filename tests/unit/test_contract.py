@@ -249,7 +249,7 @@ def test_a_configuration_that_is_not_there_or_no_text(tmp_path):
     with pytest.raises(UsageError, match="cannot be read"):
         load_config(tmp_path)
     (tmp_path / "x.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(UsageError, match="no UTF-8 text"):
+    with pytest.raises(UsageError, match="not UTF-8 text"):
         load_config(tmp_path / "x.toml")
 
 
@@ -555,7 +555,7 @@ def test_an_embedded_contract_is_found_under_the_names_that_the_file_tells():
 
 def test_preprocessing_of_what_is_no_picture():
     config = Config(inputs={"tokens": {"preprocess": {"scale": 2.0}}})
-    with pytest.raises(UsageError, match="tokens of shape 1x128 is no picture"):
+    with pytest.raises(UsageError, match="tokens of shape 1x128 is not a picture"):
         one(VECTOR, config=config)
 
 

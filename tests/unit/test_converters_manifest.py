@@ -93,8 +93,8 @@ def test_the_least_manifest(tmp_path):
         ('choose = "fastest"', 'choose = "best"', "best"),
         ("processes = true", 'processes = "yes"', "true or false"),
         ('reads = ["/opt/tool", "data"]', 'reads = "/opt"', "list of texts"),
-        ('name = "my_tool"', 'name = "my tool"', "no name"),
-        ('name = "my_tool"', 'name = "../tool"', "no name"),
+        ('name = "my_tool"', 'name = "my tool"', "not a name"),
+        ('name = "my_tool"', 'name = "../tool"', "not a name"),
         ('from = ["onnx", "keras"]', 'from = ["onnxx"]', "onnxx"),
         ('from = ["onnx", "keras"]', 'from = "onnx"', "list of texts"),
         ('to = "tflite"', 'to = "tflight"', "tflight"),
@@ -149,7 +149,7 @@ def test_others_are_found_and_replace_their_namesakes(tmp_path, monkeypatch):
 
 def test_wrong_folders_are_named(tmp_path, monkeypatch):
     monkeypatch.setenv("EDGEKIT_CONVERTERS", str(tmp_path / "gone"))
-    with pytest.raises(SetupError, match="is no folder"):
+    with pytest.raises(SetupError, match="is not a folder"):
         discover()
     write(tmp_path / "mine")
     monkeypatch.setenv("EDGEKIT_CONVERTERS", str(tmp_path / "mine"))

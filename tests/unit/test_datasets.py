@@ -150,11 +150,11 @@ def test_coco(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"categories": [{"id": 1}]}, "no COCO json"),
+        ({"categories": [{"id": 1}]}, "not a COCO json"),
         ({"images": [{"id": 1, "file_name": "a.jpg"}] * 2}, "twice"),
-        ({"annotations": [{"image_id": 99, "category_id": 2, "bbox": [0, 0, 1, 1]}]}, "no COCO"),
+        ({"annotations": [{"image_id": 99, "category_id": 2, "bbox": [0, 0, 1, 1]}]}, "not a COCO"),
         ({"annotations": [{"image_id": 7, "category_id": 5, "bbox": [0, 0, 1, 1]}]}, "category 5"),
-        ({"annotations": [{"image_id": 7, "category_id": 2, "bbox": [0, 0, 1]}]}, "no COCO"),
+        ({"annotations": [{"image_id": 7, "category_id": 2, "bbox": [0, 0, 1]}]}, "not a COCO"),
         ({"images": [], "annotations": []}, "no sample"),
         (
             {
@@ -212,11 +212,11 @@ def test_voc(tmp_path):
     [
         ('<!DOCTYPE a [<!ENTITY b "c">]><annotation>&b;</annotation>', "document type"),
         ('<!DOCTYPE a SYSTEM "file:///etc/passwd"><annotation/>', "document type"),
-        ("<annotation>", "no Pascal VOC"),
-        ("", "no Pascal VOC"),
-        ("<annotation><object><name>cat</name></object></annotation>", "no Pascal VOC"),
+        ("<annotation>", "not a Pascal VOC"),
+        ("", "not a Pascal VOC"),
+        ("<annotation><object><name>cat</name></object></annotation>", "not a Pascal VOC"),
         (VOC.replace("<xmax>8<", "<xmax>2<"), "inside out"),
-        (VOC.replace(">5.5<", ">five<"), "no Pascal VOC"),
+        (VOC.replace(">5.5<", ">five<"), "not a Pascal VOC"),
     ],
 )
 def test_a_damaged_or_dangerous_voc_annotation(tmp_path, text, words):
@@ -359,7 +359,7 @@ def test_csv_of_values(tmp_path):
     path = write(tmp_path / "list.csv", "a.jpg,1.5,-2\n")
     assert open_labelled(path, task="regression")[0].label.tolist() == [1.5, -2]
     write(path, "a.jpg,much\n")
-    with pytest.raises(DataError, match="no number"):
+    with pytest.raises(DataError, match="not a number"):
         open_labelled(path, task="regression")
 
 
@@ -442,7 +442,7 @@ def test_texts_in_an_npz(tmp_path):
         "two",
     ]
     np.savez(tmp_path / "y.npz", x=np.zeros((2, 4)), labels=np.array([1, 2]))
-    with pytest.raises(DataError, match="no text"):
+    with pytest.raises(DataError, match="not text"):
         open_labelled(tmp_path / "y.npz", task="sequence")
 
 

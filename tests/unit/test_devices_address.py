@@ -106,7 +106,7 @@ def test_the_client_is_strict(monkeypatch):
         ("@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @", "another host key", "ssh-keygen"),
         ("No ED25519 host key is known for board and you", "not known yet", "fingerprint"),
         ("pi@board: Permission denied (publickey).", "with a key", "ssh-copy-id"),
-        ("ssh: Could not resolve hostname board", "no host", "name"),
+        ("ssh: Could not resolve hostname board", "not a host", "name"),
         ("connect to host board port 22: Connection refused", "refuses", "sshd"),
         ("connect to host board port 22: Connection timed out", "reached", "network"),
         ("sh: 1: exec: python3: not found", "no python3", "Python"),

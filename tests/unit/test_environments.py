@@ -228,7 +228,7 @@ def test_a_lock_of_a_dead_builder_does_not_block(uv, converter):
 
 
 def test_environments_of_different_converters_have_their_own_lock(uv, converter, tmp_path):
-    """A folder's name may have a dot: it is no file ending."""
+    """A folder's name may have a dot: it is not a file ending."""
     environments.ensure(converter)
     other = tmp_path / "some.other"
     other.mkdir()

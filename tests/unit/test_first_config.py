@@ -63,7 +63,7 @@ def test_what_nobody_says_is_left_open_or_called_assumed():
     ("arguments", "words"),
     [
         (["x.tflite"], "is a .tflite file already"),
-        (["net.onnx", "-o", "notes.txt"], "is no .toml file"),
+        (["net.onnx", "-o", "notes.txt"], "is not a .toml file"),
         (["net.onnx", "nowhere/"], "There is no file or folder nowhere"),
         (["net.onnx"], "edgekit.toml exists"),
     ],

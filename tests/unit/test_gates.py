@@ -217,7 +217,7 @@ def test_judge(text, value, state):
 
 
 def test_a_stated_gate_that_cannot_be_measured_fails():
-    """What a user asks for and nobody can tell is no success."""
+    """What a user asks for and nobody can tell is not a success."""
     asked = [gate("top1_accuracy >= 0.5"), gate("size_mb <= 5")]
     missing, size = judge(asked, {"size_mb": 1.0}, reasons={"top1_accuracy": "no labels"})
     assert (missing.state, size.state) == ("fail", "pass")

@@ -480,7 +480,7 @@ def test_rubbish_for_tensorflow_outputs_is_refused_in_our_words(outputs):
             return as_json({"outputs": outputs})
         return tf_serving(path, headers, body)
 
-    with serve(route) as address, pytest.raises(ModelError, match="no tensors"):
+    with serve(route) as address, pytest.raises(ModelError, match="not tensors"):
         HttpReference(f"{address}/v1/models/net").run([X[:1]])
 
 

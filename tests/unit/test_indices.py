@@ -182,7 +182,7 @@ def test_a_decision_in_the_graph_has_accuracy_and_agreement() -> None:
     assert found["top1_accuracy"] == pytest.approx(2 / 3)
     assert found["reference_top1_accuracy"] == 1
     assert found["top1_drop"] == pytest.approx(1 / 3)
-    with pytest.raises(DataError, match="no class number"):
+    with pytest.raises(DataError, match="not a class number"):
         metric.measure(replace(batch, reference=[np.zeros((4, 5), np.int32)]))
 
 
@@ -199,4 +199,4 @@ def test_only_a_whole_number_is_a_decision() -> None:
     whole = Contract(
         outputs=(OutputContract(tensor=TensorSpec(name="y", shape=(1, 5), dtype="int32")),)
     )
-    assert make_metric(whole, samples=1) is None, "five whole numbers are no scores"
+    assert make_metric(whole, samples=1) is None, "five whole numbers are not scores"

@@ -34,7 +34,7 @@ def test_satisfies_agrees_with_packaging(version, specifier):
 
 @pytest.mark.parametrize("text", ["", "3.12", "~=3.12", ">=", ">=3.12.*", ">=3.x", ">=3.12;", "=3"])
 def test_what_is_no_specifier_is_refused(text):
-    with pytest.raises(ValueError, match="no version specifier"):
+    with pytest.raises(ValueError, match="not a version specifier"):
         satisfies((3, 12, 0), text)
 
 

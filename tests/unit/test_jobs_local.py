@@ -19,7 +19,7 @@ _MARK = "EDGEKIT_TEST_OF_JOBS"
 
 
 def job(function: str, name: str = "", needs: tuple[str, ...] = (), **options) -> Job:
-    """A job of `job_functions`; what is no field of `Resources` is an argument."""
+    """A job of `job_functions`; what is not a field of `Resources` is an argument."""
     fields = {one: options.pop(one) for one in list(options) if one in Resources.__annotations__}
     key = hashlib.sha256(f"{function} {name} {options}".encode()).hexdigest()
     return Job(

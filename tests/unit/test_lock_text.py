@@ -171,11 +171,11 @@ def test_any_changed_byte_is_noticed(data):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"\xff\xfe\x00", "is no text"),
-        ("{}", "no lock"),
-        (sealed("not toml ="), "is no TOML"),
-        (sealed("a = " + "[" * 5000), "is no TOML"),
-        (sealed("a = " + "9" * 5000), "is no TOML"),
+        (b"\xff\xfe\x00", "is not text"),
+        ("{}", "not a lock"),
+        (sealed("not toml ="), "is not TOML"),
+        (sealed("a = " + "[" * 5000), "is not TOML"),
+        (sealed("a = " + "9" * 5000), "is not TOML"),
         (sealed("a = 1"), "lacks schema"),
         (sealed('schema = "poetry"'), "none of edgekit's"),
         (changed("schema_version = 1", "schema_version = 2"), "version 2"),
@@ -190,12 +190,12 @@ def test_any_changed_byte_is_noticed(data):
         (changed('processor = "AMD EPYC"', "processor = 1"), "texts in machine"),
         (changed("size_bytes = 9", "size_bytes = -9"), "size_bytes"),
         (changed("size_bytes = 9", "size_bytes = 9.5"), "size_bytes"),
-        (changed(f'sha256 = "{A}"\nsize', f'sha256 = "{A[1:]}"\nsize'), "no SHA-256"),
-        (changed(f'sha256 = "{A}"\nsize', f'sha256 = "{A[1:]}A"\nsize'), "no SHA-256"),
-        (changed(f'contract = "{B}"', 'contract = "x"'), "no SHA-256"),
+        (changed(f'sha256 = "{A}"\nsize', f'sha256 = "{A[1:]}"\nsize'), "not a SHA-256"),
+        (changed(f'sha256 = "{A}"\nsize', f'sha256 = "{A[1:]}A"\nsize'), "not a SHA-256"),
+        (changed(f'contract = "{B}"', 'contract = "x"'), "not a SHA-256"),
         (changed('role = "calibration"', 'role = "training"'), "neither"),
-        (changed('["2.jpg", ', '["2.jpg", "", '), "no pair"),
-        (changed('["2.jpg", ', "[2, "), "no pair"),
+        (changed('["2.jpg", ', '["2.jpg", "", '), "not a pair"),
+        (changed('["2.jpg", ', "[2, "), "not a pair"),
     ],
 )
 def test_damage_by_its_words(tmp_path, content, words):
@@ -213,7 +213,7 @@ def test_the_same_name_twice(tmp_path):
     "name", ["../x.tflite", "/x.tflite", "a/x.tflite", "..", "", "a\\\\b", "a\\u0000"]
 )
 def test_a_file_cannot_escape(tmp_path, name):
-    assert "no plain file name" in refusal(tmp_path, changed('"net_int8.tflite"', f'"{name}"'))
+    assert "not a plain file name" in refusal(tmp_path, changed('"net_int8.tflite"', f'"{name}"'))
 
 
 @pytest.mark.parametrize("path", ["../x", "a/../../x", "..", "", "x\\u0000"])

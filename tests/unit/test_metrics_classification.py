@@ -134,7 +134,7 @@ def test_nan_decides_for_nothing_and_is_not_hidden():
     assert found["top5_accuracy"] == 0.5
     assert np.isnan(found["ece"])
     both = summary(batch(bad, bad, [0, 2])).values
-    assert both["top1_agreement"] == 0.5  # two NaN are no agreement
+    assert both["top1_agreement"] == 0.5  # two NaN are not agreement
 
 
 def test_without_labels_there_is_agreement_only():
@@ -153,11 +153,11 @@ def test_one_sample_has_no_interval():
 
 def test_what_cannot_be_compared_is_said():
     scores = np.eye(3)
-    with pytest.raises(DataError, match="label 3 is no class"):
+    with pytest.raises(DataError, match="label 3 is not a class"):
         summary(batch(scores, scores, [0, 1, 3]))
     with pytest.raises(DataError, match=r"shape \(3, 3\).*\(3, 2\)"):
         summary(batch(scores, scores[:, :2], [0, 1, 2]))
-    with pytest.raises(DataError, match="no vector"):
+    with pytest.raises(DataError, match="not a vector"):
         summary(batch(np.zeros((2, 4, 4, 3)), np.zeros((2, 4, 4, 3)), [0, 1]))
     with pytest.raises(DataError, match="at least two"):
         summary(batch(np.zeros((2, 1)), np.zeros((2, 1)), [0, 1]))

@@ -166,7 +166,7 @@ def test_a_reference_that_reads_nothing_or_always_the_same_proves_nothing():
 
 
 def test_a_label_that_is_no_text_is_refused():
-    with pytest.raises(DataError, match="no text"):
+    with pytest.raises(DataError, match="not text"):
         measured(WORDS, WORDS, [1] * 8)
 
 

@@ -104,7 +104,7 @@ def test_a_name_that_exists_twice_is_asked_back(mine, tmp_path):
     [
         ('kind = "torch"', 'kind = "jax"', "kind is 'jax'"),
         ('fetch = "', 'fetched = "', "'fetch' is missing"),
-        ('name = "my"', 'name = "My nets"', "is no word"),
+        ('name = "my"', 'name = "My nets"', "is not a word"),
         ('summary = "', 'extra = 1\nsummary = "', "the key extra is unknown"),
     ],
 )

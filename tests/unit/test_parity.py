@@ -215,7 +215,7 @@ def test_neither_an_offset_nor_a_unit_changes_what_holds(shape, seed, error, off
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 1000), offset=st.sampled_from([0.0, 50.0, 1e4]))
 def test_the_mean_of_the_reference_never_passes(shape, seed, offset):
-    """Property asked for: the best constant is no candidate."""
+    """Property asked for: the best constant is not a candidate."""
     reference = offset + np.random.default_rng(seed).normal(size=shape)
     constant = np.broadcast_to(reference.mean(axis=0), shape)
     output = parity(reference, constant)

@@ -205,7 +205,7 @@ def test_unreadable_files_name_themselves(tmp_path, content):
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_an_antialiased_resize_is_pillows_whatever_the_channels(channels):
-    """A fourth channel is no transparency: a model that takes four takes them as they are."""
+    """A fourth channel is not a transparency: a model that takes four takes them as they are."""
     image = noise(50, 70, channels)
     color = {1: "GRAY", 3: "BGR", 4: "BGR"}[channels]
     ours = preprocess_image(

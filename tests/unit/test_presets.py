@@ -207,7 +207,7 @@ def test_labels_and_tasks_of_a_folder(tmp_path):
     model = SimpleNamespace(config=SimpleNamespace(_name_or_path=str(tmp_path), to_dict=dict))
     assert preset_of_model(model) == preset
     (tmp_path / "config.json").write_text("[1")
-    with pytest.raises(ModelError, match="no JSON"):
+    with pytest.raises(ModelError, match="not JSON"):
         from_folder(tmp_path)
     assert from_configs(None, {"id2label": {"0": "LABEL_0", "1": "LABEL_1"}}).labels == ()
     assert from_folder(tmp_path / "none") is None

@@ -290,5 +290,5 @@ def test_methods_are_read(text: str, wanted: tuple[str, float]):
     ],
 )
 def test_other_methods_are_refused(text: str):
-    with pytest.raises(UsageError, match="no method"):
+    with pytest.raises(UsageError, match="not a method"):
         parse_method(text)

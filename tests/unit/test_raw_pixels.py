@@ -217,7 +217,7 @@ def test_gray_pictures_and_no_padding_without_need(tmp_path: Path) -> None:
 
 
 def test_a_border_that_no_pixel_can_be(tmp_path: Path) -> None:
-    """Zero was no pixel of 0…255: 8 bits could not store it beside them."""
+    """Zero was not a pixel of 0…255: 8 bits could not store it beside them."""
     net = Net(1, SIZE, SIZE, 3)
     strange = Preprocess(scale=1 / 255, mean=(-0.5,), std=(1.0,))
     done, wanted, got = folded_and_plain(

@@ -119,7 +119,7 @@ def test_a_pickle_is_never_opened(tmp_path):
 def test_folders(tmp_path):
     saved = tmp_path / "my model"
     saved.mkdir()
-    with pytest.raises(UsageError, match="no SavedModel"):
+    with pytest.raises(UsageError, match="not a SavedModel"):
         recognise(str(saved))
     (saved / "saved_model.pb").write_bytes(b"x")
     source = recognise(str(saved))

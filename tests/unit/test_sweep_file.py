@@ -108,7 +108,7 @@ def test_one_typo_among_forty_models_is_named(tmp_path: Path) -> None:
         ({"sweep": {"schemes": "int8"}}, ["must be a list of texts"]),
         ({"sweep": {"schemes": []}}, ["schemes is empty"]),
         ({"sweep": {"efforts": ["balance"]}}, ["'balance'", "'balanced'"]),
-        ({"sweep": {"runtimes": ["tflite==2"]}}, ["no runtime that edgekit knows"]),
+        ({"sweep": {"runtimes": ["tflite==2"]}}, ["not a runtime that edgekit knows"]),
         ({"sweep": {"devices": ["shh://pi"]}}, ["shh://pi"]),
         ({"sweep": {"exclude": [{"modle": "net"}]}}, ["exclude number 1", "'model'"]),
         ({"sweep": {"exclude": [{"model": "nett"}]}}, ["no model 'nett'", "'net'"]),
@@ -190,6 +190,6 @@ def test_devices_have_names_in_a_config_beside_the_file(tmp_path: Path) -> None:
     (tmp_path / "other.toml").write_text('[devices]\nbench = "exec:python3 -S"\n')
     sweep = read(tmp_path, sweep={"devices": ["bench"]}, settings={"config": "other.toml"})
     assert sweep.where("bench") == ("exec:python3 -S", None)
-    with pytest.raises(UsageError, match="'borad' is no address of a device") as caught:
+    with pytest.raises(UsageError, match="'borad' is not an address of a device") as caught:
         read(tmp_path, sweep={"devices": ["borad"]})
     assert "Did you mean 'board'?" in caught.value.cure

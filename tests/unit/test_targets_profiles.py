@@ -104,11 +104,11 @@ def test_a_circle_is_named(tmp_path: Path) -> None:
         (TINY + "notes = 'x'\n", "notes is 'x'"),
         (TINY + "[limits]\nfile_bytes = 0\n", "file_bytes is 0"),
         (TINY + "[limits]\nfile_bytes = true\n", "file_bytes is True"),
-        (TINY + "[limits]\ninputs = ['int9']\n", "'int9' is no tensor type"),
+        (TINY + "[limits]\ninputs = ['int9']\n", "'int9' is not a tensor type"),
         (TINY + "[limits]\naccelerated_share = 2\n", "accelerated_share is 2"),
         (TINY + "[runtime]\n", "name is missing"),
         (TINY + "[runtime]\nname = 'x'\ntensorflow_lite = 'new'\n", "a version such as"),
-        (TINY + "[runtime]\nname = 'x'\n[runtime.operators]\nCONV2D = [1, 1]\n", "no operator"),
+        (TINY + "[runtime]\nname = 'x'\n[runtime.operators]\nCONV2D = [1, 1]\n", "not an operator"),
         (TINY + "[runtime]\nname = 'x'\n[runtime.operators]\nADD = [3, 1]\n", r"\[FIRST, LAST\]"),
         (TINY + "[accelerator]\nname = 'x'\ntypes = ['int8']\n", "operators is missing"),
         (

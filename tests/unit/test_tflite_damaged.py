@@ -56,7 +56,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         (b"", "empty"),
         (b"TFL3", "cut off"),
-        (b"PK\x03\x04 this is an archive", "no .tflite"),
+        (b"PK\x03\x04 this is an archive", "not a .tflite"),
         (b"\x08\x00\x00\x00TFL3", "cut off"),
         (b"\xff\xff\xff\xffTFL3" + bytes(100), "cut off"),
         (b"\x08\x00\x00\x00TFL3" + bytes(100), "no subgraph"),

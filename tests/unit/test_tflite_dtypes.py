@@ -74,7 +74,7 @@ def test_types_without_an_array_are_refused(dtype: str) -> None:
 
 def test_unknown_types_are_named_or_refused() -> None:
     assert dtypes.name_of(99) == "type_99"
-    with pytest.raises(ValueError, match="no tensor type"):
+    with pytest.raises(ValueError, match="not a tensor type"):
         dtypes.code_of("float12")
 
 

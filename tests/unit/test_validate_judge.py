@@ -67,7 +67,7 @@ def test_latencies_need_no_labels_and_figures_of_another_task_are_told():
         found = decided("int8", "classification", stated, no_labels=labels, untimed="--no-latency")
         whys = {result.gate.metric: result.why for result in found.gates}
         assert whys["latency_p90_ms"] == "--no-latency"
-        assert whys["map_drop"] == (labels or "it is no figure of classification")
+        assert whys["map_drop"] == (labels or "it is not a figure of classification")
         assert found.state == "fail", "a stated gate that nobody can measure"
 
 

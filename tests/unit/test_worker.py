@@ -231,7 +231,7 @@ def test_only_public_functions_are_verbs(start, verb):
 
 @pytest.mark.parametrize(
     ("value", "words"),
-    [("None", "no dictionary"), ("[1]", "no dictionary"), ("{'a': object()}", "JSON")],
+    [("None", "not a dictionary"), ("[1]", "not a dictionary"), ("{'a': object()}", "JSON")],
 )
 def test_results_that_are_none_are_named(start, value, words):
     worker = start(f"""

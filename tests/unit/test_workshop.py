@@ -155,7 +155,7 @@ def test_what_a_worker_is_asked_to_open_it_may_read_and_nothing_else(converter, 
             for path in (model, work / "made", other, other)
         ]
         kept = shop.call(converter, "loaded", {"artifact": "package.net:build"}, title="")[0]["pid"]
-    assert kept == answers[-1]["pid"], "a factory's name is no file, and its model stays loaded"
+    assert kept == answers[-1]["pid"], "a factory's name is not a file, and its model stays loaded"
     assert [answer["text"] for answer in answers] == ["model", "made", "other", "other"]
     first, second, third, fourth = (answer["pid"] for answer in answers)
     assert first == second, "it could read both from the start"

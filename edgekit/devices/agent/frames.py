@@ -40,7 +40,7 @@ class AgentRefusal(Exception):
 
 
 class BadFrame(Exception):
-    """Bytes that are no frame, or one beyond its limits."""
+    """Bytes that are not frame, or one beyond its limits."""
 
 
 def encode(header: Header, size: int) -> bytes:
@@ -60,14 +60,14 @@ def decode_header(data: bytes) -> Header:
     try:
         header = json.loads(data.decode("utf-8"), parse_int=_whole)
     except (ValueError, RecursionError) as error:
-        raise BadFrame("a header that is no JSON") from error
+        raise BadFrame("a header that is not JSON") from error
     if not isinstance(header, dict):
-        raise BadFrame("a header that is no object")
+        raise BadFrame("a header that is not an object")
     return header
 
 
 def _whole(text: str) -> int:
-    """A number that 64 bits hold: a longer one is no size and no time, and overflows a float."""
+    """A number that 64 bits hold: a longer one is not a size and no time, and overflows a float."""
     if len(text) > _DIGITS:
         raise ValueError("a number that is too long")
     return int(text)

@@ -150,7 +150,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A page that closes its connections is no news."""
+        """A page that closes its connections is not news."""
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -134,7 +134,7 @@ def open_candidates(request: ValidationRequest) -> list[Candidate]:
 
     Raises:
         UsageError: there is none, or one is named twice.
-        ModelError: one is no `.tflite`, or is damaged.
+        ModelError: one is not a `.tflite`, or is damaged.
     """
     if not request.candidates:
         raise UsageError("There is no candidate.", cure="Name one or more .tflite files.")

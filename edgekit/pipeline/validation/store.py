@@ -150,7 +150,7 @@ class ReferenceCache:
         """Where a chunk's outputs are, by the digest that a measuring process names.
 
         Raises:
-            ConversionError: it is no digest, and would lead elsewhere.
+            ConversionError: it is not a digest, and would lead elsewhere.
         """
         if not re.fullmatch("[0-9a-f]{64}", key):
             raise ConversionError("A measuring process names outputs that are not its own.")

@@ -212,7 +212,7 @@ class Stream:
                 worker = self._worker(number, last=last)
                 answer = worker.call(verb, request).result
                 self.leave_out({int(one): why for one, why in answer["failed"].items()})
-                self.cache.place(answer["key"])  # refuses what is no digest
+                self.cache.place(answer["key"])  # refuses what is not a digest
                 if answer["done"]:
                     self.cache.used(answer["key"])
                     if self.device is not None:

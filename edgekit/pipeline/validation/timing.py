@@ -106,7 +106,7 @@ def benchmark(
 
     Raises:
         UsageError: there is no such file.
-        ModelError: a file is no `.tflite`, or is damaged.
+        ModelError: a file is not a `.tflite`, or is damaged.
     """
     named = {name_of(path, files): path for path in files}
     for path in files:
@@ -129,7 +129,7 @@ def benchmark_on(
 
     Raises:
         UsageError: there is no such file.
-        ModelError: a file is no `.tflite`, or is damaged.
+        ModelError: a file is not a `.tflite`, or is damaged.
         DeviceError: the device does not do its part, before a file is timed.
     """
     for path in files:

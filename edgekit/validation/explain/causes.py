@@ -20,7 +20,7 @@ BAD_DB = 20.0
 """An operator that adds error above this level is looked at; int8 adds 25 to 50 dB where all is
 well (measured on EfficientNet-Lite0: 31 to 48 dB)."""
 _FAR = 3.0
-"""Kernels of the same arithmetic differ by a step, two at most; more is no rounding."""
+"""Kernels of the same arithmetic differ by a step, two at most; more is not a rounding."""
 _HARMLESS_DB = 40.0
 """Rounding to int8 alone adds as much."""
 _CORRUPT_DB = 12.0

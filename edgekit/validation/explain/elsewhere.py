@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
 
 FAR_STEPS = 3.0
-"""Kernels of the same arithmetic differ by a step, two at most; more is no rounding."""
+"""Kernels of the same arithmetic differ by a step, two at most; more is not a rounding."""
 FAR_DB = 40.0
 """The same for operators in float: 32 bits give 100 dB and more, 16 bits 60."""
 _ADVICE = (

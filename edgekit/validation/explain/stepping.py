@@ -56,7 +56,7 @@ def cut(model: Model, shapes: Mapping[str, Sequence[int]]) -> list[str]:
 def constants(model: Model) -> dict[str, list[Array | None]]:
     """The real values of each operator's constant numbers, by its first output's name.
 
-    In the order of the operator's inputs, ``None`` for one that is no constant of real numbers
+    In the order of the operator's inputs, ``None`` for one that is not a constant of real numbers
     (shapes, axes and paddings are plain integers).
     """
     return {
@@ -111,7 +111,7 @@ def dequantized(model: Model) -> None:
 
 
 def sources(operator: Operator) -> list[Tensor]:
-    """What an operator reads that is no constant."""
+    """What an operator reads that is not a constant."""
     return [t for t in operator.inputs if t is not None and not t.is_constant]
 
 

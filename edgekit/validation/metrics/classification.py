@@ -47,7 +47,7 @@ class ClassificationMetric:
         labels = np.array([-1 if label is None else label for label in batch.labels], np.int64)
         if len(outside := labels[(labels >= classes) | (labels < -1)]):
             raise DataError(
-                f"The label {outside[0]} is no class of the model, which has {classes} scores.",
+                f"The label {outside[0]} is not a class of the model, which has {classes} scores.",
                 cure="Give the class names in the order of the scores with --labels.",
             )
         first = _decide(reference)
@@ -99,7 +99,7 @@ class DecisionMetric:
         count = len(batch.labels)
         if batch.reference[0].size != count:
             raise DataError(
-                f"An output of the shape {batch.reference[0].shape[1:]} is no class number.",
+                f"An output of the shape {batch.reference[0].shape[1:]} is not a class number.",
                 cure="State the right task of this output (--task).",
             )
         same_shape(batch.reference[0], batch.candidate[0])
@@ -217,7 +217,7 @@ def _scores(output: Array) -> Array:
 
     if output.ndim < 2 or max(output.shape[1:]) != int(np.prod(output.shape[1:])):
         raise DataError(
-            f"An output of the shape {output.shape} is no vector of scores per sample.",
+            f"An output of the shape {output.shape} is not a vector of scores per sample.",
             cure="State the right task of this output (--task).",
         )
     flat = output.reshape(len(output), -1).astype(np.float64)

@@ -48,7 +48,7 @@ class SegmentationMetric:
         """Three sparse confusion matrices a picture: label or reference against prediction.
 
         Raises:
-            DataError: an output that is no plane of classes, or a label that is no class.
+            DataError: an output that is not a plane of classes, or a label that is not a class.
         """
         import numpy as np
 
@@ -96,7 +96,7 @@ class SegmentationMetric:
         elif output.ndim == 4 and output.shape[axis] == self.classes:
             return np.asarray(output.argmax(axis))
         raise DataError(
-            f"An output of the shape {output.shape} is no {self.layout} plane of {self.classes} "
+            f"An output of the shape {output.shape} is not a {self.layout} plane of {self.classes} "
             "classes.",
             cure="Check the number of class names (--labels) and the output's layout.",
         )

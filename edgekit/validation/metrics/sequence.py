@@ -47,7 +47,7 @@ class SequenceMetric:
         """Per sample: what both read, as symbols' numbers, and the edits between the texts.
 
         Raises:
-            DataError: an output that is no score for each step and symbol, or a label that is no
+            DataError: an output that is not a score for each step and symbol, or a label that is no
                 text.
         """
         import numpy as np
@@ -93,7 +93,7 @@ class SequenceMetric:
             return 0
         if not isinstance(label, str):
             raise DataError(
-                f"A label is {str(label)[:40]!r}, which is no text.",
+                f"A label is {str(label)[:40]!r}, which is not text.",
                 cure="The labels of sequences are texts.",
             )
         return edit_distance("".join(self._name(one) for one in text), label)
