@@ -105,7 +105,7 @@ def test_packages_of_the_same_name_are_the_commands_all_the_same():
     for name in ("diff", "embed", "quantize"):
         assert callable(getattr(edgekit, name))
         assert inspect.signature(getattr(edgekit, name)).parameters
-    with pytest.raises(UsageError, match=r"is no \.tflite"):
+    with pytest.raises(UsageError, match=r"is not a \.tflite"):
         edgekit.quantize("net.onnx", calibration="photos/")
     with pytest.raises(TypeError, match="colour"):
         edgekit.diff("a.tflite", "b.tflite", colour="red")
