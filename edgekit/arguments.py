@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import Field, fields
 from pathlib import Path
 from types import NoneType, UnionType
@@ -26,7 +26,7 @@ from edgekit.errors import UsageError
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-AnyPath: TypeAlias = "str | os.PathLike[str]"
+AnyPath: TypeAlias = str | os.PathLike[str]
 _Word = TypeVar("_Word", bound=str)
 
 
@@ -46,6 +46,29 @@ def check_arguments(request: DataclassInstance) -> None:
     hints = type_hints(type(request))
     for field in fields(request):
         _check(field, hints[field.name], getattr(request, field.name))
+
+
+def check_options(function: Callable[..., object], options: Mapping[str, object]) -> None:
+    """Hold options against a function's keywords, and words against those that it knows.
+
+    Raises:
+        UsageError: there is no such option, or it has no such word; it names the nearest.
+    """
+    hints = type_hints(function)
+    for name, value in options.items():
+        if name not in hints:
+            raise UsageError(
+                f"{function.__name__} has no option {name}.",
+                cure=nearest(name, (one for one in hints if one != "return")),
+            )
+        hint = hints[name]
+        several = get_origin(hint) is Sequence
+        parts = get_args(hint) if several or get_origin(hint) in (Union, UnionType) else (hint,)
+        words = [word for part in parts if get_origin(part) is Literal for word in get_args(part)]
+        given = listed(cast(Any, value)) if several else (value,)
+        for one in given if words else ():
+            if one is not None or several:
+                _check_word(name, one, words)
 
 
 def _check(field: Field[Any], hint: Any, value: Any) -> None:

@@ -12,9 +12,9 @@ from edgekit.presets import Preset
 from edgekit.presets.objects import preset_of_model, preset_of_notes
 from edgekit.types import TensorSpec
 
-Model: TypeAlias = "AnyPath | object"
+Model: TypeAlias = AnyPath | object
 """A path, a name, or a model of PyTorch, Keras, TensorFlow or ONNX."""
-Data: TypeAlias = "AnyPath | object"
+Data: TypeAlias = AnyPath | object
 """A path, or whatever gives samples."""
 MOST_SAMPLES = 10_000
 """So many samples are taken of an object unless ``limit`` says more."""
