@@ -42,8 +42,9 @@ def preset_of_model(model: Any) -> Preset | None:
     name = getattr(config, "_name_or_path", None)
     if isinstance(name, str) and hasattr(config, "to_dict"):
         return _of_huggingface(name, config.to_dict())
-    if layers := getattr(model, "layers", None):
-        return from_layers([_layer(layer) for layer in list(layers)[:FIRST_LAYERS]])
+    layers: Any = getattr(model, "layers", None)
+    if isinstance(layers, list):  # Keras; a module of PyTorch may call anything so
+        return from_layers([_layer(layer) for layer in layers[:FIRST_LAYERS]])
     return None
 
 

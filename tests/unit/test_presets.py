@@ -370,3 +370,4 @@ def test_a_timm_model_is_recognised_through_wrappers():
     assert preset is not None
     assert preset.origin == "timm's pretrained_cfg"
     assert preset_of_model(object()) is None
+    assert preset_of_model(SimpleNamespace(layers=object())) is None, "a module of that name"
