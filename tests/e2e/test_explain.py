@@ -113,7 +113,8 @@ def test_the_layer_whose_weights_are_corrupted_is_named(
         tmp_path, "explain", bad, "--reference", reference, "--data", digits_nchw, "--force"
     )
     assert printed.returncode == 0
-    assert f"Verdict  The first bad operator is {name}" in printed.stdout
+    called = next(op["layer"] for op in document["ops"] if op["name"] == name)
+    assert f"Verdict  The first bad operator is {called} (" in printed.stdout
     rows = printed.stdout.partition("Stages")[0].splitlines()
     assert max(map(len, rows)) <= 80
 

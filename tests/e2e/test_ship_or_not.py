@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgekit.tflite.layer_names import layer_name
 from edgekit.tflite.model import read, write
 
 from .conftest import Digits
@@ -35,7 +36,7 @@ def edgekit(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess
 
 
 def corrupted(source: Path, path: Path) -> str:
-    """Shuffle the weights of the last convolution; the name of its output."""
+    """Shuffle the weights of the last convolution; what people call it."""
     model = read(source)
     operator = [one for one in model.main.operators if one.name == "CONV_2D"][-1]
     weights = operator.inputs[1]
@@ -43,7 +44,7 @@ def corrupted(source: Path, path: Path) -> str:
     shuffled = np.random.default_rng(0).permutation(weights.data().reshape(-1))
     weights.set_data(shuffled.reshape(weights.shape))
     write(model, path)
-    return operator.outputs[0].name
+    return layer_name(operator)
 
 
 def spoken(page: Path) -> str:
