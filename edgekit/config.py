@@ -220,7 +220,8 @@ def _check_table(table: Any, checks: Mapping[str, _Check], where: str) -> dict[s
 def parse_input_flag(text: str) -> TensorSpec:
     """``NAME:SHAPE[:DTYPE][:LAYOUT]``, for example ``image:1x3x224x224:float32:NCHW``.
 
-    The shape's separator is ``x`` or ``,``; ``?`` is a dimension that the model leaves open.
+    The shape's separator is ``x`` or ``,``. ``?`` and ``320?`` are dimensions that the app may
+    change: the file can be resized there, and starts with 320, or with a usual size.
 
     Raises:
         UsageError: the text has another form.
@@ -236,14 +237,15 @@ def parse_input_flag(text: str) -> TensorSpec:
             f"--input {text!r} is not NAME:SHAPE[:DTYPE][:LAYOUT].",
             cure="For example --input image:1x3x224x224 or --input tokens:1x128:int64",
         )
-    if not re.fullmatch(r"(\d{1,10}|\?)([x,](\d{1,10}|\?)){0,31}", last, re.ASCII):
+    if not re.fullmatch(r"(\d{1,10}\??|\?)([x,](\d{1,10}\??|\?)){0,31}", last, re.ASCII):
         raise UsageError(
             f"--input {shown(text)!r}: {shown(last)!r} is neither a shape, nor a type {DTYPES}, "
             f"nor a layout {get_args(Layout)}.",
             cure="For example --input image:1x3x224x224:float32:NCHW",
         )
+    parts = last.replace(",", "x").split("x")
     dimensions = tuple(
-        None if part == "?" else int(part) for part in last.replace(",", "x").split("x")
+        int(part.rstrip("?") or _usual_size(axis, len(parts))) for axis, part in enumerate(parts)
     )
     check_elements(dimensions, shown(name))
     if 0 in dimensions:
@@ -257,7 +259,15 @@ def parse_input_flag(text: str) -> TensorSpec:
         shape=dimensions,
         dtype=dtypes[0] if dtypes else "float32",
         layout=layouts[0] if layouts else None,
+        resizable=tuple(axis for axis, part in enumerate(parts) if part.endswith("?")),
     )
+
+
+def _usual_size(axis: int, rank: int) -> int:
+    """Where a resizable dimension starts: one sample, a side of a picture, a short sequence."""
+    if axis == 0:
+        return 1
+    return 224 if rank == 4 else 32
 
 
 def read_labels(path: Path) -> tuple[str, ...]:

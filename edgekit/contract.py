@@ -246,6 +246,9 @@ class Contract:
         data = asdict(self)
         for entry in data["inputs"]:
             del entry["origins"]
+        for entry in (*data["inputs"], *data["outputs"]):
+            if not entry["tensor"]["resizable"]:
+                del entry["tensor"]["resizable"]
         return json.dumps({"version": SCHEMA_VERSION, **data}, sort_keys=True)
 
     @classmethod
@@ -529,7 +532,12 @@ def _tensor(entry: Mapping[str, Any]) -> TensorSpec:
         raise ValueError(f"the shape {shape}")
     name, dtype = _texts([entry["name"], entry["dtype"]])
     layout = _one_of(entry["layout"], (None, *get_args(Layout)))
-    return TensorSpec(name=name, shape=tuple(shape), dtype=dtype, layout=layout)
+    axes = entry.get("resizable", ())
+    if not all(_is_count(axis) and axis < len(shape) for axis in axes):
+        raise ValueError(f"the resizable axes {axes}")
+    return TensorSpec(
+        name=name, shape=tuple(shape), dtype=dtype, layout=layout, resizable=tuple(axes)
+    )
 
 
 def _part(entry: Mapping[str, Any]) -> OutputPart:

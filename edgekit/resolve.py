@@ -291,6 +291,20 @@ def _refuse_unknown(unknown: list[str], names: set[str]) -> None:
 
 def _merge(spec: TensorSpec, user: TensorSpec) -> TensorSpec:
     shape = user.shape or spec.shape
+    fixed = [
+        axis
+        for axis in user.resizable
+        if len(shape) == len(spec.shape)
+        and spec.shape[axis] is not None
+        and axis not in spec.resizable
+    ]
+    if fixed:
+        raise UsageError(
+            f"Input {spec.name} is to be resizable, but the model itself fixes dimension "
+            f"{fixed[0]} at {spec.shape[fixed[0]]}: {_show(spec.shape)}.",
+            cure="Export the model with that dimension left open, or name the model's code instead "
+            f"of its export; or state it as a number: --input {spec.name}:{_show(spec.shape)}",
+        )
     fits = len(shape) == len(spec.shape) and all(
         mine is None or theirs is None or mine == theirs
         for mine, theirs in zip(shape, spec.shape, strict=True)
@@ -304,7 +318,8 @@ def _merge(spec: TensorSpec, user: TensorSpec) -> TensorSpec:
         shape = tuple(
             theirs if mine is None else mine for mine, theirs in zip(shape, spec.shape, strict=True)
         )
-    return _fix_batch(replace(spec, shape=shape, layout=user.layout or spec.layout))
+    layout = user.layout or spec.layout
+    return _fix_batch(replace(spec, shape=shape, layout=layout, resizable=user.resizable))
 
 
 def _fix_batch(spec: TensorSpec) -> TensorSpec:
@@ -319,7 +334,9 @@ def _require_static(spec: TensorSpec) -> None:
         example = "x".join("224" if d is None else str(d) for d in spec.shape)
         raise UsageError(
             f"Input {spec.name} has dynamic dimensions: {_show(spec.shape)}.",
-            cure=f"Say which size the app will use, for example --input {spec.name}:{example}",
+            cure=f"Say which size the app will use, for example --input {spec.name}:{example}; or "
+            f"leave it open, for a file that can be resized: --input {spec.name}:"
+            f"{_show(spec.shape)}",
         )
     check_elements(spec.shape, spec.name)
 

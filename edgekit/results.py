@@ -161,6 +161,8 @@ class FileResult:
     kept_float: tuple[KeptFloat, ...] = ()
     clients: tuple[ClientRow, ...] = ()
     worst: tuple[WorstSample, ...] = ()
+    sizes: tuple[ParityReport, ...] = ()
+    """How close it is at other sizes of its inputs, where it can be resized."""
     error: str = ""
 
 

@@ -96,12 +96,17 @@ VerdictState: TypeAlias = Literal["pass", "fail", "not proven"]
 
 @dataclass(frozen=True, kw_only=True)
 class TensorSpec:
-    """An input or output of a model. A dimension is ``None`` where it is dynamic."""
+    """An input or output of a model. A dimension is ``None`` where it is dynamic.
+
+    ``resizable`` are the axes whose size the app may change; ``shape`` has the size that they start
+    with.
+    """
 
     name: str
     shape: tuple[int | None, ...]
     dtype: str = "float32"
     layout: Layout | None = None
+    resizable: tuple[int, ...] = ()
 
     @property
     def is_static(self) -> bool:

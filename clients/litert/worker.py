@@ -25,8 +25,8 @@ def load(request, progress):
             experimental_op_resolver_type=KERNELS[request["kernels"]],
         )
         for detail in loaded.get_input_details():
-            if -1 in detail["shape_signature"]:
-                shape = [max(size, 1) for size in detail["shape_signature"]]
+            if min(detail["shape"], default=1) < 1:
+                shape = [max(size, 1) for size in detail["shape"]]
                 loaded.resize_tensor_input(detail["index"], shape)
         loaded.allocate_tensors()
     except (ValueError, RuntimeError) as error:

@@ -85,11 +85,11 @@ def as_stored(summary: Summary, reals: Sequence[Array], ids: Sequence[str]) -> C
 
 
 def tensors_of(ports: Sequence[Port]) -> tuple[DeviceTensor, ...]:
-    """Inputs or outputs as a runtime has them: an open dimension is 1."""
+    """Inputs or outputs as a runtime has them: an open dimension as the file starts."""
     return tuple(
         DeviceTensor(
             name=port.tensor.name,
-            shape=tuple(size or 1 for size in port.tensor.shape),
+            shape=tuple(max(1, size) for size in port.allocated),
             dtype=port.tensor.dtype,
             scale=float(port.scale or 0.0),
             zero_point=int(port.zero_point or 0),

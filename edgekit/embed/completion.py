@@ -82,7 +82,7 @@ def _described(ports: tuple[Port, ...], names: list[str]) -> tuple[TensorSpec, .
     """The ports as real-valued tensors, under the contract's names where there is one."""
     return tuple(
         replace(
-            port.tensor,
+            port.resizable,
             name=names[place] if names else port.tensor.name,
             dtype=port.tensor.dtype if port.scale is None else "float32",
         )

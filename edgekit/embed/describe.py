@@ -69,6 +69,11 @@ def describe(
     )
     outputs = _outputs(contract, tensors)
     assumed = tuple(f"Assumed: {text}." for entry in contract.inputs for text in entry.assumed)
+    resizable = tuple(
+        f"The file can be resized; the module feeds pictures of {port.allocated}, as it starts."
+        for port in summary.inputs
+        if None in port.tensor.shape[1:]
+    )
     return Embedding(
         names=names,
         model_file=f"{names.snake}.tflite",
@@ -82,7 +87,7 @@ def describe(
         custom_operators=(*summary.custom_ops, *summary.flex_ops),
         delegate=delegate,
         threads=threads,
-        notes=(*renamed, *assumed),
+        notes=(*renamed, *assumed, *resizable),
     )
 
 
@@ -100,7 +105,7 @@ def _tensor(port: Port, place: int, name: str) -> FileTensor:
     return FileTensor(
         name=one_line(name),
         place=place,
-        shape=tuple(size or 1 for size in spec.shape),
+        shape=port.allocated,
         dtype=spec.dtype,
         quantization=quantization,
     )
@@ -141,6 +146,12 @@ def _picture(ports: tuple[Port, ...], entries: tuple[InputContract, ...]) -> Pic
             cure="Export the model with a batch of 1 and 1 or 3 channels.",
         )
     height, width, channels = (tensor.shape[axis] for axis in axes)
+    if None in ports[0].tensor.shape and height == width == 1:
+        raise UsageError(
+            f"Input {tensor.name} has no size of its own: {ports[0].tensor.shape}.",
+            cure="Convert the model for the size that the app feeds, for example with --input "
+            f"{tensor.name}:1x3x224x224; 224? in place of 224 leaves the size open.",
+        )
     return PictureInput(
         tensor=tensor,
         height=height,

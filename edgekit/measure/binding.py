@@ -104,7 +104,7 @@ def bind(
         inputs=fed,
         bindings=bindings,
         parts=_parts(own, bindings, wholes),
-        notes=tuple(_notes(bindings)),
+        notes=(*_notes(bindings), *_of_size(summary, described)),
     )
 
 
@@ -212,6 +212,17 @@ def _one(stack: Array, spec: TensorSpec) -> Array:
     """The first sample of a stack, with the axes of its spec."""
     value: Array = stack[:1] if stack.ndim == len(spec.shape) else stack[0]
     return value
+
+
+def _of_size(summary: Summary, described: Described) -> list[str]:
+    """At which size a file is run that can be resized."""
+    pairs = zip(summary.inputs, described.inputs, strict=True)
+    return [
+        f"Input {port.tensor.name} can be resized; it is run at "
+        f"{'x'.join(str(size) for size in spec.shape)}."
+        for port, spec in pairs
+        if None in port.tensor.shape[1:]
+    ]
 
 
 def _notes(bindings: Sequence[Binding]) -> list[str]:

@@ -80,6 +80,7 @@ def measure(
     parts: Parts | None = None,
     metric: Metric | None = None,
     worst: int = 0,
+    shapes: Sequence[Sequence[int]] | None = None,
 ) -> Measured:
     """Run a file on the parity samples and compare it with the reference.
 
@@ -94,11 +95,14 @@ def measure(
         parts: of the reference's outputs that mix ranges, see `edgekit.measure.parts`.
         metric: the task's.
         worst: so many of the worst samples are told with both answers.
+        shapes: of the file's inputs, where they are to be resized.
 
     Raises:
         ConversionError: the file does not load or run, or its tensors fit no way.
     """
-    runner, bound = _opened(artifact, reference, workshop, name=name, work=work, told=told)
+    runner, bound = _opened(
+        artifact, reference, workshop, name=name, work=work, told=told, shapes=shapes
+    )
     few = slice(0, IN_A_ROW)
 
     def run(_some: slice, inputs: Sequence[Array]) -> list[Array]:
@@ -195,10 +199,11 @@ def _opened(
     name: str,
     work: Path,
     told: Sequence[dict[str, Any]] = (),
+    shapes: Sequence[Sequence[int]] | None = None,
 ) -> tuple[LitertRunner, Bound]:
     """A file that runs, with its tensors bound to the reference's."""
     work.mkdir(parents=True, exist_ok=True)
-    runner = LitertRunner(artifact, workshop=workshop, work=work, threads=2)
+    runner = LitertRunner(artifact, workshop=workshop, work=work, threads=2, shapes=shapes)
     runner.name = name
     first = slice(0, 1)
     bound = bind(

@@ -8,7 +8,7 @@ from dataclasses import replace
 from edgekit.contract import Contract, InputContract, OutputContract
 from edgekit.measure.parts import Parts, part_of, slots
 from edgekit.tflite.summary import Summary
-from edgekit.types import Binding, Layout, TensorSpec
+from edgekit.types import Binding, Layout
 
 
 def file_contract(
@@ -33,10 +33,9 @@ def file_contract(
         entry = by_name[binding.reference]
         inputs.append(
             InputContract(
-                tensor=TensorSpec(
+                tensor=replace(
+                    port.resizable,
                     name=binding.reference,
-                    shape=port.tensor.shape,
-                    dtype=port.tensor.dtype,
                     layout=_layout(entry.tensor.layout, binding.permutation),
                 ),
                 preprocess=entry.preprocess,
@@ -61,7 +60,7 @@ def _file_outputs(
         binding = bound.get(index)
         entry = stated.get(binding.reference) if binding else None
         tensor = replace(
-            port.tensor,
+            port.resizable,
             name=binding.reference if binding else port.tensor.name,
             layout=_layout(entry.tensor.layout, binding.permutation) if binding and entry else None,
         )

@@ -81,8 +81,24 @@ def _moved(stage: FloatStage, to: Callable[[Path, str], Path]) -> FloatStage:
         files = {name: to(path, f"{role}-{place}.npy") for place, (name, path) in named}
         return replace(one, files=files)
 
-    reference, data = stage.reference, stage.reference.data
-    answers, kept = enumerate(reference.files), stage.kept
+    def moved(one: Reference, prefix: str) -> Reference:
+        answers = enumerate(one.files)
+        # At other sizes nothing is calibrated: the samples are those of the whole.
+        calibration = (
+            one.data.calibration if prefix else samples(one.data.calibration, "calibration")
+        )
+        return replace(
+            one,
+            files=tuple(to(path, f"{prefix}reference-{place}.npy") for place, path in answers),
+            data=replace(
+                one.data,
+                calibration=calibration,
+                parity=samples(one.data.parity, f"{prefix}parity"),
+            ),
+            sizes=tuple(moved(there, f"size-{place}-") for place, there in enumerate(one.sizes)),
+        )
+
+    kept = stage.kept
     return replace(
         stage,
         floating=replace(stage.floating, path=to(stage.floating.path, FLOAT_NAME)),
@@ -92,13 +108,5 @@ def _moved(stage: FloatStage, to: Callable[[Path, str], Path]) -> FloatStage:
             path=to(kept.path, "kept.tflite"),
             said=tuple(to(path, f"kept-{place}.npy") for place, path in enumerate(kept.said)),
         ),
-        reference=replace(
-            reference,
-            files=tuple(to(path, f"reference-{place}.npy") for place, path in answers),
-            data=replace(
-                data,
-                calibration=samples(data.calibration, "calibration"),
-                parity=samples(data.parity, "parity"),
-            ),
-        ),
+        reference=moved(stage.reference, ""),
     )

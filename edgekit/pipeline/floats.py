@@ -12,9 +12,12 @@ from edgekit.measure.judge import REMEMBERS
 from edgekit.pipeline import candidates
 from edgekit.pipeline.plan import Plan
 from edgekit.pipeline.reference import Reference, load_again, spec_tables
+from edgekit.pipeline.sizes import prove, start_at
 from edgekit.results import Attempt
 from edgekit.routes import Hop, Route, source_converter
+from edgekit.tflite.model import read, write
 from edgekit.tflite.normalise import normalised
+from edgekit.tflite.resizable import NotResizableError, make_resizable
 from edgekit.toolchain.workshop import Workshop
 from edgekit.types import Binding, LatencyReport, ParityReport, Step, TensorSpec
 from edgekit.validation import gates
@@ -77,21 +80,15 @@ def make_float(
 def _travel(
     plan: Plan, route: Route, reference: Reference, workshop: Workshop, folder: Path
 ) -> FloatFile:
-    artifact = Path(plan.source.location)
     first_step = len(workshop.steps)
     stages: list[ParityReport] = []
-    told: list[dict[str, Any]] = []
-    for number, hop in enumerate(route.hops):
-        target = hop.conversion.target
-        output = folder / f"{number}.{_SUFFIX.get(target, target)}"
-        if hop.converter == plan.runner and not workshop.has(plan.runner):
-            load_again(plan, workshop)
-        told = _hop(hop, artifact, output, reference, workshop)
-        artifact = output
-        if target == "onnx":
-            stages.append(_check_onnx(plan, artifact, reference, workshop, folder / "onnx-outputs"))
-            require_equal(plan, stages)
-    artifact = normalised(artifact, folder / "normalised.tflite", route.hops[-1].converter.name)
+    there = _made_at(reference)
+    artifact, told = _hops(plan, route, there, workshop, folder, stages)
+    if reference.sizes:
+        artifact = _resizable(plan, route, artifact, reference, workshop, folder)
+        if there is not reference:
+            path = folder / "at-first.tflite"
+            artifact = start_at(artifact, told, there, reference, workshop, path)
     measured = candidates.measure(
         artifact,
         reference,
@@ -104,6 +101,20 @@ def _travel(
     require_equal(plan, stages)
     if measured.judged.remembers:
         raise ConversionError(f"{stages[-1].candidate} does not equal the framework: {REMEMBERS}.")
+    if reference.sizes:
+        proven, wrong = prove(
+            plan,
+            artifact,
+            measured.bindings,
+            reference,
+            workshop,
+            scheme="fp32",
+            name=f"float TFLite by {route.name}",
+            work=folder / "sizes",
+        )
+        if wrong:
+            raise ConversionError(f"The file cannot be resized: {'; '.join(wrong)}.")
+        stages += proven
     return FloatFile(
         path=artifact,
         parity=measured.parity,
@@ -116,6 +127,76 @@ def _travel(
             steps=tuple(workshop.steps[first_step:]),
         ),
     )
+
+
+def _hops(
+    plan: Plan,
+    route: Route,
+    reference: Reference,
+    workshop: Workshop,
+    folder: Path,
+    stages: list[ParityReport] | None = None,
+) -> tuple[Path, list[dict[str, Any]]]:
+    """The file at the end of a route, and what its converter says of the inputs.
+
+    What an ONNX file on the way says is compared where there are ``stages`` to add that to.
+    """
+    artifact, told = Path(plan.source.location), list[dict[str, Any]]()
+    for number, hop in enumerate(route.hops):
+        target = hop.conversion.target
+        output = folder / f"{number}.{_SUFFIX.get(target, target)}"
+        if hop.converter == plan.runner and not workshop.has(plan.runner):
+            load_again(plan, workshop)
+        told = _hop(hop, artifact, output, reference, workshop)
+        artifact = output
+        if target == "onnx" and stages is not None:
+            stages.append(_check_onnx(plan, artifact, reference, workshop, folder / "onnx-outputs"))
+            require_equal(plan, stages)
+    maker = route.hops[-1].converter.name
+    return normalised(artifact, folder / "normalised.tflite", maker), told
+
+
+def _made_at(reference: Reference) -> Reference:
+    """The size that files are made at: not one sample where a batch can be resized.
+
+    Converters leave out what makes no difference to a dimension of 1.
+    """
+    single = (spec.shape[axis] == 1 for spec in reference.inputs for axis in spec.resizable)
+    return reference.sizes[0] if any(single) else reference
+
+
+def _resizable(
+    plan: Plan,
+    route: Route,
+    artifact: Path,
+    reference: Reference,
+    workshop: Workshop,
+    folder: Path,
+) -> Path:
+    """The file with its inputs open, by what is different where the route is made at another size.
+
+    The size that is no multiple of anything shows best what depends on what, where the model has
+    it; but its paddings may be others.
+
+    Raises:
+        ConversionError: the files differ in more than sizes.
+    """
+    failure: NotResizableError | None = None
+    for number, there in enumerate((reference.sizes[-1], reference.sizes[1])):
+        aside = folder / f"other-size-{number}"
+        aside.mkdir()
+        other, _ = _hops(plan, route, there, workshop, aside)
+        model = read(artifact)
+        try:
+            make_resizable(model, read(other))
+        except NotResizableError as error:
+            failure = failure or error
+            continue
+        path = folder / "resizable.tflite"
+        write(model, path)
+        return path
+    assert failure is not None
+    raise failure
 
 
 _SUFFIX = {"exported_program": "pt2", "saved_model": "d", "torchscript": "pt"}

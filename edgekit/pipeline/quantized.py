@@ -34,6 +34,7 @@ from edgekit.pipeline.ladder import RungFiles, as_tables, climb, mark, pick
 from edgekit.pipeline.plan import PREPARED_NAME, Plan
 from edgekit.pipeline.reference import Reference
 from edgekit.pipeline.request import Setting
+from edgekit.pipeline.sizes import prove, sizes_note
 from edgekit.pipeline.steps import begin
 from edgekit.results import Advice, FileResult, FrontPoint, KeptFloat, KeptLayer, Rung
 from edgekit.standard_metadata.embed import embed_standard_metadata, remove_standard_metadata
@@ -50,6 +51,7 @@ from edgekit.types import (
     Effort,
     Gate,
     LatencyReport,
+    ParityReport,
     Scheme,
     Step,
     Verdict,
@@ -179,6 +181,8 @@ class _Made:
     judged: Judged
     job: CandidateJob
     worst: tuple[WorstSample, ...]
+    sizes: tuple[ParityReport, ...] = ()
+    wrong: tuple[str, ...] = ()
 
 
 @dataclass(kw_only=True)
@@ -409,6 +413,16 @@ class _Making:
         except (DataError, SetupError) as error:
             self._without_figures(error)
             measured = measure()
+        sizes, wrong = prove(
+            self.plan,
+            path,
+            measured.bindings,
+            reference,
+            self.workshop,
+            scheme=scheme,
+            name=scheme,
+            work=folder / f"sizes-{scheme}",
+        )
         return _Made(
             scheme=scheme,
             path=path,
@@ -416,6 +430,8 @@ class _Making:
             judged=measured.judged,
             job=measured.job,
             worst=measured.worst,
+            sizes=sizes,
+            wrong=wrong,
         )
 
     def _in_clients(self, made: _Made) -> Compatibility:
@@ -460,6 +476,18 @@ class _Making:
         )
         reference = self.subject.reference
         task = reference.contract.task
+        if made.sizes:
+            self._tell(sizes_note(made.scheme, made.sizes))
+        reached = verdict(
+            made.scheme,
+            task,
+            self._gates(made.scheme),
+            measured,
+            made.judged,
+            reasons=whys,
+            no_labels="" if reference.labels else "the samples have no labels",
+            accept_few=self.plan.request.accept_few,
+        )
         return FileResult(
             scheme=made.scheme,
             artifact=Artifact(
@@ -472,16 +500,7 @@ class _Making:
             ),
             parity=made.judged.parity,
             latency=latency,
-            verdict=verdict(
-                made.scheme,
-                task,
-                self._gates(made.scheme),
-                measured,
-                made.judged,
-                reasons=whys,
-                no_labels="" if reference.labels else "the samples have no labels",
-                accept_few=self.plan.request.accept_few,
-            ),
+            verdict=replace(reached, wrong=(*reached.wrong, *made.wrong)),
             metrics=measured,
             figures=made.judged.figures,
             reference_figures=made.judged.reference_figures,
@@ -490,6 +509,7 @@ class _Making:
             kept_float=kept,
             clients=rows,
             worst=made.worst,
+            sizes=made.sizes,
         )
 
     @cached_property

@@ -220,10 +220,18 @@ def on_raw_pixels(
     reference: Reference, fed: Color | None, wanted: Wanted, folder: Path, progress: Progress
 ) -> Reference:
     """The reference's outputs, with the samples and the contract of files that take raw pixels."""
+    sizes = []
+    for number, there in enumerate(reference.sizes):
+        aside = folder / f"size-{number}"
+        aside.mkdir()
+        parity = _raw_samples(there.data.parity, wanted, aside, "parity")
+        contract = _raw_contract(there.contract, fed, wanted)
+        sizes.append(replace(there, contract=contract, data=replace(there.data, parity=parity)))
     return replace(
         reference,
         contract=_raw_contract(reference.contract, fed, wanted),
         data=_raw_data(reference.data, wanted, folder, progress),
+        sizes=tuple(sizes),
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit import calibration
+from edgekit.calibration.samples import SampleSet
 from edgekit.contract import Contract, InputContract, OutputContract
 from edgekit.errors import ModelError, UsageError
 from edgekit.measure.sequences import settle_sequence
@@ -50,6 +51,7 @@ class Reference:
         labels: the class or text of each parity sample, empty where none is known.
         stateful: it may keep state from one call to the next itself.
         quantized: it is the float form of a quantized model.
+        sizes: what the model says at other sizes of its inputs, where the files can be resized.
     """
 
     contract: Contract
@@ -59,6 +61,7 @@ class Reference:
     labels: tuple[SampleLabel, ...] = ()
     stateful: bool = False
     quantized: bool = False
+    sizes: tuple[Reference, ...] = ()
 
     @property
     def classes(self) -> list[int | None]:
@@ -112,7 +115,13 @@ def _samples(stack: Array, spec: TensorSpec) -> Array:
 def spec_tables(specs: tuple[TensorSpec, ...]) -> list[dict[str, Any]]:
     """Tensor specs as the worker protocol has them."""
     return [
-        {"name": s.name, "shape": list(s.shape), "dtype": s.dtype, "layout": s.layout}
+        {
+            "name": s.name,
+            "shape": list(s.shape),
+            "dtype": s.dtype,
+            "layout": s.layout,
+            "resizable": list(s.resizable),
+        }
         for s in specs
     ]
 
@@ -163,23 +172,10 @@ def make_reference(plan: Plan, workshop: Workshop, work: Path) -> Reference:
         outputs = tuple(entry.tensor for entry in contract.outputs)
         files = tuple(map(Path, result["outputs"]))
     else:
-        result, _ = workshop.call(
-            plan.runner,
-            "reference",
-            {
-                "inputs": {name: str(path) for name, path in data.parity.files.items()},
-                "specs": spec_tables(specs),
-                "outputs_folder": str(folder),
-            },
-            title=f"Running the {plan.source.kind} model as the reference",
-            options={"samples": data.parity.count, "data": data.parity.digest},
-        )
+        title = f"Running the {plan.source.kind} model as the reference"
+        result = _ask(plan, specs, data.parity, workshop, folder, title=title)
         _pass_on_notes(result, workshop)
-        outputs = tuple(
-            TensorSpec(name=o["name"], shape=tuple(o["shape"]), dtype=o["dtype"])
-            for o in result["outputs"]
-        )
-        files = tuple(Path(o["path"]) for o in result["outputs"])
+        outputs, files = _answers(result)
     if not files:
         raise ModelError("The model has no outputs.", cure="Return at least one tensor.")
     contract, labels = settle_labels(contract, outputs, data, workshop.progress)
@@ -199,6 +195,54 @@ def make_reference(plan: Plan, workshop: Workshop, work: Path) -> Reference:
     for note in notes:
         workshop.progress.note(note)
     return replace(reference, contract=_read_as(reference.contract, contract))
+
+
+def ask_model(
+    plan: Plan,
+    specs: tuple[TensorSpec, ...],
+    samples: SampleSet,
+    workshop: Workshop,
+    folder: Path,
+    *,
+    title: str,
+) -> tuple[tuple[TensorSpec, ...], tuple[Path, ...]]:
+    """What the loaded model says to samples: its outputs with the shapes of one, and their files.
+
+    Raises:
+        ModelError: it does not run on inputs of these shapes.
+    """
+    return _answers(_ask(plan, specs, samples, workshop, folder, title=title))
+
+
+def _ask(
+    plan: Plan,
+    specs: tuple[TensorSpec, ...],
+    samples: SampleSet,
+    workshop: Workshop,
+    folder: Path,
+    *,
+    title: str,
+) -> dict[str, Any]:
+    result, _ = workshop.call(
+        plan.runner,
+        "reference",
+        {
+            "inputs": {name: str(path) for name, path in samples.files.items()},
+            "specs": spec_tables(specs),
+            "outputs_folder": str(folder),
+        },
+        title=title,
+        options={"samples": samples.count, "data": samples.digest},
+    )
+    return result
+
+
+def _answers(result: dict[str, Any]) -> tuple[tuple[TensorSpec, ...], tuple[Path, ...]]:
+    outputs = tuple(
+        TensorSpec(name=o["name"], shape=tuple(o["shape"]), dtype=o["dtype"])
+        for o in result["outputs"]
+    )
+    return outputs, tuple(Path(o["path"]) for o in result["outputs"])
 
 
 _READ = 16
@@ -403,6 +447,7 @@ def _specs(tables: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
             shape=tuple(table["shape"]),
             dtype=table["dtype"],
             layout=table.get("layout"),
+            resizable=tuple(table.get("resizable", ())),
         )
         for table in tables
     )

@@ -154,7 +154,8 @@ def _value(name: str, value: Any) -> Any:
 
 def _spec(table: Mapping[str, Any]) -> TensorSpec:
     shape = tuple(None if size == "?" else int(size) for size in table["shape"])
-    return TensorSpec(**{**table, "shape": shape})
+    resizable = tuple(table.get("resizable", ()))
+    return TensorSpec(**{**table, "shape": shape, "resizable": resizable})
 
 
 def _setting(table: Mapping[str, Any]) -> Setting:

@@ -22,6 +22,7 @@ from edgekit.pipeline.publish import publish, scratch_folder, work_folder
 from edgekit.pipeline.quantized import QUANTIZER, Subject, make_files
 from edgekit.pipeline.raw_pixels import fold_for_int8, fold_preprocess
 from edgekit.pipeline.reference import Reference, data_report, make_reference, probe_contract
+from edgekit.pipeline.sizes import with_sizes
 from edgekit.pipeline.steps import CountedProgress, steps_of
 from edgekit.provenance.text import to_text
 from edgekit.report.json import to_json
@@ -108,6 +109,7 @@ def _float_stage(plan: Plan, workshop: Workshop, work: Path) -> FloatStage:
     _ask_the_object(plan, reference, notes)
     probe = probe_contract(plan, reference, workshop, work)
     notes.begin("convert")
+    reference = with_sizes(plan, reference, workshop, work)
     floating, attempts = make_float(plan, reference, workshop, work)
     probe = replace(probe, graph=check_graph(floating.path, reference.contract))
     for slip in probe.slips if probe.accepted else ():

@@ -44,19 +44,29 @@ class LitertRunner:
         workshop: where the runtime's process lives.
         work: an existing folder for stacks on their way.
         threads: of the runtime.
+        shapes: of its inputs in their order, where they are to be resized.
     """
 
-    def __init__(self, path: Path, *, workshop: Workshop, work: Path, threads: int = 1) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        workshop: Workshop,
+        work: Path,
+        threads: int = 1,
+        shapes: Sequence[Sequence[int]] | None = None,
+    ) -> None:
         self.name = path.stem
         self.path = path
         self._workshop = workshop
         self._work = work
         self._threads = threads
+        self._file = {"artifact": str(path), "shapes": shapes and [list(one) for one in shapes]}
 
     def describe(self) -> Described:
         """As `edgekit.runners.protocol.Runner.describe`; quantized tensors are told as float32."""
         result, step = self._workshop.call(
-            LITERT, "describe", {"artifact": str(self.path)}, title=f"Loading {self.name}"
+            LITERT, "describe", self._file, title=f"Loading {self.name}"
         )
         return Described(
             inputs=tuple(map(_real_spec, result["inputs"])),
@@ -75,7 +85,7 @@ class LitertRunner:
                 LITERT,
                 "run",
                 {
-                    "artifact": str(self.path),
+                    **self._file,
                     "inputs": entries,
                     "outputs_folder": folder,
                     "threads": self._threads,
@@ -99,7 +109,7 @@ class LitertRunner:
             result, _ = self._workshop.call(
                 LITERT,
                 "consecutive",
-                {"artifact": str(self.path), "inputs": self._stored(inputs, Path(folder))},
+                {**self._file, "inputs": self._stored(inputs, Path(folder))},
                 title="Running samples in a row",
             )
         return float(result["sqnr_db"]) < _STATELESS_DB

@@ -1,7 +1,7 @@
 """Runs `.tflite` files with ai-edge-litert.
 
-A worker: verbs ``describe``, ``run``, ``intermediates``, ``benchmark``, ``footprint``,
-``arena``, ``profile``.
+A worker: verbs ``describe``, ``run``, ``shapes``, ``consecutive``, ``intermediates``,
+``benchmark``, ``footprint``, ``arena``, ``profile``.
 
 Needs NumPy and a TFLite runtime only, so that it also runs in another environment or on a device.
 """
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def describe(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any]:
     """Inputs and outputs in the file's order, under the signature's names where it has one."""
     progress(0.1, "opening")
-    interpreter = open_interpreter(request["artifact"], threads=1)
+    interpreter = open_interpreter(request["artifact"], threads=1, shapes=request.get("shapes"))
     # The public get_signature_list() leaves out which tensor a name stands for.
     signatures = interpreter._get_full_signature_list()  # noqa: SLF001
     signature: dict[str, dict[str, int]] = next(iter(signatures.values()), {})
@@ -48,7 +48,9 @@ def run(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any
     """
     import numpy as np
 
-    interpreter = open_interpreter(request["artifact"], threads=request.get("threads", 2))
+    interpreter = open_interpreter(
+        request["artifact"], threads=request.get("threads", 2), shapes=request.get("shapes")
+    )
     details = interpreter.get_input_details()
     stacks = [np.load(entry["path"], mmap_mode="r") for entry in request["inputs"]]
     count = min(len(stacks[0]), request.get("samples") or len(stacks[0]))
@@ -86,6 +88,22 @@ def _said_of(artifact: str) -> Iterator[None]:
         ) from error
 
 
+def shapes(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any]:
+    """The shape of each tensor by its number, with the inputs in the stated ``shapes``."""
+    import numpy as np
+
+    progress(0.1, "opening")
+    interpreter = open_interpreter(
+        request["artifact"], threads=1, delegates=False, shapes=request["shapes"]
+    )
+    with _said_of(request["artifact"]):
+        for detail in interpreter.get_input_details():
+            interpreter.set_tensor(detail["index"], np.zeros(detail["shape"], detail["dtype"]))
+        interpreter.invoke()  # shapes that are computed are known afterwards
+    details = interpreter.get_tensor_details()
+    return {"shapes": {str(one["index"]): one["shape"].tolist() for one in details}}
+
+
 def consecutive(request: dict[str, Any], progress: Callable[..., None]) -> dict[str, Any]:
     """Whether a file remembers the call before: run samples in a row, in two orders, unreset.
 
@@ -97,7 +115,9 @@ def consecutive(request: dict[str, Any], progress: Callable[..., None]) -> dict[
     """
     import numpy as np
 
-    interpreter = open_interpreter(request["artifact"], threads=request.get("threads", 2))
+    interpreter = open_interpreter(
+        request["artifact"], threads=request.get("threads", 2), shapes=request.get("shapes")
+    )
     details = interpreter.get_input_details()
     stacks = [np.load(entry["path"], mmap_mode="r") for entry in request["inputs"]]
     count = min(len(stacks[0]), request.get("samples") or 8)
@@ -385,9 +405,14 @@ def dequantize(value: Array, detail: dict[str, Any]) -> Array:
 
 
 def open_interpreter(
-    artifact: str, *, threads: int, reference_kernels: bool = False, delegates: bool = True
+    artifact: str,
+    *,
+    threads: int,
+    reference_kernels: bool = False,
+    delegates: bool = True,
+    shapes: list[list[int]] | None = None,
 ) -> Any:
-    """An interpreter that is ready to be invoked; open dimensions are 1.
+    """An interpreter that is ready to be invoked, with other ``shapes`` of its inputs if stated.
 
     Raises:
         WorkerError: the runtime refuses the file, as for an operator that it does not know.
@@ -402,9 +427,10 @@ def open_interpreter(
         interpreter = Interpreter(
             model_path=artifact, num_threads=threads, experimental_op_resolver_type=resolver
         )
-        for detail in interpreter.get_input_details():
-            if -1 in detail["shape_signature"]:  # an open dimension, which is a batch of one here
-                shape = [1 if size < 1 else size for size in detail["shape_signature"]]
+        for place, detail in enumerate(interpreter.get_input_details()):
+            stored = detail["shape"].tolist()
+            shape = shapes[place] if shapes else [max(1, size) for size in stored]
+            if shape != stored:
                 interpreter.resize_tensor_input(detail["index"], shape)
         interpreter.allocate_tensors()
     except (RuntimeError, ValueError) as error:

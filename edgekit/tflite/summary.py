@@ -27,12 +27,20 @@ class Port:
     """An input or output of the main graph.
 
     ``real = scale · (stored - zero_point)``; both are ``None`` for a tensor that is not quantized.
-    The layout is the embedded contract's, ``None`` where that does not tell.
+    The layout is the embedded contract's, ``None`` where that does not tell. ``allocated`` is the
+    shape that the file starts with, where dimensions of ``tensor`` are open.
     """
 
     tensor: TensorSpec
+    allocated: tuple[int, ...] = ()
     scale: float | None = None
     zero_point: int | None = None
+
+    @property
+    def resizable(self) -> TensorSpec:
+        """The tensor with the shape that the file starts with; open dimensions are resizable."""
+        axes = tuple(axis for axis, size in enumerate(self.tensor.shape) if size is None)
+        return replace(self.tensor, shape=self.allocated, resizable=axes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,6 +183,7 @@ def _ports(tensors: Sequence[Tensor], stated: Sequence[TensorSpec]) -> tuple[Por
         ports.append(
             Port(
                 tensor=_with_layout(spec, index, stated, same_count=len(stated) == len(tensors)),
+                allocated=tensor.shape,
                 scale=quantization.scales[0] if quantization else None,
                 zero_point=quantization.zero_points[0] if quantization else None,
             )

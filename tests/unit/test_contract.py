@@ -267,7 +267,7 @@ def test_numpy_numbers_are_numbers():
 # ------------------------------------------------------------------------- --input
 
 names = st.text(st.characters(codec="utf-8", exclude_characters=":"), min_size=1, max_size=10)
-dimensions = st.lists(st.none() | st.integers(1, 25), min_size=1, max_size=6)
+dimensions = st.lists(st.tuples(st.integers(1, 25), st.booleans()), min_size=1, max_size=6)
 
 
 @given(
@@ -280,11 +280,40 @@ dimensions = st.lists(st.none() | st.integers(1, 25), min_size=1, max_size=6)
 )
 def test_input_flags_round_trip(name, shape, separator, dtype, layout, swapped):
     parts = [part for part in (dtype, layout) if part]
-    text = separator.join("?" if d is None else str(d) for d in shape)
+    text = separator.join(f"{size}{'?' * is_open}" for size, is_open in shape)
     flag = ":".join([name, text, *(parts[::-1] if swapped else parts)])
     assert parse_input_flag(flag) == TensorSpec(
-        name=name, shape=tuple(shape), dtype=dtype or "float32", layout=layout
+        name=name,
+        shape=tuple(size for size, _ in shape),
+        dtype=dtype or "float32",
+        layout=layout,
+        resizable=tuple(axis for axis, (_, is_open) in enumerate(shape) if is_open),
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "shape", "axes"),
+    [
+        ("image:1x3x?x?", (1, 3, 224, 224), (2, 3)),
+        ("image:?x640?x480?x3", (1, 640, 480, 3), (0, 1, 2)),
+        ("tokens:1x?:int64", (1, 32), (1,)),
+    ],
+)
+def test_open_dimensions_start_at_a_usual_size(text, shape, axes):
+    spec = parse_input_flag(text)
+    assert (spec.shape, spec.resizable) == (shape, axes)
+
+
+def test_what_the_model_fixes_cannot_be_resized():
+    fixed = TensorSpec(name="image", shape=(None, 3, 224, None))
+    with pytest.raises(UsageError, match="fixes dimension 2 at 224"):
+        resolve((fixed,), (), config=Config(), inputs=(parse_input_flag("image:?x3x?x?"),))
+    contract = resolve(
+        (fixed,), (), config=Config(), inputs=(parse_input_flag("image:?x3x224x96?"),)
+    )
+    tensor = contract.inputs[0].tensor
+    assert (tensor.shape, tensor.resizable) == ((1, 3, 224, 96), (0, 3))
+    assert Contract.from_json(contract.to_json()).inputs[0].tensor == tensor
 
 
 def test_names_with_a_colon_as_tensorflow_makes_them():

@@ -154,8 +154,8 @@ class LoadedFile:
                 experimental_op_resolver_type=kinds.BUILTIN_REF if plain else kinds.AUTO,
             )
             for detail in self._interpreter.get_input_details():
-                if -1 in detail["shape_signature"]:  # an open dimension: a batch of one here
-                    shape = [1 if size < 1 else int(size) for size in detail["shape_signature"]]
+                if min(detail["shape"], default=1) < 1:  # an open dimension: a batch of one here
+                    shape = [max(1, int(size)) for size in detail["shape"]]
                     self._interpreter.resize_tensor_input(detail["index"], shape)
             self._interpreter.allocate_tensors()
         except (RuntimeError, ValueError) as error:

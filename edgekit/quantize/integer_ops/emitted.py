@@ -85,10 +85,22 @@ class MakeInteger(GraphPass):
         if self.result.changed:
             fuse(model)
             merge_twins(model)
-        replaced = use_faster(model) + len(self.result.changed)
+        replaced = _measure_stored(model) + use_faster(model) + len(self.result.changed)
         if replaced:
             sweep(model)
         return named + replaced
+
+
+def _measure_stored(model: Model) -> bool:
+    """Let SHAPE ask the stored tensor, which has the same shape as its values; whether any does."""
+    graph, changed = model.main, False
+    for operator in graph.operators:
+        source = operator.inputs[0] if operator.name == "SHAPE" else None
+        maker = None if source is None else graph.producer(source)
+        if maker is not None and maker.name in ("QUANTIZE", "DEQUANTIZE"):
+            operator.read(maker.inputs)
+            changed = True
+    return changed
 
 
 def name_of(operator: Operator) -> str:
