@@ -85,7 +85,8 @@ def _numbers(key: str, value: Any) -> str:
 
 
 def _input(spec: TensorSpec) -> str:
-    shape = "x".join("?" if n is None else str(n) for n in spec.shape)
+    opened = ["?" * (axis in spec.resizable) for axis in range(len(spec.shape))]
+    shape = "x".join(f"{n}{mark}" for n, mark in zip(spec.shape, opened, strict=True))
     return ":".join(filter(None, (spec.name, shape, spec.dtype, spec.layout)))
 
 

@@ -28,7 +28,7 @@ FULL = ConversionRequest(
     model="net.py:build",
     weights=Path("w.pt"),
     inputs=(
-        TensorSpec(name="image", shape=(1, None, 8, 8), layout="NCHW"),
+        TensorSpec(name="image", shape=(1, 3, 8, 8), resizable=(2,), layout="NCHW"),
         TensorSpec(name="ids:0", shape=(1, 4), dtype="int64"),
     ),
     preprocess={"resize": (256, 224), "scale": 1 / 255, "mean": (0.5, 0.25, 0.1), "color": "BGR"},
