@@ -30,7 +30,7 @@ class Net(nn.Module):
         self.planes = nn.Conv2d(16, 4, 1)
 
     def forward(self, image):
-        found = functional.relu(self.patches(functional.avg_pool2d(image, 2)))
+        found = functional.relu(self.patches(image))
         batch, channels, height, width = found.shape
         places = found.flatten(2).transpose(1, 2)
         places = places + self.attention(places, places, places, need_weights=False)[0]
@@ -58,7 +58,7 @@ def test_a_file_for_every_size_and_batch(tmp_path: Path):
         f"{tmp_path}/net.py:build",
         inputs=["image:?x3x32?x64?"],
         synthetic=True,
-        schemes=["fp32", "int8"],
+        schemes=["fp32"],
         effort="none",
         output=tmp_path / "out",
     )
@@ -72,10 +72,8 @@ def test_a_file_for_every_size_and_batch(tmp_path: Path):
     np.save(tmp_path / "image.npy", image)
     run_python(ASK, tmp_path)
     wanted = np.load(tmp_path / "wanted.npy")
-    for scheme, least in (("fp32", 80), ("int8", 15)):
-        said = run(tmp_path / f"out/net_{scheme}.tflite", image.transpose(0, 2, 3, 1))
-        noise = ((said.transpose(0, 3, 1, 2) - wanted) ** 2).sum()
-        assert 10 * np.log10(((wanted - wanted.mean()) ** 2).sum() / noise) > least
+    said = run(tmp_path / "out/net_fp32.tflite", image.transpose(0, 2, 3, 1))
+    np.testing.assert_allclose(said.transpose(0, 3, 1, 2), wanted, atol=1e-4)
 
 
 def run(path: Path, image: np.ndarray) -> np.ndarray:
@@ -85,11 +83,7 @@ def run(path: Path, image: np.ndarray) -> np.ndarray:
     interpreter.resize_tensor_input(given["index"], image.shape, strict=True)
     interpreter.allocate_tensors()
     (said,) = interpreter.get_output_details()
-    if given["dtype"] == np.int8:
-        scale, zero = given["quantization"]
-        image = np.clip(np.rint(image / scale) + zero, -128, 127).astype(np.int8)
     interpreter.set_tensor(given["index"], image)
     interpreter.invoke()
-    value = interpreter.get_tensor(said["index"]).astype(np.float32)
-    scale, zero = said["quantization"]
-    return (value - zero) * scale if scale else value
+    result: np.ndarray = interpreter.get_tensor(said["index"])
+    return result
