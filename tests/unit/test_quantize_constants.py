@@ -167,6 +167,30 @@ def test_what_does_nothing_goes(tmp_path: Path) -> None:
     same_values(path, folded)
 
 
+def test_rows_without_any_token_are_not_looked_for(tmp_path: Path) -> None:
+    """Attention as PyTorch writes it: where all scores are minus infinity, its weights are 0."""
+    net = Net(1, ROWS, COLUMNS)
+    shape = net.image.shape
+    masked = net.constant("masked", np.array([0] * 6 + [-3.4e38] * 2, np.float32))
+    scores = net.add(net.image, masked, "scores")
+    lowest = net.constant("lowest", np.array(-np.inf, np.float32))
+    empty = untyped(net, "EQUAL", [scores, lowest], "empty", shape, "bool", schema.EqualOptionsT())
+    there = untyped(net, "LOGICAL_NOT", [empty], "there", shape, "bool")
+    options = schema.CastOptionsT(
+        inDataType=schema.TensorType.BOOL, outDataType=schema.TensorType.FLOAT32
+    )
+    kept = net.operator("CAST", [there], "kept", shape, options)
+    weights = net.operator("SOFTMAX", [scores], "weights", shape, schema.SoftmaxOptionsT(beta=1.0))
+    zeroed = net.operator("MUL", [weights, kept], "zeroed", shape, schema.MulOptionsT())
+    scale = net.constant("scale", np.linspace(1, 2, COLUMNS, dtype=np.float32))
+    last = net.operator("MUL", [zeroed, scale], "last", shape, schema.MulOptionsT())
+    path = net.save(tmp_path / "float.tflite", last)
+    folded = before_passes(path, tmp_path)
+    assert names(folded) == ["ADD", "SOFTMAX", "MUL"]
+    same_values(path, folded)
+    as_int8(path, 25)
+
+
 def scattered(net: Net, values: Tensor, updates: Tensor) -> Tensor:
     """``x[places] = updates`` as onnx2tf writes it; the places are a constant."""
     index = np.array([[0, row, 2] for row in range(ROWS)], np.int32)

@@ -76,14 +76,18 @@ class FoldConstants(GraphPass):
 
 
 class DropIdle(GraphPass):
-    """Remove additions of zero, multiplications by one, and ``x != x`` of what is never NaN."""
+    """Remove what changes nothing, and comparisons whose answer is known.
+
+    Additions of zero and multiplications by one; ``x != x`` of what is never NaN, and ``x == -inf``
+    of scores that no mask makes infinite, by which attention looks for rows without any token.
+    """
 
     def call(self, model: Model) -> int:
         """How many operators are gone."""
         graph, gone = model.main, 0
         numbers = not _holds_infinity(model)
         for operator in graph.operators:
-            if operator.name == "NOT_EQUAL" and numbers and _is_of_a_softmax(operator):
+            if numbers and (_is_of_a_softmax(operator) or _looks_for_infinity(operator)):
                 _become_false(operator)
             elif (source := _unchanged(operator)) is not None:
                 output = operator.outputs[0]
@@ -210,13 +214,38 @@ def _computed(model: Model, operators: list[Operator], wanted: list[Tensor]) -> 
 
 
 def _holds_infinity(model: Model) -> bool:
+    """Whether a constant that is computed with, and not only compared to, is not finite."""
     import numpy as np
 
     floats = (t for t in model.main.tensors if t.is_constant and t.dtype == "float32")
-    return any(not np.isfinite(tensor.data()).all() for tensor in floats)
+    return any(
+        not np.isfinite(tensor.data()).all()
+        and any(reader.name != "EQUAL" for reader in model.main.consumers(tensor))
+        for tensor in floats
+    )
+
+
+def _looks_for_infinity(operator: Operator) -> bool:
+    """Whether it is ``x == inf`` of an ``x`` that a SOFTMAX reads."""
+    import numpy as np
+
+    if operator.name != "EQUAL" or any(t is None or t.dtype != "float32" for t in operator.inputs):
+        return False
+    sides = [tensor for tensor in operator.inputs if tensor is not None]
+    scores = [tensor for tensor in sides if not tensor.is_constant]
+    limits = [tensor for tensor in sides if tensor.is_constant]
+    readers = operator.subgraph.consumers(scores[0]) if scores else []
+    return (
+        len(limits) == 1
+        and not _is_open(operator.outputs[0])
+        and bool(np.isinf(limits[0].data()).all())
+        and any(reader.name == "SOFTMAX" for reader in readers)
+    )
 
 
 def _is_of_a_softmax(operator: Operator) -> bool:
+    if operator.name != "NOT_EQUAL":
+        return False
     first, second = operator.inputs
     if first is None or second is None or first.index != second.index:
         return False
