@@ -48,7 +48,11 @@ def answers(folder: Path, network: str, samples: int) -> dict[str, Rows]:
 
 
 def value(row: dict[str, Any]) -> str:
-    """The most output steps, bold where they are too many; a letter where it gave none."""
+    """The most output steps, bold where they are too many; a letter where it gave none.
+
+    Behind them *b* or *r*: it rounds as LiteRT's own kernels without XNNPACK, or its reference
+    kernels.
+    """
     if row["state"] not in ("agrees", "differs"):
         return {"other kind": "k", "missing": "m"}.get(row["state"], "x")
     worst = max(
@@ -58,7 +62,9 @@ def value(row: dict[str, Any]) -> str:
     if worst < 0.05:
         return "0"
     steps = f"{worst:.1f}".removesuffix(".0")
-    return f"**{steps}**" if row["state"] == "differs" else steps
+    if row["state"] == "differs":
+        return f"**{steps}**"
+    return steps + (row["rounds_as"] and ("r" if "reference" in row["rounds_as"] else "b"))
 
 
 def main() -> None:
@@ -90,7 +96,9 @@ def main() -> None:
         for scheme, rows in schemes.items():
             for one in clients:
                 if rows[one]["state"] != "agrees":
-                    reasons[one, rows[one]["reason"][:200]].append(f"{name} {scheme}")
+                    reasons[one, f"{rows[one]['reason'][:200]} {rows[one]['cure']}".strip()].append(
+                        f"{name} {scheme}"
+                    )
     agreeing = [[rows[one]["state"] for rows in every].count("agrees") for one in clients]
     print("| agree | " + " | ".join(f"{count} of {len(every)}" for count in agreeing) + " |\n")
     for (client, reason), files in sorted(reasons.items()):

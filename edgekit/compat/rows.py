@@ -34,8 +34,8 @@ class ClientRow:
         p50_ms: the median time of one inference, where its times mean something here.
         versions: of what ran.
         facts: whole numbers that the client tells of the file, such as ``arena_bytes``.
-        rounds_as: the other kernels of LiteRT that it is near to; empty where it is near to those
-            that LiteRT chooses, or to none.
+        rounds_as: the first other kernels of LiteRT that it is near to; empty where it is near to
+            those that LiteRT chooses, or to none.
         cached: whether this was known from an earlier run.
     """
 
@@ -131,10 +131,7 @@ class ClientJudge:
         if apart > self.most_steps:
             return row
         assert row.worst is not None
-        reason = (
-            f"{row.worst.largest:.3g} steps from XNNPACK's kernels, {apart:.3g} from {kernels}, "
-            "as which it rounds"
-        )
+        reason = f"{row.worst.largest:.3g} steps from XNNPACK's kernels, {apart:.3g} from {kernels}"
         return replace(row, state="agrees", reason=reason, cure="", rounds_as=kernels)
 
     def explained(
