@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgekit.cli.terminal import echo, make_console, open_page, print_next
@@ -87,7 +87,8 @@ def _print(result: ConversionResult) -> None:
     console = make_console()
     if said := reference_words(result.probe):
         console.print(f"Model    {said}", soft_wrap=True, markup=False)
-    console.print(_table(result))
+    title = f"{result.source.name}: files against the framework, {result.seconds:.0f} s"
+    console.print(verdict_table(title, result.files))
     if result.ladder:
         console.print(_ladder(result))
     if result.front:
@@ -137,20 +138,19 @@ _VERDICTS = {
 }
 
 
-def _table(result: ConversionResult) -> Table:
+def verdict_table(title: str, files: Sequence[FileResult]) -> Table:
     """One row a file; columns that nothing was measured for are left out."""
     from rich import box
     from rich.table import Table
 
-    title = f"{result.source.name}: files against the framework, {result.seconds:.0f} s"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    measured = {name for file in result.files for name in file.metrics}
+    measured = {name for file in files for name in file.metrics}
     columns = {name: column for name, column in _COLUMNS.items() if name in measured}
     table.add_column("file", overflow="fold")  # gives way first where the terminal is narrow
     for heading, _ in columns.values():
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("ver-\ndict", no_wrap=True)
-    for file in result.files:
+    for file in files:
         verdict = _VERDICTS[file.verdict.state]
         figures = [_figure(file.metrics.get(name), form) for name, (_, form) in columns.items()]
         table.add_row(file.scheme, *figures, verdict)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import runpy
 from pathlib import Path
 
 from hypothesis import given
@@ -80,6 +82,20 @@ def test_the_document():
     assert entry["artifact"]["path"] == "out/m_int8.tflite"
     assert entry["metrics"] == {"cosine": None, "max_abs": None, "size_mb": 1.5}
     assert {"system", "machine", "python", "cpu"} == set(data["host"])
+
+
+def test_a_picture_is_drawn_from_the_document(tmp_path, monkeypatch):
+    report, picture = tmp_path / "report.json", tmp_path / "verdict.svg"
+    report.write_text(to_json(result(file("pass", size_mb=1.5, latency_p50_ms=77.25))))
+    program = Path(__file__).parents[2] / "benchmarks" / "picture.py"
+    for more, shown in ((), True), (("--without-times",), False):
+        monkeypatch.setattr("sys.argv", ["picture.py", str(report), str(picture), *more])
+        runpy.run_path(str(program), run_name="__main__")
+        text = picture.read_text(encoding="utf-8")
+        assert "1.50" in text
+        assert "PASS" in text
+        assert ("77.25" in text) is shown
+        assert not re.search(r"url\(\"?https?:", text)
 
 
 def test_passed_is_the_verdict_of_all_files():
