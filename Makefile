@@ -18,7 +18,7 @@ TORCH := $(shell sed -n '/^torch==/p' constraints-dev.txt)
 # and each would compile edgekit anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: fuzz demo test check lint unit setup setup-demo clean help
+.PHONY: fuzz reference demo test check lint unit setup setup-demo clean help
 
 help:  ## Show these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -58,6 +58,9 @@ $(DEMO_READY): pyproject.toml constraints-dev.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH) uv
 	$(UV) -e '.[demo]'
 	touch $(DEMO_READY)
+
+reference: setup  ## The tables of options in docs/reference.md, from the commands
+	$(BIN)/python .ci/reference.py
 
 fuzz: setup  ## A long campaign of malformed inputs, with its table: make fuzz CASES=400 SEED=0
 	$(BIN)/python -m tests.fuzz --cases $(or $(CASES),400) --seed $(or $(SEED),0)

@@ -33,11 +33,17 @@ if TYPE_CHECKING:
     "--clients", "names", multiple=True, metavar="NAME,…", help="Clients to run it in [all]."
 )
 @click.option(
-    "--gate", "gates", multiple=True, metavar="NAME,…", help="Clients that must run the file."
+    "--gate",
+    "gates",
+    multiple=True,
+    metavar="NAME,…",
+    help="All are tried; these must run it and agree.",
 )
 @click.option("--data", type=PATH, help="Inputs that the model will really see.")
 @click.option("--synthetic", is_flag=True, help="Use random inputs.")
-@click.option("--samples", type=COUNT, default=16, show_default=True, help="At most.")
+@click.option(
+    "--samples", type=COUNT, default=16, show_default=True, help="At most so many samples."
+)
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the random inputs.")
 @click.option(
     "--max-steps",

@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     help="Repeatable: an option of the compiler, such as optimise=Size. See --list.",
 )
 @click.option("--force", is_flag=True, help="Replace an existing file.")
-@click.option("--step-timeout", type=SECONDS, help="Seconds for the compiler.")
-@click.option("--step-memory", type=GIGABYTES, help="Memory for the compiler, in GB.")
-@click.option("--list", "listing", is_flag=True, help="Show compilers and their targets.")
+@click.option("--step-timeout", type=SECONDS, help="Seconds for the compiler [300].")
+@click.option("--step-memory", type=GIGABYTES, help="Memory for the compiler, in GB [8].")
+@click.option("--list", "listing", is_flag=True, help="Show compilers, targets and options.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress and no report.")
 def command(

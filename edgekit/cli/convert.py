@@ -30,7 +30,9 @@ from edgekit.cli.parameters import PATH
     default=True,
     help="int8 of a model that is quantized already keeps its scales (the default).",
 )
-@click.option("--route", help="Force one route; see: edgekit toolchain list")
+@click.option(
+    "--route", help="Force a route, by the converter that ends it; see: edgekit toolchain list"
+)
 @click.option("--trust-pickle", is_flag=True, help="Open a pickle, which can run any code.")
 @click.option("--signature", help="Which function of a SavedModel [serving_default].")
 @click.option("--dry-run", is_flag=True, help="Look at the model, print the plan, make nothing.")

@@ -27,7 +27,9 @@ from edgekit.cli.terminal import echo, print_next
 )
 @click.option("--weights", type=PATH, help="The state dict of a PyTorch factory.")
 @click.option("--trust-pickle", is_flag=True, help="Open a pickle, which can run any code.")
-@click.option("--output", "-o", type=PATH, default="edgekit.toml", show_default=True)
+@click.option(
+    "--output", "-o", type=PATH, default="edgekit.toml", help="The file.", show_default=True
+)
 @click.option("--force", is_flag=True, help="Replace the file.")
 def command(
     model: str,

@@ -78,7 +78,11 @@ _PREPROCESS = [
     _option(
         "--std", type=Numbers(zero=False), help="Divided by last, per channel: 0.229,0.224,0.225"
     ),
-    _option("--interpolation", type=click.Choice(get_args(Interpolation)), help="[bilinear]"),
+    _option(
+        "--interpolation",
+        type=click.Choice(get_args(Interpolation)),
+        help="How a resize interpolates [bilinear].",
+    ),
     _option(
         "--antialias/--no-antialias",
         default=None,

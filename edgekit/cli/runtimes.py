@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 @click.option("--runtime-matrix", help="The same as a comma-separated list.")
 @click.option("--data", type=PATH, help="Inputs that the model will really see.")
 @click.option("--synthetic", is_flag=True, help="Use random inputs.")
-@click.option("--samples", type=COUNT, default=16, show_default=True, help="At most.")
+@click.option(
+    "--samples", type=COUNT, default=16, show_default=True, help="At most so many samples."
+)
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the random inputs.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")

@@ -59,7 +59,9 @@ class SweepRunCommand(ConversionCommand):
 )
 @click.argument("file", type=PATH)
 @click.option("--output", "-o", type=PATH, help="Folder for everything [NAME_sweep].")
-@click.option("--dry-run", is_flag=True, help="Print the jobs and what is done, run nothing.")
+@click.option(
+    "--dry-run", is_flag=True, help="Print jobs, what is done, how long the rest may take."
+)
 @click.option(
     "--resume/--no-resume",
     default=True,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     epilog="Example: edgekit verify downloads/net_int8.tflite --lock edgekit.lock",
 )
 @click.argument("files", type=PATH, nargs=-1, required=True, metavar="FILE.tflite...")
-@click.option("--lock", type=PATH, help="[NAME.lock or edgekit.lock beside each file]")
+@click.option("--lock", type=PATH, help="The lock [NAME.lock or edgekit.lock beside each file].")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 @click.option("--quiet", "-q", is_flag=True, help="No table; the exit code tells.")
 def command(files: tuple[Path, ...], *, lock: Path | None, as_json: bool, quiet: bool) -> int:
