@@ -14,7 +14,8 @@ import json
 import re
 from pathlib import Path
 
-from rich.console import CONSOLE_SVG_FORMAT, Console
+from rich._export_format import CONSOLE_SVG_FORMAT
+from rich.console import Console
 
 from edgekit.cli.conversion import verdict_table
 from edgekit.plain import from_plain
