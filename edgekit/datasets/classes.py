@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -59,7 +60,8 @@ def class_numbers(
             raise DataError(
                 f"{len(missing)} of {len(wanted)} classes in the data are none of the model's "
                 f"{len(model)}: {_few(missing)}. The model's begin with {_few(model)}.",
-                cure="Give the right names with --labels, in the order of the model's scores, or "
+                cure=_renamed(missing, model)
+                + "Give the right names with --labels, in the order of the model's scores, or "
                 "rename the classes of the data.",
             )
     elif all(_is_number(name) for name in wanted):
@@ -82,11 +84,13 @@ class SampleClasses:
 
     Attributes:
         numbers: the class of each sample, ``None`` where it has none.
-        unknown: names that are not class of the model, in the order of the alphabet.
+        unknown: names that no class of the model has, in the order of the alphabet.
+        meant: which class one of them probably is, a whole question; or empty.
     """
 
     numbers: tuple[int | None, ...]
     unknown: tuple[str, ...] = ()
+    meant: str = ""
 
     @property
     def known(self) -> bool:
@@ -104,7 +108,8 @@ class SampleClasses:
             if self.unknown
             else "the others have no label"
         )
-        return f"Accuracy is over {covered} of {len(self.numbers)} samples: {why}"
+        hint = f" ({self.meant})" if self.meant else ""
+        return f"Accuracy is over {covered} of {len(self.numbers)} samples: {why}{hint}"
 
 
 def to_classes(
@@ -146,9 +151,11 @@ def to_classes(
                 cure="Labels are class numbers from 0, in the order of the model's scores. Rename "
                 "folders that are not classes.",
             )
+    unknown = tuple(name for name in names if name not in numbered)
     return SampleClasses(
         numbers=tuple(numbered.get(one) if isinstance(one, str) else one for one in read),
-        unknown=tuple(name for name in names if name not in numbered),
+        unknown=unknown,
+        meant=_meant(unknown, model),
     )
 
 
@@ -172,7 +179,8 @@ def known_classes(
             f"{_few(unknown)}. The model's begin with {_few(model)}."
             if model
             else f"The data has {len(unknown)} classes, the model has {outputs}: {_few(unknown)}.",
-            cure="Give the model's class names, in the order of its scores, with --labels, or "
+            cure=_renamed(unknown, model)
+            + "Give the model's class names, in the order of its scores, with --labels, or "
             "rename the classes of the data.",
         )
     return found
@@ -255,6 +263,19 @@ def _is_number(name: str) -> bool:
 
 def _plain(name: str) -> str:
     return " ".join(name.replace("_", " ").split()).casefold()
+
+
+def _meant(names: Sequence[str], model: Sequence[str]) -> str:
+    """``did you mean 'cat' by 'kat'?``, of the first unknown name that is near to a class."""
+    for name in names[:_SHOWN]:
+        if near := difflib.get_close_matches(name, model, n=1):
+            return f"did you mean {near[0]!r} by {name!r}?"
+    return ""
+
+
+def _renamed(names: Sequence[str], model: Sequence[str]) -> str:
+    meant = _meant(names, model)
+    return f"{meant[0].upper()}{meant[1:]} " if meant else ""
 
 
 def _few(names: Sequence[str]) -> str:

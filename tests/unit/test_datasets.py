@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekit.datasets import class_numbers, find_layout, open_labelled
+from edgekit.datasets.classes import to_classes
 from edgekit.datasets.voc import read_mask
 from edgekit.errors import DataError
 
@@ -58,6 +59,14 @@ def test_foreign_classes_are_named():
     ) as caught:
         class_numbers(["dog", *foreign], ["cat", "dog"])
     assert "--labels" in caught.value.cure
+
+
+def test_a_misspelt_class_is_met_with_the_nearest_one():
+    with pytest.raises(DataError) as caught:
+        class_numbers(["dog", "elehpant"], ["dog", "elephant"])
+    assert caught.value.cure.startswith("Did you mean 'elephant' by 'elehpant'?")
+    found = to_classes(["dog", "elehpant"], ["a", "b"], ["dog", "elephant"])
+    assert found.note.endswith("'elehpant' (did you mean 'elephant' by 'elehpant'?)")
 
 
 def test_without_names_numbers_and_order_decide():
