@@ -13,20 +13,25 @@ import pytest
 pytestmark = pytest.mark.e2e
 
 TORCH = """
+# %%
 import numpy as np, torch, edgekit
 from torch import nn
 
 data = np.load("digits.npz")
 x, y = torch.from_numpy(data["x"]), torch.from_numpy(data["y"])
 
+# %%
 class Net(nn.Module):
-    "Defined in __main__, as in a notebook."
+    "Defined in the notebook's __main__."
     def __init__(self):
         super().__init__()
         self.body = nn.Sequential(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(),
                                   nn.Dropout(0.2), nn.Linear(288, 10))
     def forward(self, picture):
         return self.body(picture)
+
+# %%
+found = []
 
 def train(stop):
     torch.manual_seed(0)
@@ -40,6 +45,7 @@ def train(stop):
         if number == stop:
             result = edgekit.convert(net, calibration=loader, task="classification",
                                      schemes=["fp32"], output="out", latency_runs=0)
+            found.append(result)
             print(result.states, result.source.location, result.data.path, *result.notes, sep="\\n")
         optimiser.step()
     return net
@@ -47,6 +53,9 @@ def train(stop):
 alone, disturbed = train(None), train(10)
 same = all(map(torch.equal, alone.state_dict().values(), disturbed.state_dict().values()))
 print("same training:", same, disturbed.training)
+# %%
+found[0]
+# %%
 checked = edgekit.validate("out/Net_fp32.tflite", reference=alone, data=(x, y), limit=40,
                            task="classification", explain="never", latency=False)
 print("validated:", checked.states[0], checked.data.labelled)
@@ -61,10 +70,25 @@ def run(code: str, folder: Path) -> str:
     return done.stdout
 
 
-def test_a_module_of_main_in_the_middle_of_its_training(digits, tmp_path):
+def in_a_notebook(code: str, folder: Path) -> tuple[str, str]:
+    """Run the cells of ``code``, which begin with ``# %%``: what they print, what they show."""
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    cells = [nbformat.v4.new_code_cell(cell) for cell in code.split("# %%") if cell.strip()]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    place = {"metadata": {"path": str(folder)}}
+    nbclient.NotebookClient(notebook, timeout=300, resources=place).execute()
+    outputs = [output for cell in notebook.cells for output in cell.outputs]
+    printed = "".join(one.text for one in outputs if one.get("name") == "stdout")
+    shown = "".join(one.data.get("text/html", "") for one in outputs if "data" in one)
+    return printed, shown
+
+
+def test_a_module_of_a_notebook_in_the_middle_of_its_training(digits, tmp_path):
     x, y = digits.images[digits.train], digits.labels[digits.train]
     np.savez(tmp_path / "digits.npz", x=x[:, None], y=y)
-    said = run(TORCH, tmp_path)
+    said, shown = in_a_notebook(TORCH, tmp_path)
+    assert "<table" in shown
+    assert "fp32" in shown
     assert "same training: True True" in said
     assert "Net (torch.nn.Module)" in said
     assert "its own answers to 64 samples are equal" in said
