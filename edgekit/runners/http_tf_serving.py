@@ -103,8 +103,8 @@ class TfServingModel:
         usable = {name: one for name, one in signatures.items() if not name.startswith("__")}
         if _DEFAULT not in usable and len(usable) != 1:
             raise UsageError(
-                f"The model {self.name} has the signatures {', '.join(usable)}, none of them "
-                f"{_DEFAULT}.",
+                f"The model {self.name} has the signatures {', '.join(sorted(usable))}, none of "
+                f"them {_DEFAULT}.",
                 cure=f"Export the one to compare as {_DEFAULT}.",
             )
         self._signature = _DEFAULT if _DEFAULT in usable else next(iter(usable))

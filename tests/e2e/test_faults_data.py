@@ -85,6 +85,7 @@ def test_a_gate_that_fails_leaves_the_files_and_says_so(folder: Path) -> None:
     assert "Traceback" not in finished.text
     assert {path.name for path in (folder / "out").iterdir()} == {
         "tiny_fp32.tflite",
+        "edgekit-report.html",
         "edgekit-report.json",
         "edgekit.lock",
     }

@@ -254,7 +254,8 @@ def test_the_page_in_a_browser(project: Path, tmp_path: Path) -> None:
     words = ["diff", *files, "--data", project / "pictures", "--limit", "20", "--html", page_file]
     text = edgekit(tmp_path, *words)
     lines = text.replace(str(page_file), "changes.html").splitlines()
-    assert [line for line in lines if len(line) > 80] == []
+    # What to type next stays in one piece, to be copied.
+    assert [line for line in lines if len(line) > 80 and not line.startswith("Next")] == []
     assert "exists already" in edgekit(tmp_path, *words, code=2)
     with chromium(tmp_path / "profile") as page:
         for width, dark in ((1100, False), (375, True)):

@@ -120,7 +120,7 @@ def test_a_confusion_matrix_counts_every_pixel(pairs):
 
 def test_wrong_planes_are_refused():
     plane = np.zeros((1, 4, 4, 3))
-    with pytest.raises(DataError, match="no NHWC plane of 5"):
+    with pytest.raises(DataError, match="not a NHWC plane of 5"):
         run(SegmentationMetric(classes=5), plane, plane, [None])
     with pytest.raises(DataError, match="label is 7"):
         run(SegmentationMetric(classes=3), plane, plane, [np.full((4, 4), 7)])

@@ -133,7 +133,7 @@ def test_what_cannot_be_told_is_said_and_not_guessed():
     two = [model(inputs)[0][:, :2]]
     assert "2 classes" in look(contract, inputs, two, (), model, pictures=told).why
     maps = [np.zeros((N, 5, 6))]
-    assert "no scores" in look(contract, inputs, maps, (), model, pictures=told).why
+    assert "not scores" in look(contract, inputs, maps, (), model, pictures=told).why
     labels = [0] * 5 + [None] * (N - 5)
     assert "5 samples" in look(contract, inputs, model(inputs), labels, model, pictures=told).why
     sound = Contract(inputs=(InputContract(tensor=TensorSpec(name="x", shape=(1, 400))),))
