@@ -112,7 +112,10 @@ def test_two_run_at_the_same_time(executor, tmp_path):
         wait_for(tmp_path / one)
     assert executor.outcomes(0) == []
     go.touch()
-    assert {outcome(executor).ending, outcome(executor).ending} == {Ending.DONE}
+    found = list(executor.outcomes(20))
+    while len(found) < 2:  # they may also come together
+        found.append(outcome(executor))
+    assert {one.ending for one in found} == {Ending.DONE}
 
 
 def test_a_user_s_mistake_is_told_in_its_words(executor, tmp_path):
