@@ -4,8 +4,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 # Files side by side, each in one process; the slowest tests are listed in the end. Much of their time
-# is waiting for workers to start: three keep two cores busy. The whole took 37 minutes on
-# 29 November 2026, on a machine that does the same conversion in 1.7 times what it once took (then 20).
+# is waiting for workers to start: three keep two cores busy. The tests took 37 minutes on
+# 29 November 2026; the machine was then 1.7 times slower than the one on which they took 20.
 WORKERS ?= 3
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=15
 READY := $(VENV)/edgekit-dev-ready

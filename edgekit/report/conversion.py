@@ -66,7 +66,6 @@ def to_html(
         fed=words.reference_words(result.probe),
         cards=[_drawn(card) for card in cards],
         pictures=pictures is not None,
-        operators=list(details.operators(judged)),
         graph=graph,
         metrics=[one for one in _RUNGS if any(one in m for m in _rung_metrics(result))],
         worst_of=_worst_of,

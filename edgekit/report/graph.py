@@ -1,7 +1,7 @@
 """The operators of a file for a page: in the order of execution, folded by module, coloured.
 
-Colours are by what is known of each operator: its error, the time that its kind takes, whether an
-accelerator computes it. The style sheet switches between them; a search field is the only script.
+Colours are by what is known of each operator: its error, whether an accelerator computes it, its
+type. The style sheet switches between them; a search field is the only script.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from itertools import groupby
 
 from edgekit.report import words
-from edgekit.runners.protocol import OperatorTime
 from edgekit.targets.placement import place
 from edgekit.targets.profile import Profile
 from edgekit.tflite.graph import Tensor
@@ -42,7 +41,6 @@ class GraphNode:
         reads: places of the operators whose results it reads, but for the one just before it.
         integer: whether it computes in integers, where that is known.
         error_db: SQNR in decibels of what it adds, where that was measured.
-        time: the share of an inference that operators of its kind take, where that was measured.
         taken: whether an accelerator computes it, by the accelerator's name.
     """
 
@@ -54,7 +52,6 @@ class GraphNode:
     integer: bool | None
     tensor_name: str = ""
     error_db: float | None = None
-    time: float | None = None
     taken: Mapping[str, bool] = field(default_factory=dict)
 
 
@@ -110,33 +107,22 @@ class DrawnGraph:
     def modes(self) -> tuple[GraphShade, ...]:
         """The ways to colour them for which something is known."""
         found = [_BY_ERROR] if any(node.error_db is not None for node in self.nodes) else []
-        found += [_BY_TIME] if any(node.time is not None for node in self.nodes) else []
         found += [_by_accelerator(place, name) for place, name in enumerate(self.accelerators)]
         found += [_BY_TYPE] if any(node.integer is not None for node in self.nodes) else []
         return tuple(found)
 
 
-def draw_graph(
-    model: Model,
-    file: str,
-    *,
-    errors: Mapping[str, float] | None = None,
-    times: Sequence[OperatorTime] = (),
-    profiles: Sequence[Profile] = (),
-) -> DrawnGraph:
+def draw_graph(model: Model, file: str, *, profiles: Sequence[Profile] = ()) -> DrawnGraph:
     """The main graph of a file.
 
     Args:
         model: the file.
         file: what it is called.
-        errors: SQNR in decibels of what operators add, by their first outputs' names.
-        times: where an inference's time goes by kind of operator.
         profiles: of accelerators that may compute some of the operators.
     """
     graph = model.main
     makers = {tensor.index: op.index for op in graph.operators for tensor in op.outputs}
     taken = {one.name: _taken(model, one) for one in profiles if one.accelerator}
-    by_kind = _by_kind(times)
     nodes = []
     for op in graph.operators[:_MOST_NODES]:
         first = op.outputs[0] if op.outputs else None
@@ -151,8 +137,6 @@ def draw_graph(
                 tensor=_tensor(first),
                 reads=tuple(sorted(sources - {op.index - 1})),
                 integer=not computes_in_float(op),
-                error_db=(errors or {}).get(name),
-                time=by_kind.get(op.name),
                 taken={name: op.index in found for name, found in taken.items()},
             )
         )
@@ -193,15 +177,6 @@ def _taken(model: Model, profile: Profile) -> set[int]:
     return {index for part in found.parts if part.accelerated for index in part.operators}
 
 
-def _by_kind(times: Sequence[OperatorTime]) -> dict[str, float]:
-    """Shares of time by kind, whatever a delegate calls it."""
-    shares: dict[str, float] = {}
-    for one in times:
-        kind = one.operator.upper().replace(" ", "_")
-        shares[kind] = shares.get(kind, 0.0) + one.share
-    return shares
-
-
 def _error(node: GraphNode) -> float | None:
     if node.error_db is None:
         return None
@@ -216,14 +191,6 @@ _BY_ERROR = GraphShade(
     colour="--first",
     of=_error,
     say=lambda node: "" if node.error_db is None else words.number("_db", node.error_db),
-)
-_BY_TIME = GraphShade(
-    key="time",
-    title="time",
-    legend="The stronger, the more of an inference operators of this kind take together.",
-    colour="--first",
-    of=lambda node: node.time,
-    say=lambda node: "" if node.time is None else words.number("drop", node.time),
 )
 _BY_TYPE = GraphShade(
     key="integer",

@@ -24,7 +24,6 @@ from edgekit.results import (
     FileResult,
     FrontPoint,
 )
-from edgekit.runners.protocol import OperatorTime
 from edgekit.targets.reading import load
 from edgekit.types import Artifact, ModelSource, TensorSpec
 from edgekit.validation_result import AnswerBox, AnswerMask, SampleAnswer, WorstSample
@@ -192,20 +191,13 @@ def test_the_graph_says_of_each_operator_what_is_known() -> None:
     model = tiny_net(random_weights())
     first = model.main.operators[0]
     first.outputs[0].raw.name = EVIL
-    graph = draw_graph(
-        model,
-        EVIL,
-        errors={EVIL: 10.0},
-        times=[OperatorTime(operator=first.name.title(), count=1, ms=1.0, share=0.5)],
-        profiles=[load("edge-tpu")],
-    )
-    assert [mode.title for mode in graph.modes] == ["error", "time", "edge-tpu", "integer or float"]
-    assert [mode.of(graph.nodes[0]) for mode in graph.modes] == [1.0, 0.5, 0.0, 0.0]
+    graph = draw_graph(model, EVIL, profiles=[load("edge-tpu")])
+    assert [mode.title for mode in graph.modes] == ["edge-tpu", "integer or float"]
+    assert [mode.of(graph.nodes[0]) for mode in graph.modes] == [0.0, 0.0]
     page = to_html(result(), graph=graph)
     seen = Reader(page)
     assert len(seen.all("script")) == 1  # our own: the search
     assert len([one for one in seen.all("li") if one.get("class") == "op"]) == len(graph.nodes)
-    assert "10.0 dB" in seen.text
     assert "throw 1</script>" not in page
 
 
