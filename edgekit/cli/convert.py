@@ -23,7 +23,8 @@ from edgekit.cli.parameters import PATH
     "inputs",
     multiple=True,
     metavar="NAME:SHAPE[:DTYPE][:LAYOUT]",
-    help="Repeatable; needed where the model does not say: image:1x3x224x224",
+    help="Repeatable; needed where the model does not say: image:1x3x224x224. A ? leaves a side "
+    "open to the app: image:1x3x?x?",
 )
 @click.option(
     "--keep-scales/--no-keep-scales",
@@ -41,7 +42,7 @@ def command(inputs: tuple[str, ...], dry_run: bool, **options: Any) -> int:
 
     MODEL is package.module:factory or file.py:factory (PyTorch), or a file: .pt2, TorchScript .pt,
     .keras, .h5, a SavedModel folder, .onnx, or a float .tflite; or a name: timm:NAME,
-    torchvision:NAME, hf:ORG/NAME, keras:NAME.
+    torchvision:NAME, hf:ORG/NAME, keras:NAME, ultralytics:FILE.pt, hub:FOLDER/ENTRY, tfhub:ADDRESS.
     """
     from edgekit.cli.conversion import carry_out
     from edgekit.config import parse_input_flag
